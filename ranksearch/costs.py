@@ -1,0 +1,56 @@
+"""Parameters and FLOPs: of a model, measured; the arithmetic of budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ranksearch.errors import InputError, expected
+
+Metric = Literal["params", "flops"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and FLOPs (two per multiply-accumulate) of one example at the stated input size."""
+
+    params: int
+    flops: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.params + other.params, self.flops + other.flops)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.params - other.params, self.flops - other.flops)
+
+    def of(self, metric: Metric) -> int:
+        """The cost in one metric."""
+        return self.params if metric == "params" else self.flops
+
+
+def measure_cost(model: nn.Module, example: Tensor) -> Cost:
+    """Cost of a model as torch itself counts it: `numel` of distinct parameters, `FlopCounterMode` in eval mode.
+
+    `example` is one input batch of size 1.
+    """
+    was_training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(example)
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+    return Cost(sum(p.numel() for p in model.parameters()), int(counter.get_total_flops()))
+
+
+def budget_limit(dense: Cost, budget: float, metric: Metric) -> int:
+    """The most that a compressed model may cost: `budget` is the fraction KEPT of the whole dense model."""
+    if not 0 < budget <= 1:
+        raise InputError(expected("budget", "a fraction kept, 0 < budget <= 1", budget))
+    return int(budget * dense.of(metric))

@@ -1,0 +1,29 @@
+"""The errors that ranksearch raises on purpose; everything else is a defect."""
+
+from __future__ import annotations
+
+
+class RankSearchError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class InputError(RankSearchError):
+    """Something the user handed in (an option, a file, a model, data) cannot be used as it is."""
+
+
+class BudgetError(InputError):
+    """No plan meets the budget; the message names the smallest budget that can be met."""
+
+
+class MismatchError(InputError):
+    """A plan, a run folder or weights belong to another model or configuration."""
+
+
+class NonFiniteError(RankSearchError):
+    """A layer produced NaN or infinity where finite numbers are required."""
+
+
+def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
+    """The one template of error messages: what, what was expected, what came, the way out."""
+    message = f"{what}: expected {wanted}, got {got}."
+    return f"{message} {way_out}" if way_out else message

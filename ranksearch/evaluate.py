@@ -1,0 +1,70 @@
+"""Scores measured by running a model: outputs, divergence from the dense model, the task's metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.losses import Loss
+from ranksearch.task import Role, Task
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over examples and its standard error."""
+
+    mean: float
+    stderr: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Tensor) -> Estimate:
+        values = values.double()
+        n = len(values)
+        return cls(float(values.mean()), float(values.std()) / sqrt(n) if n > 1 else 0.0, n)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode comes back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def run(model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> Tensor:
+    """Outputs of a model in evaluation mode: inputs (N, …) → outputs (N, …) on `device`."""
+    with eval_mode(model):
+        return torch.cat([model(batch.to(device)) for batch in inputs.split(batch_size)])
+
+
+def divergence(dense_outputs: Tensor, outputs: Tensor, loss: Loss) -> Estimate:
+    """Mean divergence of the compressed model's outputs from the dense model's, at temperature 1.
+
+    Non-finite outputs of a broken compressed model count as infinitely far.
+    """
+    values = loss.divergence(dense_outputs, outputs, 1.0)
+    return Estimate.of(torch.nan_to_num(values, nan=torch.inf, posinf=torch.inf))
+
+
+def evaluate(model: nn.Module, task: Task, role: Role) -> Estimate | None:
+    """The task's metric on the data of a role; None where it has no data or no labels."""
+    if task.dataset(role) is None:
+        return None
+    scores = []
+    with eval_mode(model):
+        for inputs, targets in task.batches(role):
+            if targets is None:
+                return None
+            scores.append(task.metric_fn(model(inputs), targets).cpu())
+    return Estimate.of(torch.cat(scores))

@@ -1,0 +1,117 @@
+"""Fine-tuning of a compressed model by distillation from the dense one (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import count
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ranksearch.errors import InputError, NonFiniteError, expected
+from ranksearch.task import Task
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How to fine-tune.
+
+    `label_weight` mixes the task's own loss in: 0 distils only, and needs no labels.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    temperature: float = 2.0
+    label_weight: float = 0.0
+    warmup: float = 0.05
+
+
+def steps_per_epoch(task: Task) -> int:
+    """Optimiser steps of one pass over the fine-tuning images."""
+    dataset = task.dataset("finetune")
+    if dataset is None:
+        return 0
+    n = len(cast(Sized, dataset))
+    return n // task.batch_size if n >= task.batch_size else 1
+
+
+def finetune(
+    model: nn.Module,
+    dense: nn.Module,
+    task: Task,
+    *,
+    steps: int,
+    seed: int,
+    config: FinetuneConfig | None = None,
+    checkpoints: Sequence[int] = (),
+    on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> nn.Module:
+    """Train `model` in place for `steps` steps and hand it back in evaluation mode.
+
+    The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
+    called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
+    training. `on_step(step, loss)` is called after each step.
+    """
+    config = config or FinetuneConfig()
+    if steps <= 0:
+        return model.eval()
+    if task.dataset("finetune") is None:
+        raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    warmup = max(1, round(config.warmup * steps))
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimiser,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, 1.0, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
+        ],
+        milestones=[warmup],
+    )
+    wanted = set(checkpoints)
+    dense.eval()
+    for step, (inputs, targets) in zip(range(1, steps + 1), _endless(task, seed), strict=False):
+        _train_mode(model)
+        loss = _distillation(model(inputs), dense, inputs, targets, task, config)
+        if not torch.isfinite(loss):
+            raise NonFiniteError(
+                expected(f"fine-tuning loss at step {step}", "a finite number", float(loss), "Lower the learning rate.")
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        on_step(step, float(loss))
+        if step in wanted:
+            on_checkpoint(step, model.eval())
+    return model.eval()
+
+
+def _endless(task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Shuffled epochs, each with an order of its own."""
+    for epoch in count():
+        yield from task.batches("finetune", shuffle_seed=seed * 10_007 + epoch)
+
+
+def _train_mode(model: nn.Module) -> None:
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not module.affine and module.running_mean is None:
+            module.eval()
+
+
+def _distillation(
+    outputs: Tensor, dense: nn.Module, inputs: Tensor, targets: Tensor | None, task: Task, config: FinetuneConfig
+) -> Tensor:
+    with torch.no_grad():
+        teacher = dense(inputs)
+    loss = task.loss.divergence(teacher, outputs, config.temperature).mean() * config.temperature**2
+    if config.label_weight and targets is not None:
+        labels = task.loss.value(outputs, targets).mean()
+        loss = (1 - config.label_weight) * loss + config.label_weight * labels
+    return loss

@@ -1,0 +1,1 @@
+"""Objectives: what scores a plan."""

@@ -1,0 +1,1 @@
+"""Strings to objects: models and data by name."""

@@ -1,0 +1,1 @@
+"""Search spaces: how an Optuna trial becomes a plan."""

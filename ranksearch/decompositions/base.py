@@ -92,8 +92,28 @@ class Decomposition(ABC):
 
     @abstractmethod
     def chain(self, layer: Layer, form: str, ranks: Ranks) -> Chain:
-        """The convolutions, from input to output; the last one is dense and carries the bias."""
+        """The convolutions, from input to output; together they cover every spatial axis once.
+
+        The first and the last one are dense; the last one carries the bias.
+        """
 
     @abstractmethod
     def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
-        """Factors of a kernel (O, I, *kernel_size) in the plain norm; the caller whitens the modes."""
+        """Weights, in the order and shapes of the chain, of a kernel (O, I, *kernel_size) in the plain norm.
+
+        The caller whitens the kernel, so that the plain norm is close to the moments' metric.
+        """
+
+    def cuts(self, kernel: Tensor, form: str) -> tuple[Tensor, ...]:
+        """One matricisation of the kernel for each rank, whose singular values beyond that rank are lost.
+
+        Needed where there are several ranks: the spectra tell which of them to raise first.
+        """
+        return ()
+
+
+def truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The best rank-R approximation of (m, n) as (m, R) @ (R, n), the singular values shared equally."""
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * vh[:rank]

@@ -1,0 +1,83 @@
+"""`cp`: a sum of rank-one kernels. Pointwise, depthwise, pointwise."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import product
+from math import prod
+
+import tensorly as tl
+import torch
+from tensorly.decomposition import parafac
+from torch import Tensor
+
+from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
+from ranksearch.layers import Layer
+
+JOINT, AXES = "joint", "axes"
+
+
+class CP(Decomposition):
+    """Rank R, in two shapes.
+
+    `joint`, over (o, i, hw): 1×1 from I to R, depthwise kh×kw, 1×1 from R to O (Phan et al. 2020).
+    `axes`, over (o, i, h, w): the depthwise part is split into one convolution per axis (Lebedev et al. 2015).
+    """
+
+    name = "cp"
+
+    def forms(self, layer: Layer) -> tuple[str, ...]:
+        wide = sum(k > 1 for k in layer.kernel_size)
+        return () if wide == 0 else (JOINT,) if wide == 1 else (JOINT, AXES)
+
+    def max_ranks(self, layer: Layer, form: str) -> Ranks:
+        modes = _modes(layer.out_channels, layer.in_channels, layer.kernel_size, form)
+        return (prod(modes) // max(modes),)
+
+    def chain(self, layer: Layer, form: str, ranks: Ranks) -> Chain:
+        (r,) = ranks
+        axes = tuple(range(layer.spatial_dims))
+        groups = (axes,) if form == JOINT else tuple((axis,) for axis in axes)
+        return (
+            Factor(layer.in_channels, r),
+            *(Factor(r, r, group, depthwise=True) for group in groups),
+            Factor(r, layer.out_channels),
+        )
+
+    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
+        o, i, *taps = kernel.shape
+        modes = _modes(o, i, tuple(taps), form)
+        tensor = kernel.reshape(modes)
+        (r,) = ranks
+        if r == prod(modes) // max(modes):
+            left, right, *depth = unit_vectors(tensor)
+        else:
+            left, right, *depth = _als(tensor, r)
+        shapes = [taps] if form == JOINT else [[k] for k in taps]
+        return right.T, *(d.T.reshape(r, *shape) for d, shape in zip(depth, shapes, strict=True)), left
+
+
+def _modes(o: int, i: int, taps: tuple[int, ...], form: str) -> tuple[int, ...]:
+    return (o, i, prod(taps)) if form == JOINT else (o, i, *taps)
+
+
+def _als(tensor: Tensor, rank: int) -> list[Tensor]:
+    with warnings.catch_warnings(), tl.backend_context("pytorch", local_threadsafe=True):
+        warnings.simplefilter("ignore")
+        _, factors = parafac(
+            tensor, rank, n_iter_max=30, init="svd", tol=1e-6, random_state=0, normalize_factors=False
+        )
+    return list(factors)
+
+
+def unit_vectors(tensor: Tensor) -> list[Tensor]:
+    """An exact CP, one component per fibre along the widest mode: factors (size of mode, R) for each mode."""
+    widest = max(range(tensor.dim()), key=lambda mode: tensor.shape[mode])
+    others = [mode for mode in range(tensor.dim()) if mode != widest]
+    cells = list(product(*(range(tensor.shape[mode]) for mode in others)))
+    index = torch.tensor(cells, device=tensor.device)  # (R, modes − 1)
+    factors = [torch.empty(0)] * tensor.dim()
+    for column, mode in enumerate(others):
+        factors[mode] = torch.eye(tensor.shape[mode], dtype=tensor.dtype, device=tensor.device)[:, index[:, column]]
+    factors[widest] = tensor.movedim(widest, 0).flatten(1)
+    return factors

@@ -1,0 +1,35 @@
+"""`svd`: the cut o|ihw. A narrow copy of the layer, then a pointwise layer back to its width."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks, truncated_svd
+from ranksearch.layers import Layer
+
+
+class SVD(Decomposition):
+    """Rank R: kernel kh×kw from I to R channels, then 1×1 from R to O.
+
+    In the moments' metric it needs no iterations: the truncated SVD of G^½ W A^½ (Eckart & Young 1936; with
+    G = I this is the activation-aware SVD of BALF, arXiv:2509.25136).
+    """
+
+    name = "svd"
+
+    def forms(self, layer: Layer) -> tuple[str, ...]:
+        return ("",)
+
+    def max_ranks(self, layer: Layer, form: str) -> Ranks:
+        return (min(layer.out_channels, layer.fan_in),)
+
+    def chain(self, layer: Layer, form: str, ranks: Ranks) -> Chain:
+        (r,) = ranks
+        return (
+            Factor(layer.in_channels, r, tuple(range(layer.spatial_dims))),
+            Factor(r, layer.out_channels),
+        )
+
+    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
+        left, right = truncated_svd(kernel.flatten(1), ranks[0])
+        return right.reshape(ranks[0], *kernel.shape[1:]), left

@@ -10,12 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ranksearch.costs import Cost
 from ranksearch.layers import Layer, Size
+
+if TYPE_CHECKING:
+    from ranksearch.metric import Whitened
 
 Ranks = tuple[int, ...]
 Factors = tuple[Tensor, ...]
@@ -81,6 +85,8 @@ class Decomposition(ABC):
     """One way to write a kernel as a chain. Stateless; one instance is registered under its name."""
 
     name: str
+    closed_form: bool = False
+    """Whether `init` is already the minimum of ε and `cuts` gives ε exactly: nothing is refined."""
 
     @abstractmethod
     def forms(self, layer: Layer) -> tuple[str, ...]:
@@ -98,16 +104,17 @@ class Decomposition(ABC):
         """
 
     @abstractmethod
-    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
-        """Weights, in the order and shapes of the chain, of a kernel (O, I, *kernel_size) in the plain norm.
+    def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
+        """Weights to start from, in the order and shapes of the chain, in whitened coordinates.
 
-        The caller whitens the kernel, so that the plain norm is close to the moments' metric.
+        `whitened.kernel` (O, I, *kernel_size) is the kernel in coordinates where the plain norm is close to the
+        moments' metric: a plain decomposition of it will do.
         """
 
-    def cuts(self, kernel: Tensor, form: str) -> tuple[Tensor, ...]:
-        """One matricisation of the kernel for each rank, whose singular values beyond that rank are lost.
+    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        """One matrix for each rank: its squared singular values beyond that rank estimate twice the ε they cost.
 
-        Needed where there are several ranks: the spectra tell which of them to raise first.
+        Needed where there are several ranks, to tell which of them to raise first; () where there is no estimate.
         """
         return ()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
+from ranksearch.metric import Whitened
 
 JOINT, AXES = "joint", "axes"
 
@@ -44,10 +45,10 @@ class CP(Decomposition):
             Factor(r, layer.out_channels),
         )
 
-    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
-        o, i, *taps = kernel.shape
+    def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
+        o, i, *taps = whitened.kernel.shape
         modes = _modes(o, i, tuple(taps), form)
-        tensor = kernel.reshape(modes)
+        tensor = whitened.kernel.reshape(modes)
         (r,) = ranks
         if r == prod(modes) // max(modes):
             left, right, *depth = unit_vectors(tensor)

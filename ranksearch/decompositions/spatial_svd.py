@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks, truncated_svd
 from ranksearch.layers import Layer
+from ranksearch.metric import Whitened
 
 
 class SpatialSVD(Decomposition):
@@ -35,11 +36,19 @@ class SpatialSVD(Decomposition):
             Factor(r, layer.out_channels, tuple(range(1, layer.spatial_dims))),
         )
 
-    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
-        o, i, first, *rest = kernel.shape
-        matrix = kernel.reshape(o, i * first, prod(rest)).movedim(1, 2).reshape(o * prod(rest), i * first)
-        left, right = truncated_svd(matrix, ranks[0])
+    def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
+        o, i, first, *rest = whitened.kernel.shape
+        left, right = truncated_svd(_cut(whitened.kernel), ranks[0])
         return (
             right.reshape(ranks[0], i, first),
             left.reshape(o, prod(rest), ranks[0]).movedim(1, 2).reshape(o, ranks[0], *rest),
         )
+
+    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        return (_cut(whitened.kernel),)
+
+
+def _cut(kernel: Tensor) -> Tensor:
+    """The kernel as an (O·kw) × (I·kh) matrix."""
+    o, i, first, *rest = kernel.shape
+    return kernel.reshape(o, i * first, prod(rest)).movedim(1, 2).reshape(o * prod(rest), i * first)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks, truncated_svd
+from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
+from ranksearch.metric import Whitened
 
 
 class SVD(Decomposition):
@@ -16,6 +18,7 @@ class SVD(Decomposition):
     """
 
     name = "svd"
+    closed_form = True
 
     def forms(self, layer: Layer) -> tuple[str, ...]:
         return ("",)
@@ -30,6 +33,10 @@ class SVD(Decomposition):
             Factor(r, layer.out_channels),
         )
 
-    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
-        left, right = truncated_svd(kernel.flatten(1), ranks[0])
-        return right.reshape(ranks[0], *kernel.shape[1:]), left
+    def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
+        left, right = whitened.target_svd(ranks[0])
+        narrow = torch.linalg.solve_triangular(whitened.root.T, right.T, upper=True).T
+        return narrow.reshape(ranks[0], *whitened.kernel.shape[1:]), left
+
+    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        return (whitened.target,)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
+from ranksearch.metric import Whitened
 
 
 class TensorTrain(Decomposition):
@@ -37,13 +38,13 @@ class TensorTrain(Decomposition):
             Factor(ranks[-1], layer.out_channels),
         )
 
-    def cuts(self, kernel: Tensor, form: str) -> tuple[Tensor, ...]:
-        train = _as_train(kernel, form)
+    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        train = _as_train(whitened.kernel, form)
         return tuple(train.reshape(prod(train.shape[:cut]), -1) for cut in range(1, train.dim()))
 
-    def init(self, kernel: Tensor, form: str, ranks: Ranks) -> Factors:
+    def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         with tl.backend_context("pytorch", local_threadsafe=True):
-            first, *middle, last = tensor_train(_as_train(kernel, form), rank=[1, *ranks, 1]).factors
+            first, *middle, last = tensor_train(_as_train(whitened.kernel, form), rank=[1, *ranks, 1]).factors
         return first[0].T, *(core.permute(2, 0, 1) for core in middle), last[..., 0].T
 
 

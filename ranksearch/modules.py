@@ -1,0 +1,93 @@
+"""Copying a model, swapping its modules, running it once: the model handed in is never changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.errors import InputError, expected
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A deep copy; also of models with the older weight_norm and spectral_norm.
+
+    Those keep their weight as a tensor inside the autograd graph, which `copy.deepcopy` refuses; the copy gets
+    its value, which its own hook overwrites in the next forward pass.
+    """
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for value in (*vars(module).values(), *module._buffers.values()):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise InputError(
+            expected("model", "one that copy.deepcopy can copy", f"{type(error).__name__}: {error}")
+        ) from error
+
+
+def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """Swap modules wherever they are registered, in place; the result is the model, or what replaces it."""
+    for parent in list(model.modules()):
+        for key, child in parent._modules.items():
+            if child is not None and child in replacements:
+                parent._modules[key] = replacements[child]
+    return replacements.get(model, model)
+
+
+def first_example(model: nn.Module, example: Tensor) -> Tensor:
+    """The first example of a batch (N, …) as a batch of size 1, on the model's device."""
+    parameter = next(model.parameters(), None)
+    one = example[:1] if example.dim() else example
+    return one if parameter is None else one.to(parameter.device)
+
+
+def run_once(model: nn.Module, example: Tensor) -> Tensor:
+    """Output of one example without gradients, always the same random numbers; what goes wrong is an InputError.
+
+    The model has to be in evaluation mode.
+    """
+    shape = tuple(example.shape)
+    devices = [example.device] if example.device.type == "cuda" else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            torch.manual_seed(0)
+            output = model(example)
+    except Exception as error:
+        raise InputError(
+            expected(
+                "model",
+                f"one that runs on an input of shape {shape}",
+                f"{type(error).__name__}: {error}",
+                "Is that the input size the model was made for?",
+            )
+        ) from error
+    if not isinstance(output, Tensor):
+        raise InputError(
+            expected(
+                "model",
+                f"a Tensor as output for an input of shape {shape}",
+                type(output).__name__,
+                "Wrap the model in a module whose forward picks the tensor out.",
+            )
+        )
+    return output
+
+
+@contextmanager
+def attention_fast_path(enabled: bool) -> Iterator[None]:
+    """Allow or forbid the fused kernels of nn.MultiheadAttention and nn.TransformerEncoderLayer.
+
+    They take the weights instead of calling the layers, and no counter knows their FLOPs.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,171 @@
+"""Second moments of each layer's inputs and output gradients, from one streamed pass over calibration images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranksearch.errors import NonFiniteError, expected
+from ranksearch.layers import Layer
+from ranksearch.losses import Loss
+
+_CHUNK_BYTES = 64 * 2**20
+"""Unfolded patches are formed in pieces of at most this size."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Raw second moments of one layer.
+
+    A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs.
+    G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
+    samples, patches: how many images, and how many columns x, they were estimated from.
+    """
+
+    A: Tensor
+    G: Tensor
+    samples: int
+    patches: int
+
+    def shrunk(self) -> tuple[Tensor, Tensor]:
+        """(A, G) shrunk towards their diagonals by sample count, positive definite.
+
+        A is singular where there are fewer patches than entries or dead channels, G where outputs are
+        redundant; taken at face value such directions would seem free of error.
+        """
+        return _shrink(self.A, self.patches), _shrink(self.G, self.samples)
+
+
+def _shrink(matrix: Tensor, count: int) -> Tensor:
+    weight = len(matrix) / (len(matrix) + count)
+    diagonal = matrix.diagonal()
+    mean = float(diagonal.mean())
+    floor = 1e-4 * mean if mean > 0 else 1.0
+    return (1 - weight) * matrix + torch.diag(weight * diagonal + floor)
+
+
+@dataclass
+class _Sums:
+    A: Tensor
+    G: Tensor
+    patches: int = 0
+
+
+def collect_moments(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    batches: Iterable[Tensor],
+    loss: Loss,
+    *,
+    seed: int,
+    device: torch.device,
+    on_batch: Callable[[int], None] = lambda samples: None,
+) -> dict[str, Moments]:
+    """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
+
+    `batches` yields inputs (N, …). Memory is bounded by one batch's activations and one chunk of unfolded
+    patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError, naming the first
+    layer in the order of the forward pass whose inputs or gradients are not finite.
+    """
+    model = copy.deepcopy(model).to(device).eval().requires_grad_(False)
+    sums = {layer.name: _empty(layer, device) for layer in layers}
+    for layer in layers:
+        _attach(model.get_submodule(layer.name), layer, sums[layer.name])
+    generator = torch.Generator().manual_seed(seed)
+    samples = 0
+    for batch in batches:
+        outputs = model(batch.to(device))
+        targets = loss.sample(outputs, generator)
+        loss.value(outputs, targets).sum().backward()
+        samples += len(batch)
+        on_batch(samples)
+    return {layer.name: _finish(layer, sums[layer.name], samples) for layer in layers}
+
+
+def _empty(layer: Layer, device: torch.device) -> _Sums:
+    n, o = layer.fan_in, layer.out_channels
+    return _Sums(
+        torch.zeros(n, n, dtype=torch.float64, device=device), torch.zeros(o, o, dtype=torch.float64, device=device)
+    )
+
+
+def _attach(module: nn.Module, layer: Layer, sums: _Sums) -> None:
+    """Accumulate on every call; a fresh leaf at the output keeps the backward pass off what comes before it needlessly."""
+
+    def accumulate_gradient(gradient: Tensor) -> None:
+        rows = _channels_first(gradient, layer).float()
+        sums.G += (rows @ rows.T).double()
+
+    def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        for rows in unfold_chunks(args[0].detach(), layer):
+            sums.A += (rows @ rows.T).double()
+            sums.patches += rows.shape[1]
+        if not output.requires_grad:
+            output = output.detach().requires_grad_().clone()
+        output.register_hook(accumulate_gradient)
+        return output
+
+    module.register_forward_hook(hook)
+
+
+def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
+    """A layer's output or gradient as (O, samples · positions)."""
+    channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
+    return tensor.movedim(channel, 0).flatten(1)
+
+
+def unfold_chunks(inputs: Tensor, layer: Layer) -> Iterable[Tensor]:
+    """A layer's inputs as columns (n, patches), n = I·kh·kw, a bounded number of samples at a time.
+
+    The layer's own padding, padding mode included, is applied before unfolding.
+    """
+    if layer.kind == "linear":
+        yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        return
+    if inputs.dim() == layer.spatial_dims + 1:
+        inputs = inputs.unsqueeze(0)
+    positions = max(1, max(prod(call.out_size) for call in layer.calls))
+    step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * positions))
+    for chunk in inputs.split(step):
+        yield _unfold(_pad(chunk.float(), layer), layer)
+
+
+def _pad(inputs: Tensor, layer: Layer) -> Tensor:
+    if layer.padding == "same":
+        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        sides = [(total // 2, total - total // 2) for total in totals]
+    else:
+        sides = [(p, p) for p in layer.padding]
+    flat = [amount for side in reversed(sides) for amount in side]
+    if not any(flat):
+        return inputs
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(inputs, flat, mode=mode)
+
+
+def _unfold(padded: Tensor, layer: Layer) -> Tensor:
+    windows = padded
+    for axis in range(layer.spatial_dims):
+        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
+    dims = layer.spatial_dims
+    taps = range(2 + dims, 2 + 2 * dims)
+    return windows.permute(1, *taps, 0, *range(2, 2 + dims)).reshape(layer.fan_in, -1)
+
+
+def _finish(layer: Layer, sums: _Sums, samples: int) -> Moments:
+    for what, matrix in (("inputs", sums.A), ("output gradients", sums.G)):
+        if not bool(torch.isfinite(matrix).all()):
+            raise NonFiniteError(
+                expected(
+                    f"layer {layer.name}", f"finite {what} on the calibration images", "NaN or infinity",
+                    "Check the weights and the normalisation of the images, or leave the layer out with --ignore.",
+                )
+            )
+    return Moments(sums.A / max(1, sums.patches), sums.G / max(1, samples), samples, sums.patches)

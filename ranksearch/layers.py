@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ranksearch.costs import Cost
 from ranksearch.errors import InputError, expected
-from ranksearch.modules import attention_fast_path, copy_model, first_example, replace_modules, run_once
+from ranksearch.modules import attention_fast_path, copy_model, first_example
+from ranksearch.wiring import entangled, run_recorded
 
 Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
 Size = tuple[int, ...]
@@ -75,27 +75,32 @@ LAYER_TYPES: dict[type[nn.Module], Kind] = {
 }
 
 
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules themselves, by the first name under which each is registered."""
+    kinds = tuple(LAYER_TYPES)
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
 def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     """All `Conv1d/2d/3d` and `Linear` modules in order of registration, without running the model.
 
-    `calls` is empty, and `reason` holds only what can be read off the modules. A module registered under several
-    names is one layer, under its first name. Transposed convolutions are none of these.
+    `calls` is empty, and `reason` holds only what can be read off the modules. A module registered under
+    several names is one layer, under its first name. Transposed convolutions are none of these.
     """
     _check_plain(model)
     owners = list(_owners(model))
     return tuple(
         _geometry(name, module, _static_reason(module, owners))
-        for name, module in model.named_modules()
-        if isinstance(module, tuple(LAYER_TYPES))
+        for name, module in named_layers(model).items()
     )
 
 
 def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -> tuple[Layer, ...]:
     """All `Conv1d/2d/3d` and `Linear` modules, in order of their first call; those never called come last.
 
-    `example` is a batch (N, …); its first example is run, on a copy of the model in evaluation mode. A convolution
-    of B examples at once (a model that folds patches or frames into the batch) counts as B calls. `ignore` holds
-    shell patterns over layer names. `reason` says why a layer has to stay dense.
+    `example` is a batch (N, …); its first example is run, on a copy of the model in evaluation mode. A
+    convolution of B examples at once (a model that folds patches or frames into the batch) counts as B calls.
+    `ignore` holds shell patterns over layer names. `reason` says why a layer has to stay dense.
 
     Raises InputError where the model does not run on the example, where its output is not a Tensor, and for a
     pattern that matches no layer.
@@ -104,32 +109,33 @@ def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -
     reasons = {layer.name: layer.reason for layer in listed if layer.reason} | _ignored(model, listed, ignore)
     copied = copy_model(model).eval()
     example = first_example(copied, example)
-    modules = dict(copied.named_modules())
     with attention_fast_path(False):
-        calls, output = _run_recorded(copied, {layer.name: modules[layer.name] for layer in listed}, example)
-    free = [layer.name for layer in listed if layer.name not in reasons]
-    reasons = _entangled(copied, free, example, output) | reasons
-    reasons = {layer.name: "never called in the forward pass" for layer in listed if layer.name not in calls} | reasons
+        calls, output = run_recorded(copied, named_layers(copied), example)
+    reasons |= entangled(copied, [x.name for x in listed if x.name not in reasons], example, output)
+    uncalled = {x.name: "never called in the forward pass" for x in listed if x.name not in calls}
+    reasons = uncalled | reasons
     position = {name: k for k, name in enumerate(calls)}
-    geometry = {layer.name: layer for layer in listed}
     return tuple(
         replace(
             layer,
-            calls=tuple(c for seen in calls.get(name, ()) for c in _calls(layer, *seen)),
-            reason=reasons.get(name),
+            calls=tuple(call for shapes in calls.get(layer.name, ()) for call in _calls(layer, *shapes)),
+            reason=reasons.get(layer.name),
         )
-        for name, layer in sorted(geometry.items(), key=lambda item: position.get(item[0], len(position)))
+        for layer in sorted(listed, key=lambda x: position.get(x.name, len(position)))
     )
 
 
 def _check_plain(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
-            raise InputError(expected(name or "model", "a plain module", "one from torch.compile", "Compile it afterwards."))
-        if any(is_lazy(p) for p in module._parameters.values()):
             raise InputError(
-                expected(name or "model", "parameters with a shape", "lazy ones", "Run the model once on real input.")
+                expected(
+                    name or "model", "a plain module", "one from torch.compile", "Compile it afterwards."
+                )
             )
+        if any(is_lazy(p) for p in module._parameters.values()):
+            way_out = "Run the model once on real input."
+            raise InputError(expected(name or "model", "parameters with a shape", "lazy ones", way_out))
 
 
 def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
@@ -172,8 +178,6 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
     )
 
 
-# --- reasons that can be read off the modules -----------------------------------------------------------------------
-
 _Owner = tuple[nn.Module, str, Tensor]
 """A module, the name of one of its parameters or buffers in the model, and the tensor."""
 
@@ -196,7 +200,13 @@ def _static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
         return "depthwise convolution" if weight.shape[1] == 1 else f"grouped convolution (groups={groups})"
     if "forward" in vars(module):
         return "its forward is patched"
-    if any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)):
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    if any(hooks):
         return "it has hooks"
     extras = [*({*module._parameters} - {"weight", "bias"}), *module._buffers, *module._modules]
     if extras:
@@ -235,33 +245,10 @@ def _ignored(model: nn.Module, layers: Sequence[Layer], patterns: Sequence[str])
         matched = [x.name for x in layers if any(fnmatchcase(n, pattern) for n in aliases[modules[x.name]])]
         if not matched:
             shown = ", ".join(x.name for x in layers[:5]) + (", …" if len(layers) > 5 else "")
-            raise InputError(expected("ignore", "a pattern that matches a layer", repr(pattern), f"Layers: {shown}."))
-        reasons = {name: f"ignored by {pattern!r}" for name in matched} | reasons
+            wanted = "a pattern that matches a layer"
+            raise InputError(expected("ignore", wanted, repr(pattern), f"Layers: {shown}."))
+        reasons = dict.fromkeys(matched, f"ignored by {pattern!r}") | reasons
     return reasons
-
-
-# --- reasons that show when the model runs --------------------------------------------------------------------------
-
-_Seen = dict[str, list[tuple[Size, Size]]]
-"""Per name, in order of first call, the shapes of input and output of each call, batch and channels included."""
-
-
-def _run_recorded(root: nn.Module, modules: Mapping[str, nn.Module], example: Tensor) -> tuple[_Seen, Tensor]:
-    seen: _Seen = {}
-
-    def recorder(name: str) -> Callable[..., None]:
-        def record(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
-            given = args[0] if args else kwargs["input"]
-            seen.setdefault(name, []).append((tuple(given.shape), tuple(output.shape)))
-
-        return record
-
-    handles = [m.register_forward_hook(recorder(name), with_kwargs=True) for name, m in modules.items()]
-    try:
-        return seen, run_once(root, example)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _calls(layer: Layer, given: Size, output: Size) -> list[Call]:
@@ -272,49 +259,3 @@ def _calls(layer: Layer, given: Size, output: Size) -> list[Call]:
         return [Call(positions, positions)]
     batch = given[0] if len(given) == dims + 2 else 1
     return [Call(given[-dims:], output[-dims:])] * batch
-
-
-def _entangled(copied: nn.Module, names: Sequence[str], example: Tensor, output: Tensor) -> dict[str, str]:
-    """Layers that the model uses in another way than calling what is registered under their name.
-
-    Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own works
-    differently once a layer has become a Sequential. So each is put into a Sequential, where nothing may change;
-    where something does, halving the set finds the layers to blame.
-    """
-    modules = dict(copied.named_modules())
-    with attention_fast_path(True):
-        before, reference = _run_recorded(copied, {name: modules[name] for name in names}, example)
-        reproducible = _same(reference, output)
-
-        def trouble(group: Sequence[str]) -> str | None:
-            wrapped = {name: nn.Sequential(modules[name]) for name in group}
-            root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
-            try:
-                seen, result = _run_recorded(root, wrapped, example)
-            except InputError as error:
-                return f"the model uses it other than by calling it ({error.__cause__})"
-            finally:
-                replace_modules(root, {wrapped[name]: modules[name] for name in group})
-            if any(seen.get(name) != before.get(name) for name in group):
-                return "the model calls it other than by its registered name"
-            if reproducible and not _same(result, reference):
-                return "the model's output depends on its type or name"
-            return None
-
-        def blame(group: Sequence[str]) -> dict[str, str]:
-            reason = trouble(group) if group else None
-            if reason is None:
-                return {}
-            if len(group) == 1:
-                return {group[0]: reason}
-            middle = len(group) // 2
-            return blame(group[:middle]) | blame(group[middle:])
-
-        return blame(names)
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    scale = float(b.detach().abs().max()) if b.numel() and b.is_floating_point() else 1.0
-    return torch.equal(a, b) or torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-5 * scale, equal_nan=True)

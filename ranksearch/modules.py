@@ -15,8 +15,8 @@ from ranksearch.errors import InputError, expected
 def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy; also of models with the older weight_norm and spectral_norm.
 
-    Those keep their weight as a tensor inside the autograd graph, which `copy.deepcopy` refuses; the copy gets
-    its value, which its own hook overwrites in the next forward pass.
+    Those keep their weight as a tensor inside the autograd graph, which `copy.deepcopy` refuses; the copy
+    gets its value, which its own hook overwrites in the next forward pass.
     """
     memo: dict[int, object] = {}
     for module in model.modules():
@@ -48,9 +48,9 @@ def first_example(model: nn.Module, example: Tensor) -> Tensor:
 
 
 def run_once(model: nn.Module, example: Tensor) -> Tensor:
-    """Output of one example without gradients, always the same random numbers; what goes wrong is an InputError.
+    """Output of one example, without gradients, from the same random numbers each time.
 
-    The model has to be in evaluation mode.
+    The model has to be in evaluation mode. Whatever goes wrong in it is an InputError.
     """
     shape = tuple(example.shape)
     devices = [example.device] if example.device.type == "cuda" else []

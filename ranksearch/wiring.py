@@ -1,0 +1,86 @@
+"""How a model uses its layers when it runs: the shapes of each call, and uses that forbid replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.errors import InputError
+from ranksearch.modules import attention_fast_path, replace_modules, run_once
+
+Shape = tuple[int, ...]
+Seen = dict[str, list[tuple[Shape, Shape]]]
+"""Per name, in order of first call: the shapes of input and output of each call, as they come."""
+
+
+def run_recorded(root: nn.Module, modules: Mapping[str, nn.Module], example: Tensor) -> tuple[Seen, Tensor]:
+    """One forward pass of `root`, in evaluation mode: the calls of some of its modules, and the output."""
+    seen: Seen = {}
+
+    def recorder(name: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
+            given = args[0] if args else kwargs["input"]
+            seen.setdefault(name, []).append((tuple(given.shape), tuple(output.shape)))
+
+        return record
+
+    handles = [m.register_forward_hook(recorder(name), with_kwargs=True) for name, m in modules.items()]
+    try:
+        return seen, run_once(root, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def entangled(copied: nn.Module, names: Sequence[str], example: Tensor, output: Tensor) -> dict[str, str]:
+    """Layers that the model uses in another way than calling what is registered under their name.
+
+    Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own
+    works differently once a layer has become a Sequential. So each is put into a Sequential here, which must
+    not change anything; where it does, halving the set finds the layers to blame. `copied` is put together again
+    afterwards; `output` is its output for `example` from an earlier pass.
+
+    Result: a reason per layer to blame.
+    """
+    modules = dict(copied.named_modules())
+    with attention_fast_path(True):
+        before, reference = run_recorded(copied, {name: modules[name] for name in names}, example)
+        reproducible = _same(reference, output)
+
+        def trouble(group: Sequence[str]) -> str | None:
+            wrapped = {name: nn.Sequential(modules[name]) for name in group}
+            root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
+            try:
+                seen, result = run_recorded(root, wrapped, example)
+            except InputError as error:
+                return f"the model uses it other than by calling it ({error.__cause__})"
+            finally:
+                replace_modules(root, {wrapped[name]: modules[name] for name in group})
+            if any(seen.get(name) != before.get(name) for name in group):
+                return "the model calls it other than by its registered name"
+            if reproducible and not _same(result, reference):
+                return "the model's output depends on its type or name"
+            return None
+
+        def blame(group: Sequence[str]) -> dict[str, str]:
+            reason = trouble(group) if group else None
+            if reason is None:
+                return {}
+            if len(group) == 1:
+                return {group[0]: reason}
+            middle = len(group) // 2
+            return blame(group[:middle]) | blame(group[middle:])
+
+        return blame(names)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    if torch.equal(a, b):
+        return True
+    a, b = a.double(), b.double()
+    atol = 1e-5 * float(b.nan_to_num().abs().amax())
+    return torch.allclose(a, b, rtol=1e-3, atol=atol, equal_nan=True)

@@ -69,7 +69,7 @@ def _conv(i: int, o: int) -> tuple[nn.Module, ...]:
 
 @dataclass(frozen=True)
 class Digits:
-    """The images, (N, 1, 8, 8) float32 in [0, 1], with labels (N,) int64; the split is fixed and stratified."""
+    """The images, (N, 1, 8, 8) float32 in [0, 1], with labels (N,) int64; a fixed, stratified split."""
 
     train: TensorDataset
     validation: TensorDataset
@@ -90,7 +90,7 @@ def digits_data() -> Digits:
 
 
 def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
-    """The trained model in evaluation mode, from the cache where it is there; trained, and cached, otherwise."""
+    """The trained model in evaluation mode: from the cache, or trained now and put there."""
     model = DigitsNet(recipe.channels)
     path = cache_dir() / f"digits-{recipe.digest}.safetensors"
     if path.is_file():
@@ -107,7 +107,7 @@ def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
         save_file(model.state_dict(), partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        log.warning("the digits model cannot be cached in %s (%s): it is trained at each run", path.parent, error)
+        log.warning("the digits model cannot be cached (%s): it is trained at each run", error)
     return model
 
 
@@ -139,10 +139,10 @@ def _fit(model: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe) -> N
     model.train()
     for _ in range(recipe.epochs):
         order = torch.randperm(len(inputs))
-        for batch in order.split(recipe.batch_size)[: len(inputs) // recipe.batch_size]:
+        for batch in order[: len(order) // recipe.batch_size * recipe.batch_size].view(-1, recipe.batch_size):
             loss = F.cross_entropy(model(_shifted(inputs[batch])), targets[batch])
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
     model.eval()

@@ -1,4 +1,4 @@
-"""Labelled images as model inputs: decoded, resized and cropped, normalised; small sets are kept in memory."""
+"""Labelled images as inputs: decoded, resized and cropped, normalised; small sets are kept in memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from torchvision.transforms.v2 import functional as F
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 KEEP_BYTES = 512 * 2**20
-"""Decoded images of a set are kept in memory up to this size: decoding costs more than a small model's forward pass."""
+"""Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Image → input: an image of another size than `size` (height, width) is resized so that `crop_pct` of its
-    shorter side is left after the central crop; then [0, 1], minus `mean`, over `std`, one value per channel."""
+    """Image → input.
+
+    An image of another size than `size` (height, width) is resized so that `crop_pct` of its shorter side is
+    left after the central crop. Values go to [0, 1], minus `mean`, over `std`, one per channel.
+    """
 
     channels: int
     size: tuple[int, int]
@@ -31,12 +34,15 @@ class Preprocess:
 
     def pixels(self, image: Any) -> Tensor:
         """A PIL image or (C, H, W) uint8 tensor → (channels, *size) uint8."""
-        found = F.get_num_channels(image)
-        if found != self.channels:
-            image = F.to_grayscale(image, 1) if self.channels == 1 else F.grayscale_to_rgb(image)
+        if F.get_num_channels(image) != self.channels:
+            if isinstance(image, Tensor):
+                image = F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)
+            else:
+                image = image.convert("L" if self.channels == 1 else "RGB")
         height, width = F.get_size(image)
         if (height, width) != self.size:
-            image = F.resize(image, self._scaled(height, width), InterpolationMode(self.interpolation), antialias=True)
+            mode = InterpolationMode(self.interpolation)
+            image = F.resize(image, self._scaled(height, width), mode, antialias=True)
             image = F.center_crop(image, list(self.size))
         return image if isinstance(image, Tensor) else F.pil_to_tensor(image)
 
@@ -57,7 +63,11 @@ class Images(Dataset[tuple[Tensor, int]]):
     """`read(index)` gives (image, label) of one of `size` images; items are (input, label)."""
 
     def __init__(
-        self, read: Callable[[int], tuple[Any, int]], size: int, classes: Sequence[str], preprocess: Preprocess
+        self,
+        read: Callable[[int], tuple[Any, int]],
+        size: int,
+        classes: Sequence[str],
+        preprocess: Preprocess,
     ) -> None:
         self.classes = tuple(classes)
         self.preprocess = preprocess

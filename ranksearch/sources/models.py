@@ -17,7 +17,6 @@ from torch import nn
 from ranksearch.errors import InputError, expected
 from ranksearch.sources import digits
 from ranksearch.sources.objects import close_match, load_object
-from ranksearch.weights import load_weights, read_weights
 
 BUILTIN = ("digits", "torchvision:NAME", "timm:NAME")
 
@@ -42,6 +41,8 @@ def load_model(
         return digits.digits_model()
     model = make_model(spec, num_classes=num_classes, base=base)
     if weights is not None:
+        from ranksearch.weights import load_weights  # which imports this module for ranksearch.load
+
         load_weights(model, weights)
     return model.eval()
 
@@ -66,7 +67,8 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
         if num_classes is not None:
             raise InputError(expected("num-classes", f"none, {spec} is a model, not a factory", num_classes))
         return factory.eval()
-    return _build(spec, _callable(spec, factory), {} if num_classes is None else {"num_classes": num_classes}).eval()
+    keywords = {} if num_classes is None else {"num_classes": num_classes}
+    return _build(spec, _callable(spec, factory), keywords).eval()
 
 
 def full_name(spec: str, num_classes: int | None) -> str:
@@ -87,6 +89,8 @@ def classes_in_weights(spec: str, weights: Path) -> int | None:
     """
     if not is_builtin(spec) or spec == "digits":
         return None
+    from ranksearch.weights import read_weights
+
     with torch.device("meta"):
         built = make_model(spec).state_dict()
     stored = read_weights(weights)
@@ -100,12 +104,12 @@ def classes_in_weights(spec: str, weights: Path) -> int | None:
 
 
 def preprocessing(model: nn.Module) -> dict[str, Any]:
-    """What a timm model wants of its images: input_size, mean, std, interpolation, crop_pct; {} for others."""
+    """What a timm model wants of its images: input_size, mean, std, interpolation, crop_pct. Others: {}."""
     if not hasattr(model, "pretrained_cfg"):
         return {}
-    from timm.data import resolve_model_data_config
+    from timm.data import config as timm_config
 
-    config = resolve_model_data_config(model)
+    config = cast(Any, timm_config).resolve_model_data_config(model)
     return {key: config[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
 
 
@@ -160,19 +164,22 @@ def _timm(name: str) -> Callable[..., nn.Module]:
 
 def _callable(spec: str, factory: Any) -> Callable[..., Any]:
     if not callable(factory):
-        raise InputError(expected("model", f"{spec} to be a function that returns a model", type(factory).__name__))
+        raise InputError(expected("model", f"{spec} to be a function", type(factory).__name__))
     return cast(Callable[..., Any], factory)
 
 
 def _build(spec: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> nn.Module:
     if "num_classes" in keywords and not _takes(factory, "num_classes"):
         raise InputError(
-            expected("num-classes", f"a factory with that parameter ({spec})", "one without", "Leave --num-classes out.")
+            expected(
+                "num-classes", f"a factory that has it ({spec})", "one without", "Leave --num-classes out."
+            )
         )
     try:
         model = factory(**keywords)
     except Exception as error:
-        raise InputError(expected("model", f"{spec} to return a model", f"{type(error).__name__}: {error}")) from error
+        got = f"{type(error).__name__}: {error}"
+        raise InputError(expected("model", f"{spec} to return a model", got)) from error
     if not isinstance(model, nn.Module):
         raise InputError(expected("model", f"{spec} to return a torch.nn.Module", type(model).__name__))
     return model

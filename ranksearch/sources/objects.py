@@ -1,4 +1,4 @@
-"""`package.module:name` and `file.py:name` to Python objects: models, data, metrics and losses of the user's own."""
+"""`package.module:name` and `file.py:name` to objects: the user's own models, data, metrics and losses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def _search_in(folder: Path) -> None:
 def _from_file(path: Path, option: str) -> ModuleType:
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise InputError(expected(option, "an existing Python file", str(path), close_match(path.name, siblings)))
+        raise InputError(
+            expected(option, "an existing Python file", str(path), close_match(path.name, siblings))
+        )
     path = path.resolve()
     # A name of its own per file: imported once, and functions of it can be pickled by data loader workers.
     module_name = f"_ranksearch_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -83,14 +85,18 @@ def _from_name(name: str, option: str, base: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise InputError(expected(option, f"a module that can be imported ({name})", _short(error))) from error
+            raise InputError(
+                expected(option, f"a module that can be imported ({name})", _short(error))
+            ) from error
         parent, _, last = error.name.rpartition(".")
         way_out = close_match(last, _submodules(parent, base))
         raise InputError(
-            expected(option, "an installed module, or one in the working directory", repr(error.name), way_out)
+            expected(option, "a module, installed or in the working directory", repr(error.name), way_out)
         ) from error
     except Exception as error:
-        raise InputError(expected(option, f"a module that can be imported ({name})", _short(error))) from error
+        raise InputError(
+            expected(option, f"a module that can be imported ({name})", _short(error))
+        ) from error
 
 
 def _submodules(parent: str, base: Path) -> list[str]:

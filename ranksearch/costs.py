@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ranksearch.errors import InputError, expected
+from ranksearch.modules import attention_fast_path, eval_mode, first_example, run_once
 
 Metric = Literal["params", "flops"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -34,18 +34,13 @@ class Cost:
 
 
 def measure_cost(model: nn.Module, example: Tensor) -> Cost:
-    """Cost of a model as torch itself counts it: `numel` of distinct parameters, `FlopCounterMode` in eval mode.
+    """Cost of a model as torch counts it: `numel` of distinct parameters, `FlopCounterMode` in eval mode.
 
-    `example` is one input batch of size 1.
+    `example` is a batch (N, …), of which the first is run. The fused attention kernels, which the counter
+    does not know, are off.
     """
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(example)
-    finally:
-        for module, training in was_training.items():
-            module.training = training
+    with eval_mode(model), attention_fast_path(False), FlopCounterMode(display=False) as counter:
+        run_once(model, first_example(model, example))
     return Cost(sum(p.numel() for p in model.parameters()), int(counter.get_total_flops()))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.losses import Loss
+from ranksearch.modules import eval_mode
 from ranksearch.task import Role, Task
 
 
@@ -27,19 +26,6 @@ class Estimate:
         values = values.double()
         n = len(values)
         return cls(float(values.mean()), float(values.std()) / sqrt(n) if n > 1 else 0.0, n)
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode comes back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def run(model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> Tensor:

@@ -111,7 +111,7 @@ def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -
     example = first_example(copied, example)
     with attention_fast_path(False):
         calls, output = run_recorded(copied, named_layers(copied), example)
-    reasons |= entangled(copied, [x.name for x in listed if x.name not in reasons], example, output)
+    reasons |= entangled(copied, [x.name for x in listed if x.name not in reasons], example, calls, output)
     uncalled = {x.name: "never called in the forward pass" for x in listed if x.name not in calls}
     reasons = uncalled | reasons
     position = {name: k for k, name in enumerate(calls)}

@@ -80,6 +80,19 @@ def run_once(model: nn.Module, example: Tensor) -> Tensor:
 
 
 @contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's own mode comes back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def attention_fast_path(enabled: bool) -> Iterator[None]:
     """Allow or forbid the fused kernels of nn.MultiheadAttention and nn.TransformerEncoderLayer.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,31 +35,43 @@ def run_recorded(root: nn.Module, modules: Mapping[str, nn.Module], example: Ten
             handle.remove()
 
 
-def entangled(copied: nn.Module, names: Sequence[str], example: Tensor, output: Tensor) -> dict[str, str]:
+class _Counted(nn.Sequential):
+    """Counts its calls without a hook: hooks would switch the fused kernels of nn.TransformerEncoder off."""
+
+    count = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.count += 1
+        return cast(Tensor, self[0](input))
+
+
+def entangled(
+    copied: nn.Module, names: Sequence[str], example: Tensor, calls: Seen, output: Tensor
+) -> dict[str, str]:
     """Layers that the model uses in another way than calling what is registered under their name.
 
     Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own
     works differently once a layer has become a Sequential. So each is put into a Sequential here, which must
-    not change anything; where it does, halving the set finds the layers to blame. `copied` is put together again
-    afterwards; `output` is its output for `example` from an earlier pass.
+    not change anything; where it does, halving the set finds the layers to blame. `copied` is put together
+    again afterwards; `calls` and `output` are what an earlier pass of it over `example` gave.
 
     Result: a reason per layer to blame.
     """
     modules = dict(copied.named_modules())
     with attention_fast_path(True):
-        before, reference = run_recorded(copied, {name: modules[name] for name in names}, example)
+        reference = run_once(copied, example)
         reproducible = _same(reference, output)
 
         def trouble(group: Sequence[str]) -> str | None:
-            wrapped = {name: nn.Sequential(modules[name]) for name in group}
+            wrapped = {name: _Counted(modules[name]).eval() for name in group}
             root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
             try:
-                seen, result = run_recorded(root, wrapped, example)
+                result = run_once(root, example)
             except InputError as error:
                 return f"the model uses it other than by calling it ({error.__cause__})"
             finally:
                 replace_modules(root, {wrapped[name]: modules[name] for name in group})
-            if any(seen.get(name) != before.get(name) for name in group):
+            if any(wrapped[name].count != len(calls.get(name, ())) for name in group):
                 return "the model calls it other than by its registered name"
             if reproducible and not _same(result, reference):
                 return "the model's output depends on its type or name"

@@ -1,0 +1,47 @@
+"""What every objective has in common: it turns a plan into a score, lower is better."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import ClassVar
+
+from ranksearch.evaluate import Estimate
+from ranksearch.plan import Plan
+from ranksearch.scoring import Scoring
+
+Report = Callable[[int, float], None]
+"""Receives (step, value so far) while an objective runs; what it raises ends the evaluation."""
+
+
+def no_report(step: int, value: float) -> None:
+    """Ignores what is reported."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A plan's score in units of the loss, lower is better, its standard error, and what else was found."""
+
+    value: float
+    stderr: float = 0.0
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, estimate: Estimate, **details: float) -> Score:
+        """A measured score; the standard error of an infinite one is infinite."""
+        return cls(estimate.mean, estimate.stderr if isfinite(estimate.stderr) else inf, details)
+
+
+class Objective(ABC):
+    """Scores plans of one problem. Registered under its name in `ranksearch.objectives.OBJECTIVES`."""
+
+    name: ClassVar[str]
+
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
+
+    @abstractmethod
+    def score(self, plan: Plan, report: Report = no_report) -> Score:
+        """The score of a plan; the task's model is not changed."""

@@ -1,0 +1,54 @@
+"""Held-out divergence after a short fine-tune by distillation from the dense model."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ranksearch.errors import NonFiniteError
+from ranksearch.evaluate import Estimate
+from ranksearch.finetune import finetune
+from ranksearch.objectives.base import Objective, Report, Score, no_report
+from ranksearch.plan import Plan
+
+
+def geometric_steps(steps: int) -> tuple[int, ...]:
+    """Where a run of `steps` steps reports: its end, half of it, a quarter, … down to about a tenth."""
+    points = {steps >> halving for halving in range(4)}
+    return tuple(sorted(points - {0}))
+
+
+class Finetune(Objective):
+    """Builds the plan, re-estimates BatchNorm statistics, trains for `Scoring.finetune_steps` steps.
+
+    Held-out divergence is reported before the first step (as step 0) and at geometric steps. A run whose loss
+    stops being finite scores infinity. Details: `before`, the divergence at step 0, `blend`, and `steps`.
+    """
+
+    name = "finetune"
+
+    def score(self, plan: Plan, report: Report = no_report) -> Score:
+        scoring = self.scoring
+        start = scoring.recalibrated(plan)
+        found = start.divergence
+        report(0, found.mean)
+
+        def on_checkpoint(step: int, model: nn.Module) -> None:
+            nonlocal found
+            found = scoring.divergence(model)
+            report(step, found.mean)
+
+        steps = scoring.finetune_steps
+        task = scoring.problem.task
+        try:
+            finetune(
+                start.model,
+                task.model,
+                task,
+                steps=steps,
+                seed=scoring.seed,
+                checkpoints=geometric_steps(steps),
+                on_checkpoint=on_checkpoint,
+            )
+        except NonFiniteError:
+            found = Estimate(float("inf"), float("inf"), found.count)
+        return Score.of(found, before=start.divergence.mean, blend=start.blend, steps=steps)

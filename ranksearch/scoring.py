@@ -1,0 +1,60 @@
+"""What objectives measure with: the held-out images, the dense model's outputs on them, BatchNorm images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ranksearch.batchnorm import Recalibrated, recalibrate
+from ranksearch.evaluate import Estimate, divergence, run
+from ranksearch.plan import Plan
+
+if TYPE_CHECKING:
+    from ranksearch.problem import Problem
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A problem and how plans are measured on it; the dense model runs once, however many plans are scored.
+
+    `finetune_steps` and `seed` are for objectives that train; `statistics_size` is the number of the moments
+    images that BatchNorm statistics are re-estimated on.
+    """
+
+    problem: Problem
+    finetune_steps: int = 60
+    seed: int = 0
+    statistics_size: int = 512
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """The divergence images, (N, …); the moments come from others."""
+        return self.problem.task.inputs("divergence")
+
+    @cached_property
+    def dense_outputs(self) -> Tensor:
+        """The dense model's outputs on `held_out`, (N, …)."""
+        task = self.problem.task
+        return run(task.model, self.held_out, batch_size=task.batch_size, device=task.device)
+
+    def divergence(self, model: nn.Module) -> Estimate:
+        """Held-out divergence of a model from the dense one."""
+        task = self.problem.task
+        outputs = run(model, self.held_out, batch_size=task.batch_size, device=task.device)
+        return divergence(self.dense_outputs, outputs, task.loss)
+
+    def recalibrated(self, plan: Plan) -> Recalibrated:
+        """The plan carried out, with the BatchNorm statistics that suit it best, and its held-out divergence."""
+        task = self.problem.task
+        return recalibrate(
+            self.problem.build(plan),
+            task.inputs("moments")[: self.statistics_size],
+            self.held_out,
+            self.dense_outputs,
+            task.loss,
+            batch_size=task.batch_size,
+            device=task.device,
+        )

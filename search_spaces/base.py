@@ -1,0 +1,49 @@
+"""What every search space has in common: it turns an Optuna trial into a plan."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from optuna.trial import BaseTrial
+
+from ranksearch.allocation import Choice, knapsack
+from ranksearch.costs import Cost, Metric
+from ranksearch.plan import Table
+
+Params = dict[str, Any]
+
+
+class SearchSpace(ABC):
+    """Plans of one set of tables under one budget: the whole model costs at most `limit` in `metric`.
+
+    Registered under its name in `ranksearch.search_spaces.SEARCH_SPACES`. A plan above the budget must be
+    marked by `trial.set_constraint("budget", cost / limit - 1)`, in every trial of such a space.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
+        self.tables = tuple(tables)
+        self.limit = limit
+        self.metric: Metric = metric
+        self.dense = dense
+
+    @abstractmethod
+    def suggest(self, trial: BaseTrial) -> Choice:
+        """One candidate per table, from the parameters that the trial suggests."""
+
+    @abstractmethod
+    def express(self, choice: Choice) -> Params | None:
+        """Parameters that yield exactly this choice; None where the space has none."""
+
+    def initial(self) -> Params | None:
+        """Parameters that yield the analytic plan; None where the space has none."""
+        return self.express(self.analytic)
+
+    @cached_property
+    def analytic(self) -> Choice:
+        """The plan of least summed ε within the budget."""
+        return knapsack(self.tables, self.limit, self.metric, self.dense)

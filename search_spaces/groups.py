@@ -1,0 +1,50 @@
+"""Groups of layers that share a parameter, so that a search has a handful of parameters, not one per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+from ranksearch.layers import Layer
+
+MAX_GROUPS = 8
+MIN_GROUPS = 4
+
+Label = TypeVar("Label", bound=Hashable)
+
+
+def by_stage(names: Sequence[str]) -> dict[str, list[int]]:
+    """Layers by the longest part of their dotted names that makes at most eight groups.
+
+    `layer1.0.conv1` and `layer1.2.conv2` share `layer1`. Where names tell too little (fewer than four groups
+    of more layers), layers in order are cut into runs of equal length instead.
+    """
+    best: dict[str, list[int]] = {}
+    for depth in range(1, 1 + max((name.count(".") + 1 for name in names), default=1)):
+        groups = _collect([".".join(name.split(".")[:depth]) for name in names])
+        if len(groups) > MAX_GROUPS:
+            break
+        best = groups
+    if len(best) < min(MIN_GROUPS, len(names)):
+        count = min(MAX_GROUPS, len(names))
+        runs = [k * count // len(names) for k in range(len(names))]
+        best = {f"{names[members[0]]}…": members for members in _collect(runs).values()}
+    return best
+
+
+def by_shape(layers: Sequence[Layer], most: int = 12) -> dict[str, list[int]]:
+    """Layers of equal kernel shape and stride; by stage where that makes more than `most` groups."""
+    labels = []
+    for layer in layers:
+        taps = "×".join(map(str, layer.kernel_size))
+        stride = "" if set(layer.stride) <= {1} else f" /{'×'.join(map(str, layer.stride))}"
+        labels.append(f"{layer.in_channels}→{layer.out_channels} {taps}{stride}".rstrip())
+    groups = _collect(labels)
+    return groups if len(groups) <= most else by_stage([layer.name for layer in layers])
+
+
+def _collect(labels: Sequence[Label]) -> dict[Label, list[int]]:
+    groups: dict[Label, list[int]] = {}
+    for index, label in enumerate(labels):
+        groups.setdefault(label, []).append(index)
+    return groups

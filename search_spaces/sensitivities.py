@@ -1,0 +1,66 @@
+"""A few multipliers on ε; the allocator turns each trial into a plan that meets the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import BaseTrial
+
+from ranksearch.allocation import Choice, knapsack
+from ranksearch.costs import Cost, Metric
+from ranksearch.plan import Table
+from ranksearch.search_spaces.base import Params, SearchSpace
+from ranksearch.search_spaces.groups import by_stage
+
+LAYER_RANGE = (1 / 3, 3.0)
+DECOMPOSITION_RANGE = (1 / 2, 2.0)
+EXPONENT_RANGE = (0.6, 1.4)
+
+
+class Sensitivities(SearchSpace):
+    """ε becomes (group's multiplier) · (decomposition's multiplier) · ε ** exponent.
+
+    Groups are stages of the network. Only ratios matter to the allocator, so the first group and the first
+    decomposition are the unit and have no parameter. At 1 everywhere the plan is the analytic one.
+    """
+
+    name = "sensitivities"
+
+    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
+        super().__init__(tables, limit, metric, dense)
+        self.groups = by_stage([table.layer.name for table in self.tables])
+        used = {c.decomposition for table in self.tables for c in table.candidates if not c.is_dense}
+        self.decompositions = sorted(used)
+
+    @cached_property
+    def _errors(self) -> list[NDArray[np.float64]]:
+        return [np.maximum(table.errors(), 0.0) for table in self.tables]
+
+    @cached_property
+    def _kinds(self) -> list[NDArray[np.intp]]:
+        """Per table, the number of each candidate's decomposition; the dense layer's, with ε = 0, is any."""
+        number = {name: k for k, name in enumerate(self.decompositions)}
+        return [np.array([number.get(c.decomposition, 0) for c in table.candidates]) for table in self.tables]
+
+    def suggest(self, trial: BaseTrial) -> Choice:
+        layer = np.ones(len(self.tables))
+        for group, members in list(self.groups.items())[1:]:
+            layer[members] = trial.suggest_float(f"layers {group}", *LAYER_RANGE, log=True)
+        kind = np.ones(max(1, len(self.decompositions)))
+        for k, name in list(enumerate(self.decompositions))[1:]:
+            kind[k] = trial.suggest_float(name, *DECOMPOSITION_RANGE, log=True)
+        exponent = trial.suggest_float("exponent", *EXPONENT_RANGE)
+        errors = [
+            scale * kind[kinds] * own**exponent
+            for scale, kinds, own in zip(layer, self._kinds, self._errors, strict=True)
+        ]
+        return knapsack(self.tables, self.limit, self.metric, self.dense, errors=errors)
+
+    def express(self, choice: Choice) -> Params | None:
+        if choice != self.analytic:
+            return None
+        names = [f"layers {group}" for group in list(self.groups)[1:]] + self.decompositions[1:] + ["exponent"]
+        return dict.fromkeys(names, 1.0)

@@ -16,7 +16,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ranksearch.decompositions.base import Chain, Factors, reconstruct
+from ranksearch.chain import Chain, Factors, reconstruct
 
 _FLOOR = 1e-8
 

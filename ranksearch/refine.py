@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ranksearch.decompositions.base import _LETTERS, Chain, Factor, Factors
+from ranksearch.chain import LETTERS, Chain, Factor, Factors
 from ranksearch.layers import Size
 from ranksearch.metric import Whitened
 
@@ -97,25 +97,25 @@ def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
 
 def _basis(chain: Chain, inner: Sequence[Tensor], kernel_size: Size) -> Tensor:
     """What the last factor combines: one kernel (I, *kernel_size) for each of its inputs and taps, (K, n)."""
-    spatial = _LETTERS[: len(kernel_size)]
+    spatial = LETTERS[: len(kernel_size)]
     channel = len(kernel_size)
     operands, terms, touched = list(inner), [], set(chain[-1].axes)
     for factor in chain[:-1]:
         taps = "".join(spatial[axis] for axis in factor.axes)
         touched.update(factor.axes)
         if factor.depthwise:
-            terms.append(_LETTERS[channel] + taps)
+            terms.append(LETTERS[channel] + taps)
         else:
-            terms.append(_LETTERS[channel + 1] + _LETTERS[channel] + taps)
+            terms.append(LETTERS[channel + 1] + LETTERS[channel] + taps)
             channel += 1
     free = ""
     for axis in chain[-1].axes:
-        letter = _LETTERS[channel + 1 + len(free)]
+        letter = LETTERS[channel + 1 + len(free)]
         operands.append(torch.eye(kernel_size[axis], dtype=inner[0].dtype, device=inner[0].device))
         terms.append(letter + spatial[axis])
         free += letter
     axes = "".join(spatial[axis] for axis in sorted(touched))
-    result = torch.einsum(f"{','.join(terms)}->{_LETTERS[channel]}{free}{_LETTERS[len(kernel_size)]}{axes}", *operands)
+    result = torch.einsum(f"{','.join(terms)}->{LETTERS[channel]}{free}{LETTERS[len(kernel_size)]}{axes}", *operands)
     return result.flatten(0, len(free)).flatten(1)
 
 

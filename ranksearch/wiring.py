@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -68,7 +69,7 @@ def entangled(
             try:
                 result = run_once(root, example)
             except InputError as error:
-                return f"the model uses it other than by calling it ({error.__cause__})"
+                return _read_attribute(error.__cause__)
             finally:
                 replace_modules(root, {wrapped[name]: modules[name] for name in group})
             if any(wrapped[name].count != len(calls.get(name, ())) for name in group):
@@ -87,6 +88,13 @@ def entangled(
             return blame(group[:middle]) | blame(group[middle:])
 
         return blame(names)
+
+
+def _read_attribute(cause: BaseException | None) -> str:
+    found = re.search(r"'_Counted' object has no attribute '(\w+)'", str(cause))
+    if found:
+        return f"the model's code reads its {found[1]}"
+    return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

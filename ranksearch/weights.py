@@ -1,0 +1,165 @@
+"""Weights in files: those of a dense model, and compressed models with their plan."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ranksearch.build import skeleton
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.files import whole_file
+from ranksearch.layers import list_layers
+from ranksearch.planfile import check_plan, read_plan, to_plan, write_plan
+from ranksearch.planrecord import PlanRecord
+
+WEIGHTS_FILE = "model.safetensors"
+PLAN_FILE = "plan.json"
+
+_SHOWN = 3
+
+
+def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
+    """Write `model.safetensors` and `plan.json`; each appears whole, the plan last.
+
+    A tensor known under several names is stored once; the file's metadata maps its other names to the stored
+    one, as `safetensors.torch.save_model` does.
+    """
+    stored: dict[str, Tensor] = {}
+    metadata = {"format": "pt"}
+    seen: dict[tuple[object, ...], str] = {}
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):
+            continue
+        key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in seen:
+            metadata[name] = seen[key]
+        else:
+            seen[key] = name
+            stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    with whole_file(folder / WEIGHTS_FILE) as temporary:
+        save_file(stored, temporary, metadata)
+    write_plan(folder / PLAN_FILE, record)
+
+
+def load(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """The compressed model that a folder holds, in evaluation mode.
+
+    `model` is the dense model; its weights do not matter and it is not changed. It can be left out where the
+    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`).
+    """
+    folder = Path(folder)
+    record = read_plan(folder / PLAN_FILE)
+    dense = _builtin(folder, record.model.name) if model is None else model
+    layers = list_layers(dense)
+    check_plan(record, layers, dense)
+    compressed = skeleton(dense, layers, to_plan(record))
+    load_weights(compressed, folder / WEIGHTS_FILE)
+    return compressed.eval()
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU; no code in it is run.
+
+    Of a checkpoint the entry `state_dict`, `model_state_dict` or `model` is taken; the prefixes that
+    DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before all names are dropped.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            expected(f"weights {path}", "an existing file", "a folder" if path.is_dir() else "none")
+        )
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+    elif path.suffix in (".pt", ".pth"):
+        tensors = _read_pickled(path)
+    else:
+        raise InputError(
+            expected(f"weights {path}", "a .safetensors, .pt or .pth file", path.suffix or path.name)
+        )
+    for prefix in ("module.", "_orig_mod."):
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a file into a model, in place, converted to its dtypes; all names and shapes have to agree.
+
+    Raises MismatchError, and changes nothing, where they do not.
+    """
+    tensors = read_weights(path)
+    own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    # torch itself makes up for the counter, which checkpoints older than torch 0.4.1 lack
+    missing = [n for n in own if n not in tensors and not n.endswith("num_batches_tracked")]
+    unexpected = [n for n in tensors if n not in own]
+    shapes = [
+        f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}"
+        for n in own
+        if n in tensors and tensors[n].shape != own[n].shape
+    ]
+    troubles = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if any(troubles.values()):
+        got = "; ".join(f"{len(found)} {what} ({_some(found)})" for what, found in troubles.items() if found)
+        raise MismatchError(
+            expected(
+                f"weights {path}", "the model's own names and shapes", got, "Are they for another model?"
+            )
+        )
+    model.load_state_dict(tensors, strict=False)
+
+
+def _builtin(folder: Path, name: str | None) -> nn.Module:
+    from ranksearch.sources.models import is_builtin, make_model  # it reads weights itself
+
+    if name is None or not is_builtin(name):
+        got = "none" if name is None else f"none, and {name} is not built in"
+        way_out = "Hand it in: ranksearch.load(folder, model=…); its weights do not matter."
+        raise InputError(expected(f"{folder}, model", "the dense model", got, way_out))
+    with torch.random.fork_rng(devices=[]):
+        return make_model(name)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            aliases = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(expected(f"weights {path}", "a safetensors file", str(error))) from error
+    return tensors | {name: tensors[kept] for name, kept in aliases.items() if kept in tensors}
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        got = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        way_out = "Save the state dict alone: torch.save(model.state_dict(), …)."
+        raise InputError(
+            expected(f"weights {path}", "tensors and plain values only (weights_only=True)", got, way_out)
+        ) from error
+    for entry in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content = content[entry]
+            break
+    if not isinstance(content, Mapping):
+        raise InputError(expected(f"weights {path}", "a state dict", type(content).__name__))
+    strange = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        way_out = "A checkpoint's state dict is looked for under state_dict, model_state_dict and model."
+        raise InputError(
+            expected(f"weights {path}", "tensors by name", f"other values ({_some(strange)})", way_out)
+        )
+    return {str(key): value for key, value in content.items()}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -61,11 +61,13 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
     if ":" not in spec:
         forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
         way_out = close_match(spec, ["digits"]) or _guess(spec)
-        raise InputError(expected("model", forms, repr(spec), way_out))
-    factory = load_object(spec, option="model", base=base)
+        raise InputError(expected("--model", forms, repr(spec), way_out))
+    factory = load_object(spec, option="--model", base=base)
     if isinstance(factory, nn.Module):
         if num_classes is not None:
-            raise InputError(expected("num-classes", f"none, {spec} is a model, not a factory", num_classes))
+            raise InputError(
+                expected("--num-classes", f"none, {spec} is a model, not a factory", num_classes)
+            )
         return factory.eval()
     keywords = {} if num_classes is None else {"num_classes": num_classes}
     return _build(spec, _callable(spec, factory), keywords).eval()
@@ -103,10 +105,12 @@ def classes_in_weights(spec: str, weights: Path) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def preprocessing(model: nn.Module) -> dict[str, Any]:
+def wishes(spec: str) -> dict[str, Any]:
     """What a timm model wants of its images: input_size, mean, std, interpolation, crop_pct. Others: {}."""
-    if not hasattr(model, "pretrained_cfg"):
+    if not spec.startswith("timm:"):
         return {}
+    with torch.device("meta"):
+        model = make_model(spec)
     from timm.data import config as timm_config
 
     config = cast(Any, timm_config).resolve_model_data_config(model)
@@ -115,7 +119,7 @@ def preprocessing(model: nn.Module) -> dict[str, Any]:
 
 def _check_digits(num_classes: int | None) -> None:
     if num_classes not in (None, digits.CLASSES):
-        raise InputError(expected("num-classes", f"{digits.CLASSES} for digits", num_classes))
+        raise InputError(expected("--num-classes", f"{digits.CLASSES} for digits", num_classes))
 
 
 def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
@@ -130,7 +134,7 @@ def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
             raise ValueError("only keywords")
         return name, {cast(str, k.arg): ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, ValueError) as error:
-        raise InputError(expected("model", "NAME:key=value,… with plain values", repr(spec))) from error
+        raise InputError(expected("--model", "NAME:key=value,… with plain values", repr(spec))) from error
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:
@@ -139,7 +143,7 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
     known = models.list_models()
     if name not in known:
         way_out = close_match(name, known)
-        raise InputError(expected("model", "the name of a torchvision model", repr(name), way_out))
+        raise InputError(expected("--model", "the name of a torchvision model", repr(name), way_out))
     builder = models.get_model_builder(name)
     # Detection and segmentation models would fetch a pretrained backbone by default.
     fixed = {"weights": None}
@@ -153,18 +157,18 @@ def _timm(name: str) -> Callable[..., nn.Module]:
         import timm
     except ImportError as error:
         raise InputError(
-            expected("model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
+            expected("--model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
         ) from error
     if not timm.is_model(name):
         base, _, _ = name.partition(".")
         way_out = close_match(base, timm.list_models())
-        raise InputError(expected("model", "the name of a timm model", repr(name), way_out))
+        raise InputError(expected("--model", "the name of a timm model", repr(name), way_out))
     return lambda **keywords: timm.create_model(name, pretrained=False, **keywords)
 
 
 def _callable(spec: str, factory: Any) -> Callable[..., Any]:
     if not callable(factory):
-        raise InputError(expected("model", f"{spec} to be a function", type(factory).__name__))
+        raise InputError(expected("--model", f"{spec} to be a function", type(factory).__name__))
     return cast(Callable[..., Any], factory)
 
 
@@ -172,16 +176,16 @@ def _build(spec: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> 
     if "num_classes" in keywords and not _takes(factory, "num_classes"):
         raise InputError(
             expected(
-                "num-classes", f"a factory that has it ({spec})", "one without", "Leave --num-classes out."
+                "--num-classes", f"a factory that has it ({spec})", "one without", "Leave --num-classes out."
             )
         )
     try:
         model = factory(**keywords)
     except Exception as error:
         got = f"{type(error).__name__}: {error}"
-        raise InputError(expected("model", f"{spec} to return a model", got)) from error
+        raise InputError(expected("--model", f"{spec} to return a model", got)) from error
     if not isinstance(model, nn.Module):
-        raise InputError(expected("model", f"{spec} to return a torch.nn.Module", type(model).__name__))
+        raise InputError(expected("--model", f"{spec} to return a torch.nn.Module", type(model).__name__))
     return model
 
 

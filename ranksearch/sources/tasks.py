@@ -1,0 +1,154 @@
+"""Options to a task: model, data, splits, loss and metric put together and checked on one example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ranksearch.errors import InputError, expected
+from ranksearch.losses import CROSS_ENTROPY, Loss, get_loss
+from ranksearch.options import RunOptions
+from ranksearch.sources import models
+from ranksearch.sources.data import Data, ImageOptions, load_data
+from ranksearch.sources.objects import load_object
+from ranksearch.splits import make_splits
+from ranksearch.task import MetricFn, Task, top1
+
+
+def build_task(options: RunOptions) -> Task:
+    """The task that the options describe. Raises InputError that names the option."""
+    device = pick_device(options.device)
+    loss, metric_fn = pick_loss(options.loss), pick_metric(options.metric_fn)
+    num_classes = options.num_classes
+    has_weights = options.weights is not None and str(options.weights) != "none"
+    if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
+        way_out = "Nothing is downloaded. --weights none goes on with random weights."
+        raise InputError(
+            expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
+        )
+    weights = options.weights if has_weights else None
+    if num_classes is None and weights is not None:
+        num_classes = models.classes_in_weights(options.model, weights)
+    data = _load_data(options, models.wishes(options.model))
+    if num_classes is None and weights is None and models.is_builtin(options.model) and data.classes:
+        num_classes = len(data.classes)
+    model = models.load_model(options.model, weights=weights, num_classes=num_classes)
+    task = Task(
+        model=model.to(device),
+        train=data.train,
+        validation=data.validation,
+        test=data.test,
+        splits=make_splits(
+            len(cast(Any, data.train)),
+            calibration_size=options.calibration_size,
+            val_split=0.0 if data.validation is not None else options.val_split,
+            seed=options.splitting_seed,
+        ),
+        loss=loss,
+        metric_fn=metric_fn,
+        model_name=models.full_name(options.model, num_classes),
+        device=device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        seed=options.seed,
+        calibration_size=options.calibration_size,
+        val_split=options.val_split,
+    )
+    check_task(task, data)
+    return task
+
+
+def pick_device(name: str) -> torch.device:
+    """A device that is there; `auto` is cuda where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # each backend raises its own kind where it is missing
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            expected("--device", "a device that is there", f"{name!r} ({reason})", "Use cpu.")
+        ) from error
+    return device
+
+
+def pick_loss(name: str) -> Loss:
+    """A built-in loss, or one of the user's own."""
+    if ":" not in name:
+        return get_loss(name)
+    loss = load_object(name, option="--loss")
+    if not isinstance(loss, Loss):
+        raise InputError(expected("--loss", "a ranksearch.losses.Loss", f"{type(loss).__name__} ({name})"))
+    return loss
+
+
+def pick_metric(name: str | None) -> MetricFn:
+    """Top-1 accuracy, or a function of the user's own."""
+    if name is None:
+        return top1
+    metric_fn = load_object(name, option="--metric-fn")
+    if not callable(metric_fn):
+        raise InputError(expected("--metric-fn", "a function", f"{type(metric_fn).__name__} ({name})"))
+    return cast(Callable[[Tensor, Tensor], Tensor], metric_fn)
+
+
+def _load_data(options: RunOptions, wishes: dict[str, Any]) -> Data:
+    images = ImageOptions(
+        input_size=options.input_size,
+        mean=options.mean,
+        std=options.std,
+        crop_pct=options.crop_pct,
+        interpolation=options.interpolation,
+        model=wishes,
+    )
+    return load_data(
+        options.data_spec, images=images, test_split=options.test_split, seed=options.splitting_seed
+    )
+
+
+def check_task(task: Task, data: Data) -> None:
+    """Run the model and the metric on a first example, so that what does not fit together shows at once."""
+    example = task.example
+    shape = tuple(example.shape)
+    try:
+        with torch.no_grad():
+            outputs = task.model(example.to(task.device))
+    except Exception as error:
+        what = f"inputs that {task.model_name} accepts"
+        got = f"{shape}: {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
+    if not isinstance(outputs, Tensor):
+        raise InputError(expected("--model", "a model that returns a tensor", type(outputs).__name__))
+    if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
+        _check_classes(task, data, outputs.shape[1])
+    item = cast(Any, task.train)[task.splits.moments[0]]
+    if isinstance(item, list | tuple) and len(item) > 1:
+        _check_metric(task, outputs, torch.as_tensor(item[1]).unsqueeze(0).to(task.device))
+
+
+def _check_classes(task: Task, data: Data, outputs: int) -> None:
+    if data.classes and len(data.classes) != outputs:
+        got = f"{outputs} of {task.model_name}"
+        way_out = "See --num-classes, --weights and --data."
+        raise InputError(expected("--model", f"{len(data.classes)} classes, as in the data", got, way_out))
+    labels = getattr(task.train, "targets", None)
+    if labels is not None and len(labels) and int(max(labels)) >= outputs:
+        got = f"label {int(max(labels))}"
+        raise InputError(expected("--data", f"labels below {outputs}, the model's classes", got))
+
+
+def _check_metric(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    name = getattr(task.metric_fn, "__name__", "the metric")
+    shapes = f"outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}"
+    what = f"{name}({shapes}) to give one score per example, (1,)"
+    try:
+        scores = task.metric_fn(outputs, targets)
+    except Exception as error:
+        raise InputError(expected("--metric-fn", what, f"{type(error).__name__}: {error}")) from error
+    if not isinstance(scores, Tensor) or scores.shape != (1,):
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(expected("--metric-fn", what, got))

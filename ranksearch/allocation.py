@@ -1,10 +1,10 @@
 """Allocation: one candidate per layer under a budget, a multiple-choice knapsack.
 
-Three allocators share one idea. Every layer has a chain of candidates from cheap to dear, every step along a
-chain has a key, and the steps of all layers are walked in the order of their keys for as long as they fit.
-`knapsack` walks lower convex hulls by error saved per cost (the Lagrangian relaxation: one sort gives the whole
-front; Shoham & Gersho 1988) and then solves what is left exactly; `uniform` walks by the fraction of a layer's
-cost; `energy` by the fraction of a layer's energy.
+Three allocators share one idea. Every layer has a chain of candidates from cheap to dear, every step along
+a chain has a key, and the steps of all layers are walked in the order of their keys for as long as they fit.
+`knapsack` walks lower convex hulls by error saved per cost (the Lagrangian relaxation: one sort gives the
+whole front; Shoham & Gersho 1988) and then solves what is left exactly; `uniform` walks by the fraction of a
+layer's cost; `energy` by the fraction of a layer's energy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ class Allocator(Protocol):
     """Picks one candidate per table such that the whole model costs at most `limit` in `metric`."""
 
     def __call__(
-        self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost, *, errors: Errors | None = None
+        self,
+        tables: Sequence[Table],
+        limit: int,
+        metric: Metric,
+        dense: Cost,
+        *,
+        errors: Errors | None = None,
     ) -> Choice: ...
 
 
@@ -50,7 +56,7 @@ class Front:
 
 
 def layer_front(table: Table, metric: Metric, errors: NDArray[np.float64] | None = None) -> Front:
-    """The Pareto front of one table in one metric; the last entry has the least error (the dense layer's 0)."""
+    """The Pareto front of one table in one metric; its last entry has the least error."""
     costs, errors = table.costs(metric), table.errors() if errors is None else np.asarray(errors, dtype=float)
     if errors.shape != costs.shape or not np.isfinite(errors).all():
         what = f"errors of {table.layer.name}"
@@ -136,7 +142,7 @@ def get_allocator(name: str) -> Allocator:
 
 
 def lagrangian_front(tables: Sequence[Table], metric: Metric) -> list[Choice]:
-    """Every vertex of the convex hull of (cost, error) over all plans, from the cheapest to the least error."""
+    """Every vertex of the convex hull of (cost, error) over all plans, from the cheapest to the dense one."""
     fronts = _fronts(tables, metric, None)
     chains = [_hull(front) for front in fronts]
     positions = [int(front.indices[0]) for front in fronts]
@@ -159,7 +165,7 @@ def smallest_limit(tables: Sequence[Table], metric: Metric, dense: Cost) -> int:
 
 @dataclass(frozen=True)
 class _Steps:
-    """Steps of all layers along their chains in walking order: key, layer, step within its chain, extra cost."""
+    """Steps of all layers along their chains in walking order: key, layer, step in its chain, extra cost."""
 
     key: NDArray[np.float64]
     layer: list[int]
@@ -169,13 +175,15 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Where a walk ended: a position on each layer's front, and the key of the first step that did not fit."""
+    """Where a walk ended: positions on the layers' fronts, and the key of the first step that did not fit."""
 
     positions: list[int]
     blocked: float | None
 
 
-def _steps(fronts: Sequence[Front], chains: Sequence[Sequence[int]], keys: Sequence[NDArray[np.float64]]) -> _Steps:
+def _steps(
+    fronts: Sequence[Front], chains: Sequence[Sequence[int]], keys: Sequence[NDArray[np.float64]]
+) -> _Steps:
     # Rounding must not turn the order of a chain around.
     ordered = [np.maximum.accumulate(key) if len(key) else key for key in keys]
     key = np.concatenate([*ordered, np.empty(0)])
@@ -215,7 +223,8 @@ def _hull(front: Front) -> list[int]:
     for j in range(len(costs)):
         while len(hull) > 1:
             a, b = hull[-2], hull[-1]
-            if (errors[a] - errors[b]) * (costs[j] - costs[b]) > (errors[b] - errors[j]) * (costs[b] - costs[a]):
+            before = (errors[a] - errors[b]) / (costs[b] - costs[a])
+            if before > (errors[b] - errors[j]) / (costs[j] - costs[b]):
                 break
             hull.pop()
         hull.append(j)
@@ -278,7 +287,8 @@ def _top_up(fronts: Sequence[Front], positions: Sequence[int], room: int) -> lis
         for layer, (front, p) in enumerate(zip(fronts, positions, strict=True)):
             end = int(np.searchsorted(front.costs, front.costs[p] + left, side="right"))
             if end > p + 1:
-                rates = (front.errors[p] - front.errors[p + 1 : end]) / (front.costs[p + 1 : end] - front.costs[p])
+                saved = front.errors[p] - front.errors[p + 1 : end]
+                rates = saved / (front.costs[p + 1 : end] - front.costs[p])
                 j = int(rates.argmax())
                 if rates[j] > best:
                     best, move = float(rates[j]), (layer, p + 1 + j)

@@ -57,7 +57,7 @@ def merged(records: Iterable[Evaluated]) -> list[Evaluated]:
 
 
 def pareto_front(records: Iterable[Evaluated], metric: Metric, score: str = "divergence") -> list[Evaluated]:
-    """The plans that no other beats in (cost, score), by rising cost; records without that score are left out."""
+    """The plans that no other beats in (cost, score), by rising cost; only records with that score count."""
     scored = [r for r in records if r.state == "complete" and score in r.scores]
     best: list[Evaluated] = []
     for record in sorted(scored, key=lambda r: (r.plan.cost.of(metric), r.scores[score])):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from ranksearch.batchnorm import Recalibrated, recalibrate
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.plan import Plan
-
-if TYPE_CHECKING:
-    from ranksearch.problem import Problem
+from ranksearch.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Scoring:
         return divergence(self.dense_outputs, outputs, task.loss)
 
     def recalibrated(self, plan: Plan) -> Recalibrated:
-        """The plan carried out, with the BatchNorm statistics that suit it best, and its held-out divergence."""
+        """The plan carried out, with the BatchNorm statistics that suit it, and its held-out divergence."""
         task = self.problem.task
         return recalibrate(
             self.problem.build(plan),

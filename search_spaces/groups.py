@@ -1,4 +1,4 @@
-"""Groups of layers that share a parameter, so that a search has a handful of parameters, not one per layer."""
+"""Groups of layers that share a parameter, so that a search has a handful of them, not one per layer."""
 
 from __future__ import annotations
 

@@ -62,5 +62,5 @@ class Sensitivities(SearchSpace):
     def express(self, choice: Choice) -> Params | None:
         if choice != self.analytic:
             return None
-        names = [f"layers {group}" for group in list(self.groups)[1:]] + self.decompositions[1:] + ["exponent"]
-        return dict.fromkeys(names, 1.0)
+        groups = [f"layers {group}" for group in list(self.groups)[1:]]
+        return dict.fromkeys([*groups, *self.decompositions[1:], "exponent"], 1.0)

@@ -1,0 +1,121 @@
+"""One budget's search: what its stages share, and how a plan is written into a trial and read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ranksearch.allocation import Choice, energy, knapsack, uniform
+from ranksearch.costs import budget_limit
+from ranksearch.front import Evaluated, State
+from ranksearch.objectives import Score
+from ranksearch.plan import Plan
+from ranksearch.problem import Problem
+from ranksearch.search.progress import Progress
+from ranksearch.search.settings import SearchSettings
+from ranksearch.search.trials import open_study, restored, storable
+
+BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": knapsack, "uniform": uniform, "energy": energy}
+"""Plans that need no search, the analytic one first."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A problem, a budget, and where the studies and the news of it go."""
+
+    problem: Problem
+    settings: SearchSettings
+    budget: float
+    storage: BaseStorage
+    progress: Progress
+
+    @cached_property
+    def limit(self) -> int:
+        """The most that the whole model may cost."""
+        return budget_limit(self.problem.dense, self.budget, self.settings.metric)
+
+    @cached_property
+    def baselines(self) -> dict[str, Choice]:
+        problem = self.problem
+        return {
+            name: allocate(problem.tables, self.limit, self.settings.metric, problem.dense)
+            for name, allocate in BASELINES.items()
+        }
+
+    def study(self, stage: str, pruner: BasePruner, **made_for: Any) -> Study:
+        """The study of a stage; what its trials' meaning depends on must agree with a stored one."""
+        tables = self.problem.tables
+        common = {
+            "layers": _digest([(t.layer.name, t.layer.cost) for t in tables]),
+            "candidates": _digest([(str(c), c.cost) for t in tables for c in t.candidates]),
+            "budget": self.budget,
+            "metric": self.settings.metric,
+            "seed": self.settings.seed,
+        }
+        name = f"{self.settings.study_name}-{self.budget:g}-{stage}"
+        return open_study(self.storage, name, common | made_for, pruner)
+
+    def news(self, stage: str, done: int, total: int, values: Iterable[float]) -> None:
+        self.progress(f"{stage} {self.budget:g}", done, total, min(values, default=None))
+
+
+def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
+    """Write the plan into the trial, readable and by index."""
+    trial.set_user_attr("origin", origin)
+    trial.set_user_attr("choice", list(choice))
+    trial.set_user_attr("ranks", plan_ranks(plan))
+    trial.set_user_attr("cost", {"params": plan.cost.params, "flops": plan.cost.flops})
+
+
+def record(job: Job, trial: FrozenTrial, stage: str) -> Evaluated:
+    """A finished trial read back."""
+    plan = job.problem.plan(choice_of(trial))
+    attrs, state = trial.user_attrs, state_of(trial)
+    scores = {"error": plan.error}
+    if state == "complete":
+        scores[stage] = value_of(trial)
+    scores |= {name: restored(value) for name, value in attrs.get("scores", {}).items()}
+    origin, earlier = attrs["origin"], attrs.get("duplicate_of")
+    return Evaluated(plan, job.budget, origin, stage, scores, trial.number, state, earlier)
+
+
+def state_of(trial: FrozenTrial) -> State:
+    if trial.state == TrialState.PRUNED:
+        return "pruned"
+    return "infeasible" if trial.user_attrs.get("state") == "infeasible" else "complete"
+
+
+def value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return restored(trial.value)
+
+
+def choice_of(trial: FrozenTrial) -> Choice:
+    return tuple(trial.user_attrs["choice"])
+
+
+def plan_ranks(plan: Plan) -> dict[str, str]:
+    return {name: str(candidate) for name, candidate in plan.choices.items()}
+
+
+def storable_scores(stage: str, score: Score) -> dict[str, float]:
+    """What a study keeps of a score beside its value."""
+    return {f"{stage}_stderr": storable(score.stderr)} | {k: storable(v) for k, v in score.details.items()}
+
+
+def ranking(records: Iterable[Evaluated], score: str) -> list[Evaluated]:
+    """Complete records by score, the best first; equal ones in the order they came."""
+    complete = [r for r in records if r.state == "complete" and score in r.scores]
+    return sorted(complete, key=lambda r: r.scores[score])
+
+
+def _digest(value: Sequence[object]) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""A search from the analytic plan to the winner, for one budget or several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optuna.storages import BaseStorage
+
+from ranksearch.errors import InputError, expected
+from ranksearch.front import Evaluated, merged
+from ranksearch.objectives import Scoring, make_objective
+from ranksearch.plan import Plan
+from ranksearch.problem import Problem
+from ranksearch.search.job import Job, ranking
+from ranksearch.search.progress import Progress, no_progress
+from ranksearch.search.scan import scan
+from ranksearch.search.settings import SearchSettings
+from ranksearch.search.storage import open_storage, quiet_optuna
+from ranksearch.search.tune import shortlist, tune
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
+
+    `limit` is the most that the whole model may cost; `scores` are those of `Evaluated`, of all stages.
+    """
+
+    budget: float
+    limit: int
+    plan: Plan
+    origin: str
+    scores: Mapping[str, float]
+    records: tuple[Evaluated, ...]
+
+
+def search(
+    problem: Problem,
+    settings: SearchSettings,
+    *,
+    storage: BaseStorage | None = None,
+    progress: Progress = no_progress,
+) -> list[SearchResult]:
+    """One search per budget, in the order given; all budgets are checked before the first begins.
+
+    `storage` replaces the one that the settings name. A search that was interrupted or killed goes on where
+    the storage says it was. Raises BudgetError where a budget cannot be met, and MismatchError where the
+    storage holds studies of that name for something else.
+    """
+    if not problem.tables:
+        raise InputError(expected("model", "at least one layer that can be factorised", "none"))
+    if settings.n_trials and settings.finetune_trials and problem.task.dataset("finetune") is None:
+        way_out = "Use --finetune-trials 0."
+        raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
+    if storage is None:
+        storage = open_storage(settings.storage if settings.n_trials else None)
+    jobs = [Job(problem, settings, budget, storage, progress) for budget in settings.budgets]
+    for job in jobs:
+        _ = job.baselines  # raises where the budget cannot be met
+    scoring = Scoring(problem, finetune_steps=settings.finetune_steps, seed=settings.seed)
+    with quiet_optuna():
+        return [search_budget(job, scoring) for job in jobs]
+
+
+def search_budget(job: Job, scoring: Scoring) -> SearchResult:
+    """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best."""
+    settings, problem = job.settings, job.problem
+    if not settings.n_trials:
+        plans = {name: problem.plan(choice) for name, choice in job.baselines.items()}
+        stage = "reconstruction"
+        analytic = [
+            Evaluated(plan, job.budget, name, stage, {"error": plan.error}) for name, plan in plans.items()
+        ]
+        return _result(job, analytic, best=analytic[0])
+    records = scan(job, make_objective(settings.objective, scoring))
+    best = ranking(records, settings.objective)[0]
+    if settings.finetune_trials:
+        tuned = tune(job, make_objective("finetune", scoring), shortlist(job, records))
+        records += tuned
+        best = ranking(tuned, "finetune")[0]
+    return _result(job, records, best)
+
+
+def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
+    whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
+    return SearchResult(job.budget, job.limit, best.plan, whole.origin, whole.scores, tuple(records))

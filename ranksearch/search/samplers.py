@@ -1,0 +1,28 @@
+"""Samplers by name, each made anew for every trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+
+# Optuna's default population of 50 would spend a whole study of some 40 trials on its first generation.
+_POPULATION = 12
+
+# CMA-ES is left out: Optuna's mixes the trial's number into its seed, so that a resumed study, whose numbers
+# count failed trials, would propose other plans.
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=_POPULATION),
+    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+}
+
+
+def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
+    """A sampler whose only memory is the study, seeded by how many trials are finished.
+
+    A study that was killed and resumed therefore goes on exactly as an undisturbed one.
+    """
+    return SAMPLERS[name](int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))

@@ -1,0 +1,141 @@
+"""First stage: many plans, proposed by a search space, scored by one objective."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.pruners import NopPruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
+
+from ranksearch.allocation import Choice
+from ranksearch.front import Evaluated
+from ranksearch.objectives import Objective
+from ranksearch.plan import Plan
+from ranksearch.search.job import (
+    Job,
+    choice_of,
+    describe,
+    plan_ranks,
+    record,
+    state_of,
+    storable_scores,
+    value_of,
+)
+from ranksearch.search.trials import finished, reporter, restored, run_trials, storable
+from ranksearch.search_spaces import get_search_space
+
+
+def scan(job: Job, objective: Objective) -> list[Evaluated]:
+    """Every evaluation of the stage: plans beside the study first, then its trials.
+
+    Baselines that the space can express are the study's first trials, the analytic plan the very first; the
+    others are scored beside it.
+    """
+    settings, stage = job.settings, objective.name
+    make = get_search_space(settings.space)
+    space = make(job.problem.tables, job.limit, settings.metric, job.problem.dense)
+    study = job.study(stage, NopPruner(), space=settings.space, sampler=settings.sampler)
+    params = {name: space.express(choice) for name, choice in job.baselines.items()}
+    queue = [name for name, found in params.items() if found is not None][: settings.n_trials]
+    scores = _Known(job, study)
+    worst = sum(float(table.errors().max()) for table in job.problem.tables)
+
+    def evaluate(trial: Trial, ordinal: int) -> float:
+        choice = space.suggest(trial)
+        plan = job.problem.plan(choice)
+        describe(trial, plan, choice, queue[ordinal] if ordinal < len(queue) else settings.space)
+        overshoot = plan.cost.of(settings.metric) / job.limit - 1
+        if overshoot > 0:
+            # Not run on the model. Samplers that know constraints learn from the overshoot itself; for the
+            # others the value, ε plus a penalty, rises with it.
+            if not trial.constraints:
+                trial.set_constraint("budget", overshoot)
+            trial.set_user_attr("state", "infeasible")
+            return plan.error + worst * overshoot
+        found = scores.of(plan)
+        if found is None:
+            score = objective.score(plan, reporter(trial))
+            found = {"value": storable(score.value), "scores": storable_scores(stage, score)}
+        elif found["trial"] is not None:
+            trial.set_user_attr("duplicate_of", found["trial"])
+        trial.set_user_attr("scores", found["scores"])
+        return float(found["value"])
+
+    def after(count: int) -> None:
+        scores.add(finished(study)[-1])
+        job.news(stage, count, settings.n_trials, scores.values())
+
+    job.news(stage, len(finished(study)), settings.n_trials, scores.values())
+    for name, choice in job.baselines.items():
+        if name not in queue:
+            scores.add_beside(name, choice, objective)
+            job.news(stage, len(finished(study)), settings.n_trials, scores.values())
+    run_trials(
+        study,
+        evaluate,
+        total=settings.n_trials,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        fixed=lambda ordinal: params[queue[ordinal]] if ordinal < len(queue) else None,
+        deadline=None if settings.timeout is None else time.monotonic() + settings.timeout,
+        after=after,
+    )
+    return scores.beside_records(stage) + [record(job, trial, stage) for trial in finished(study)]
+
+
+@dataclass
+class _Known:
+    """Scores by plan, so that none is measured twice: of the study's trials, and of plans beside it."""
+
+    job: Job
+    study: Study
+    _trials: dict[object, FrozenTrial] = field(default_factory=dict)
+    _beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for trial in finished(self.study):
+            self.add(trial)
+
+    def add(self, trial: FrozenTrial) -> None:
+        if state_of(trial) == "complete":
+            self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, trial)
+
+    def add_beside(self, name: str, choice: Choice, objective: Objective) -> None:
+        """Score a plan beside the study; the result is kept in the study's own attributes."""
+        attr, plan = f"plan {name}", self.job.problem.plan(choice)
+        stored = self.study.user_attrs.get(attr)
+        if stored is None or stored["choice"] != list(choice):
+            found = self.of(plan)
+            if found is None:
+                score = objective.score(plan)
+                found = {"value": storable(score.value), "scores": storable_scores(objective.name, score)}
+            stored = {key: found[key] for key in ("value", "scores")}
+            stored |= {"choice": list(choice), "ranks": plan_ranks(plan)}
+            self.study.set_user_attr(attr, stored)
+        self._beside[name] = stored
+
+    def of(self, plan: Plan) -> dict[str, Any] | None:
+        """`value`, `scores` and `trial` (a number, None for a plan beside the study); None where unknown."""
+        trial = self._trials.get(plan.key)
+        if trial is not None:
+            return {"value": trial.value, "scores": trial.user_attrs["scores"], "trial": trial.number}
+        for found in self._beside.values():
+            if self.job.problem.plan(found["choice"]).key == plan.key:
+                return {"value": found["value"], "scores": found["scores"], "trial": None}
+        return None
+
+    def values(self) -> list[float]:
+        beside = [restored(found["value"]) for found in self._beside.values()]
+        return [value_of(trial) for trial in self._trials.values()] + beside
+
+    def beside_records(self, stage: str) -> list[Evaluated]:
+        records = []
+        for name, found in self._beside.items():
+            plan = self.job.problem.plan(found["choice"])
+            stored = {"error": plan.error, stage: found["value"], **found["scores"]}
+            scores = {key: restored(value) for key, value in stored.items()}
+            records.append(Evaluated(plan, self.job.budget, name, stage, scores))
+        return records

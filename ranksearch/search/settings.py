@@ -1,0 +1,61 @@
+"""What a search is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from ranksearch.costs import METRICS, Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.objectives import OBJECTIVES
+from ranksearch.search.samplers import SAMPLERS
+from ranksearch.search_spaces import get_search_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """Settings of a search; names follow Optuna's.
+
+    `budgets` are the fractions kept, one search each. `n_trials` plans are scored by `objective`, the
+    analytic one first; 0 takes the analytic plan without running the model. No further trial starts when
+    `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct plans
+    are fine-tuned for `finetune_steps` steps and the best of these wins; 0 leaves that out. `storage` is the
+    path of a journal file or an RDB URL; None keeps the studies in memory.
+    """
+
+    budgets: tuple[float, ...]
+    metric: Metric = "params"
+    space: str = "sensitivities"
+    sampler: str = "tpe"
+    n_trials: int = 40
+    timeout: float | None = None
+    finetune_trials: int = 4
+    finetune_steps: int = 60
+    seed: int = 0
+    study_name: str = "ranksearch"
+    storage: str | None = None
+    objective: str = "divergence"
+
+    def __post_init__(self) -> None:
+        if not self.budgets:
+            raise InputError(expected("budget", "at least one fraction kept", "none"))
+        for budget in self.budgets:
+            if not 0 < budget <= 1:
+                raise InputError(expected("budget", "a fraction kept, 0 < budget <= 1", budget))
+        if len(set(self.budgets)) < len(self.budgets):
+            raise InputError(expected("budget", "distinct fractions", self.budgets))
+        if self.metric not in METRICS:
+            raise InputError(expected("metric", " or ".join(METRICS), repr(self.metric)))
+        get_search_space(self.space)
+        if self.sampler not in SAMPLERS:
+            raise InputError(expected("sampler", " or ".join(SAMPLERS), repr(self.sampler)))
+        if self.objective not in OBJECTIVES:
+            raise InputError(expected("objective", " or ".join(OBJECTIVES), repr(self.objective)))
+        for name, least in (("n_trials", 0), ("finetune_trials", 0), ("finetune_steps", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(expected(name.replace("_", "-"), f"a whole number, {least} or more", value))
+        if self.timeout is not None and not (isfinite(self.timeout) and self.timeout > 0):
+            raise InputError(expected("timeout", "a positive number of seconds", self.timeout))
+        if not self.study_name:
+            raise InputError(expected("study-name", "a name", "an empty one"))

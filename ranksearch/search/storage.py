@@ -1,0 +1,87 @@
+"""Where studies are kept: a journal file that survives kill -9, an RDB, or memory."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.exc import SQLAlchemyError
+
+from ranksearch.errors import InputError, expected
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class _KernelLock(JournalFileOpenLock):
+    """A lock on the journal itself that the kernel releases when its holder dies.
+
+    Optuna's own locks are files that a killed process leaves behind; the next one would wait 30 s.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._path = path
+        self._held: list[int] = []
+
+    def acquire(self) -> bool:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._held.append(descriptor)
+        return True
+
+    def release(self) -> None:
+        os.close(self._held.pop())
+
+
+def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
+    """Storage at a journal's path or an RDB URL (with `://`); in memory for None."""
+    if location is None:
+        return InMemoryStorage()
+    if "://" in str(location):
+        try:
+            return RDBStorage(str(location))
+        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+            got, way_out = f"{location} ({error})", "Or give the path of a journal file."
+            raise InputError(expected("storage", "an RDB URL that opens", got, way_out)) from error
+    path = Path(location)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _KernelLock(str(path)) if fcntl else JournalFileOpenLock(str(path))
+        _cut_torn_line(path)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except (OSError, ValueError, KeyError) as error:
+        got, way_out = f"{path} ({error})", "Name another file, or remove this one to start anew."
+        raise InputError(expected("storage", "an Optuna journal", got, way_out)) from error
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop a last line that a killed process did not finish; the next record would be appended to it."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna's log at warnings or above, and no warning that a sampler is experimental, for a while."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(level, optuna.logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)

@@ -1,0 +1,86 @@
+"""Second stage: the best few distinct plans, each fine-tuned for a moment, the hopeless ones pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.trial import Trial, TrialState
+
+from ranksearch.front import Evaluated, merged
+from ranksearch.objectives import Objective
+from ranksearch.objectives.finetune import geometric_steps
+from ranksearch.search.job import (
+    Job,
+    choice_of,
+    describe,
+    ranking,
+    record,
+    storable_scores,
+    value_of,
+)
+from ranksearch.search.trials import finished, reporter, run_trials
+
+
+def shortlist(job: Job, records: Sequence[Evaluated]) -> list[Evaluated]:
+    """The best distinct plans of the first stage, best first, the analytic one always among them."""
+    distinct = ranking(merged(records), job.settings.objective)
+    analytic = job.problem.plan(job.baselines["analytic"]).key
+    count = job.settings.finetune_trials
+    chosen = distinct[:count]
+    if all(found.plan.key != analytic for found in chosen):
+        chosen = distinct[: count - 1] + [found for found in distinct if found.plan.key == analytic]
+    return chosen
+
+
+def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Evaluated]:
+    """One trial per plan; a plan that an earlier run already tuned is not tuned again.
+
+    The pruner compares held-out divergence at the reported steps with the median of the completed trials. It
+    never looks at step 0, which only repeats the first stage, and lets two trials complete first.
+    """
+    settings, stage, steps = job.settings, objective.name, job.settings.finetune_steps
+    pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
+    study = job.study(stage, pruner, steps=steps)
+    before = len(finished(study))
+    tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
+    todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]
+    total = before + len(todo)
+
+    def news(count: int) -> None:
+        complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
+        job.news(stage, count, total, map(value_of, complete))
+
+    def evaluate(trial: Trial, ordinal: int) -> float:
+        found = plans[trial.suggest_int("place", 1, len(plans)) - 1]
+        choice = tuple(
+            table.candidates.index(found.plan.choices[table.layer.name]) for table in job.problem.tables
+        )
+        describe(trial, found.plan, choice, found.origin)
+        report, last = reporter(trial), 0
+
+        def noting(step: int, value: float) -> None:
+            nonlocal last
+            last = step
+            report(step, value)
+
+        try:
+            score = objective.score(found.plan, noting)
+        except optuna.TrialPruned:
+            trial.set_user_attr("scores", {"steps": last, "steps_saved": steps - last})
+            raise
+        trial.set_user_attr("scores", storable_scores(stage, score) | {"steps": steps, "steps_saved": 0})
+        return score.value
+
+    news(before)
+    run_trials(
+        study,
+        evaluate,
+        total=total,
+        sampler="random",
+        seed=settings.seed,
+        fixed=lambda ordinal: {"place": todo[ordinal - before]},
+        after=news,
+    )
+    return [record(job, trial, stage) for trial in finished(study)]

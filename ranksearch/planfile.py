@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -166,7 +167,11 @@ def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
 def write_plan(path: Path, record: PlanRecord) -> None:
     """Write a plan file; whoever reads it meanwhile sees the old file or the new one."""
     content = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, content + "\n")
+    write_text(path, re.sub(r"\[\n\s+(\d+(?:,\n\s+\d+)*)\n\s+\]", _on_one_line, content) + "\n")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
 
 
 def read_plan(path: Path) -> PlanRecord:

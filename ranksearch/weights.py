@@ -10,7 +10,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ranksearch.build import skeleton
@@ -45,7 +45,7 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
             seen[key] = name
             stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
     with whole_file(folder / WEIGHTS_FILE) as temporary:
-        save_file(stored, temporary, metadata)
+        temporary.write_bytes(save(stored, metadata))
     write_plan(folder / PLAN_FILE, record)
 
 

@@ -187,8 +187,8 @@ def read_plan(path: Path) -> PlanRecord:
         raise InputError(expected(str(path), "JSON", f"{error}")) from error
     if not isinstance(data, dict):
         raise InputError(expected(str(path), "a JSON object", type(data).__name__))
-    if data.get("version") != PLAN_VERSION:
-        got = data.get("version", "none")
+    got = data.get("version", "none")
+    if type(got) is not int or got != PLAN_VERSION:
         way_out = "Another version of ranksearch wrote it; make the plan again or use that version."
         raise InputError(expected(f"{path}, version", str(PLAN_VERSION), got, way_out))
     try:

@@ -6,7 +6,7 @@ from torch import nn
 
 from ranksearch.errors import NonFiniteError
 from ranksearch.evaluate import Estimate
-from ranksearch.finetune import finetune
+from ranksearch.finetune import FinetuneConfig, finetune
 from ranksearch.objectives.base import Objective, Report, Score, no_report
 from ranksearch.plan import Plan
 
@@ -46,6 +46,7 @@ class Finetune(Objective):
                 task,
                 steps=steps,
                 seed=scoring.seed,
+                config=FinetuneConfig(lr=scoring.finetune_lr),
                 checkpoints=geometric_steps(steps),
                 on_checkpoint=on_checkpoint,
             )

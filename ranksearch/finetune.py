@@ -86,7 +86,7 @@ def finetune(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
-        on_step(step, float(loss))
+        on_step(step, loss.item())
         if step in wanted:
             on_checkpoint(step, model.eval())
     return model.eval()

@@ -21,7 +21,8 @@ class Evaluated:
     `divergence_stderr`, `blend`; `finetune`, `finetune_stderr`, `steps`, `steps_saved`; all lower is better
     and in units of the loss, save the last two and the blend. An `infeasible` plan is above the budget and
     was not run; a `pruned` one has no final score of its stage. `trial` is the number within the stage's
-    study, None beside it; `duplicate_of` names the earlier trial that had the same plan.
+    study, None beside it; `duplicate_of` names the earlier evaluation of the same plan:
+    `trial 3`, `energy`.
     """
 
     plan: Plan
@@ -31,7 +32,7 @@ class Evaluated:
     scores: Mapping[str, float]
     trial: int | None = None
     state: State = "complete"
-    duplicate_of: int | None = None
+    duplicate_of: str | None = None
 
     @property
     def ranks(self) -> dict[str, str]:

@@ -17,12 +17,13 @@ from ranksearch.problem import Problem
 class Scoring:
     """A problem and how plans are measured on it; the dense model runs once, however many plans are scored.
 
-    `finetune_steps` and `seed` are for objectives that train; `statistics_size` is the number of the moments
-    images that BatchNorm statistics are re-estimated on.
+    `finetune_steps`, `finetune_lr` and `seed` are for objectives that train; `statistics_size` is how many of
+    the moments images BatchNorm statistics are re-estimated on.
     """
 
     problem: Problem
     finetune_steps: int = 60
+    finetune_lr: float = 1e-3
     seed: int = 0
     statistics_size: int = 512
 

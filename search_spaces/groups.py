@@ -14,22 +14,18 @@ Label = TypeVar("Label", bound=Hashable)
 
 
 def by_stage(names: Sequence[str]) -> dict[str, list[int]]:
-    """Layers by the longest part of their dotted names that makes at most eight groups.
+    """Layers by the shortest part of their dotted names that makes four to eight groups.
 
-    `layer1.0.conv1` and `layer1.2.conv2` share `layer1`. Where names tell too little (fewer than four groups
-    of more layers), layers in order are cut into runs of equal length instead.
+    `layer1.0.conv1` and `layer1.2.conv2` share `layer1`. Where no part does, layers in order are cut into at
+    most eight runs of equal length instead.
     """
-    best: dict[str, list[int]] = {}
-    for depth in range(1, 1 + max((name.count(".") + 1 for name in names), default=1)):
+    for depth in range(1, 1 + max((name.count(".") + 1 for name in names), default=0)):
         groups = _collect([".".join(name.split(".")[:depth]) for name in names])
-        if len(groups) > MAX_GROUPS:
-            break
-        best = groups
-    if len(best) < min(MIN_GROUPS, len(names)):
-        count = min(MAX_GROUPS, len(names))
-        runs = [k * count // len(names) for k in range(len(names))]
-        best = {f"{names[members[0]]}…": members for members in _collect(runs).values()}
-    return best
+        if MIN_GROUPS <= len(groups) <= MAX_GROUPS:
+            return groups
+    count = min(MAX_GROUPS, len(names))
+    runs = _collect([k * count // len(names) for k in range(len(names))]).values()
+    return {names[run[0]] + ("…" if len(run) > 1 else ""): run for run in runs}
 
 
 def by_shape(layers: Sequence[Layer], most: int = 12) -> dict[str, list[int]]:

@@ -58,7 +58,7 @@ def search(
     jobs = [Job(problem, settings, budget, storage, progress) for budget in settings.budgets]
     for job in jobs:
         _ = job.baselines  # raises where the budget cannot be met
-    scoring = Scoring(problem, finetune_steps=settings.finetune_steps, seed=settings.seed)
+    scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
         return [search_budget(job, scoring) for job in jobs]
 

@@ -59,8 +59,8 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         if found is None:
             score = objective.score(plan, reporter(trial))
             found = {"value": storable(score.value), "scores": storable_scores(stage, score)}
-        elif found["trial"] is not None:
-            trial.set_user_attr("duplicate_of", found["trial"])
+        else:
+            trial.set_user_attr("duplicate_of", found["source"])
         trial.set_user_attr("scores", found["scores"])
         return float(found["value"])
 
@@ -118,13 +118,14 @@ class _Known:
         self._beside[name] = stored
 
     def of(self, plan: Plan) -> dict[str, Any] | None:
-        """`value`, `scores` and `trial` (a number, None for a plan beside the study); None where unknown."""
+        """`value` and `scores` of a plan, and their `source`; None where it was not scored yet."""
         trial = self._trials.get(plan.key)
         if trial is not None:
-            return {"value": trial.value, "scores": trial.user_attrs["scores"], "trial": trial.number}
-        for found in self._beside.values():
+            source = f"trial {trial.number}"
+            return {"value": trial.value, "scores": trial.user_attrs["scores"], "source": source}
+        for name, found in self._beside.items():
             if self.job.problem.plan(found["choice"]).key == plan.key:
-                return {"value": found["value"], "scores": found["scores"], "trial": None}
+                return {"value": found["value"], "scores": found["scores"], "source": name}
         return None
 
     def values(self) -> list[float]:

@@ -19,8 +19,8 @@ class SearchSettings:
     `budgets` are the fractions kept, one search each. `n_trials` plans are scored by `objective`, the
     analytic one first; 0 takes the analytic plan without running the model. No further trial starts when
     `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct plans
-    are fine-tuned for `finetune_steps` steps and the best of these wins; 0 leaves that out. `storage` is the
-    path of a journal file or an RDB URL; None keeps the studies in memory.
+    are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
+    0 leaves that out. `storage` is the path of a journal file or an RDB URL; None keeps studies in memory.
     """
 
     budgets: tuple[float, ...]
@@ -31,6 +31,7 @@ class SearchSettings:
     timeout: float | None = None
     finetune_trials: int = 4
     finetune_steps: int = 60
+    finetune_lr: float = 1e-3
     seed: int = 0
     study_name: str = "ranksearch"
     storage: str | None = None
@@ -55,6 +56,8 @@ class SearchSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise InputError(expected(name.replace("_", "-"), f"a whole number, {least} or more", value))
+        if not (isfinite(self.finetune_lr) and self.finetune_lr > 0):
+            raise InputError(expected("lr", "a positive number", self.finetune_lr))
         if self.timeout is not None and not (isfinite(self.timeout) and self.timeout > 0):
             raise InputError(expected("timeout", "a positive number of seconds", self.timeout))
         if not self.study_name:

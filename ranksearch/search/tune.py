@@ -42,7 +42,7 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
     """
     settings, stage, steps = job.settings, objective.name, job.settings.finetune_steps
     pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
-    study = job.study(stage, pruner, steps=steps)
+    study = job.study(stage, pruner, steps=steps, lr=settings.finetune_lr)
     before = len(finished(study))
     tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
     todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]

@@ -1,0 +1,47 @@
+"""A network small enough to be calibrated in a fraction of a second, and its prepared problem."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from ranksearch.candidates import CandidateConfig
+from ranksearch.problem import Problem, prepare
+from ranksearch.task import Task
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_task() -> Task:
+    """Two convolutions with BatchNorm and a Linear layer, on random images of five classes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, stride=2, padding=1),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 5),
+    )
+    for _ in range(60):
+        model(torch.randn(64, 3, 8, 8))  # running statistics that fit the data
+    with torch.no_grad():
+        # Outputs that differ between images, so that divergences are not all but zero.
+        model[-1].weight *= 8
+    data = TensorDataset(torch.randn(160, 3, 8, 8), torch.randint(0, 5, (160,)))
+    return Task(model.eval(), data, calibration_size=96, batch_size=32)
+
+
+@pytest.fixture(scope="session")
+def tiny_problem(tiny_task: Task) -> Problem:
+    config = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
+    return prepare(tiny_task, config=config)

@@ -1,0 +1,275 @@
+"""What every search space promises, and each one's own meaning."""
+
+from __future__ import annotations
+
+from math import exp
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from ranksearch.allocation import ALLOCATORS, Choice, energy, uniform
+from ranksearch.costs import METRICS, Cost, Metric, budget_limit
+from ranksearch.errors import InputError
+from ranksearch.layers import Call, Layer
+from ranksearch.plan import DENSE, Candidate, Table
+from ranksearch.search_spaces import SEARCH_SPACES, SearchSpace, get_search_space, register
+from ranksearch.search_spaces.groups import by_shape, by_stage
+
+BUDGETS = (0.6, 0.3, 0.2)
+
+
+def conv(name: str, inputs: int, outputs: int, size: int, decompositions: tuple[str, ...]) -> Table:
+    """A 3×3 convolution with every rank of each decomposition, and errors that fall geometrically with it."""
+    call = Call((size, size), (size, size))
+    geometry = ((3, 3), (1, 1), (1, 1), (1, 1), "zeros", 1, False)
+    layer = Layer(name, "conv2d", inputs, outputs, *geometry, (call,))
+    found = [Candidate(DENSE, "", (), layer.cost, 0.0)]
+    for k, decomposition in enumerate(decompositions):
+        per_rank = (inputs * 9 + outputs, (inputs + outputs) * 3, inputs + outputs + 6)[k]
+        for rank in range(1, layer.cost.params // per_rank):
+            params = per_rank * rank
+            error = (0.5 + outputs / 64) * exp(-(5 + k) * params / layer.cost.params)
+            found.append(Candidate(decomposition, "", (rank,), Cost(params, 2 * params * size**2), error))
+    found.sort(key=lambda c: (c.cost.params, c.error))
+    return Table(layer, tuple(found), 3.0)
+
+
+def network(decompositions: tuple[str, ...]) -> list[Table]:
+    return [
+        conv("conv1", 3, 16, 32, decompositions),
+        *(conv(f"layer1.{k}.conv", 16, 16, 32, decompositions) for k in range(3)),
+        conv("layer2.0.conv", 16, 32, 16, decompositions),
+        *(conv(f"layer2.{k}.conv", 32, 32, 16, decompositions) for k in range(1, 3)),
+        conv("layer3.0.conv", 32, 64, 8, decompositions),
+    ]
+
+
+ALL = network(("svd", "spatial_svd", "cp"))
+SVD = network(("svd",))
+
+
+def make(name: str, tables: list[Table], metric: Metric = "params", budget: float = 0.3) -> SearchSpace:
+    dense = sum((table.layer.cost for table in tables), Cost(500, 0))
+    return get_search_space(name)(tables, budget_limit(dense, budget, metric), metric, dense)
+
+
+def cost_of(space: SearchSpace, choice: Choice) -> int:
+    layers = sum((table.layer.cost for table in space.tables), Cost(0, 0))
+    picked = sum((t.candidates[i].cost for t, i in zip(space.tables, choice, strict=True)), Cost(0, 0))
+    return (space.dense - layers + picked).of(space.metric)
+
+
+def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[Choice, dict[str, float]]]:
+    """Random choices of a space with their constraints."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    found = []
+    for _ in range(count):
+        trial = study.ask()
+        choice = space.suggest(trial)
+        found.append((choice, dict(trial.constraints)))
+        study.tell(trial, 0.0)
+    return found
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("tables", [ALL, SVD], ids=["all", "svd"])
+@pytest.mark.parametrize("name", SEARCH_SPACES)
+class TestEverySpace:
+    def test_what_it_expresses_it_yields(
+        self, name: str, tables: list[Table], budget: float, metric: Metric
+    ) -> None:
+        space = make(name, tables, metric, budget)
+        for allocate in ALLOCATORS.values():
+            choice = allocate(tables, space.limit, metric, space.dense)
+            params = space.express(choice)
+            assert params is None or space.suggest(FixedTrial(params)) == choice
+
+    def test_initial_is_the_analytic_plan(
+        self, name: str, tables: list[Table], budget: float, metric: Metric
+    ) -> None:
+        space = make(name, tables, metric, budget)
+        params = space.initial()
+        assert (params is None) == (name == "grouped")
+        assert params is None or space.suggest(FixedTrial(params)) == space.analytic
+
+    def test_plans_meet_the_budget_or_say_so(
+        self, name: str, tables: list[Table], budget: float, metric: Metric
+    ) -> None:
+        space = make(name, tables, metric, budget)
+        for choice, constraints in sampled(space, 25):
+            overshoot = cost_of(space, choice) / space.limit - 1
+            if name == "ranks":
+                assert constraints == {"budget": overshoot}
+            else:
+                assert overshoot <= 0
+                assert not constraints
+
+    def test_same_seed_same_plans(
+        self, name: str, tables: list[Table], budget: float, metric: Metric
+    ) -> None:
+        first = sampled(make(name, tables, metric, budget), 8, seed=3)
+        assert sampled(make(name, tables, metric, budget), 8, seed=3) == first
+        assert sampled(make(name, tables, metric, budget), 8, seed=4) != first
+
+    def test_plans_differ(self, name: str, tables: list[Table], budget: float, metric: Metric) -> None:
+        assert len({choice for choice, _ in sampled(make(name, tables, metric, budget), 25)}) > 5
+
+
+def test_unknown_space() -> None:
+    with pytest.raises(InputError, match="space: expected sensitivities or ranks or grouped, got 'outer'"):
+        get_search_space("outer")
+
+
+def test_a_space_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SEARCH_SPACES, "weighted", SearchSpace)
+
+    @register
+    class Weighted(SearchSpace):
+        name = "weighted"
+
+        def suggest(self, trial: optuna.trial.BaseTrial) -> Choice:
+            first = trial.suggest_float("first", 0.1, 1.0)
+            weights = [first] + [1.0] * (len(self.tables) - 1)
+            return uniform(self.tables, self.limit, self.metric, self.dense, weights=weights)
+
+        def express(self, choice: Choice) -> dict[str, object] | None:
+            return None
+
+    space = make("weighted", SVD)
+    assert space.initial() is None
+    assert all(cost_of(space, choice) <= space.limit for choice, _ in sampled(space, 5))
+
+
+# ---- sensitivities ----
+
+
+def test_sensitivities_are_a_handful() -> None:
+    params = make("sensitivities", ALL).initial()
+    assert params == dict.fromkeys(
+        ["layers layer1", "layers layer2", "layers layer3", "spatial_svd", "svd", "exponent"], 1.0
+    )
+    # One decomposition has no multiplier.
+    assert make("sensitivities", SVD).initial() == dict.fromkeys(
+        ["layers layer1", "layers layer2", "layers layer3", "exponent"], 1.0
+    )
+
+
+def test_sensitivities_move_the_budget_where_they_point() -> None:
+    space = make("sensitivities", ALL)
+    params = space.initial()
+    assert params is not None
+
+    def kept(prefix: str, **changed: float) -> int:
+        choice = space.suggest(FixedTrial(params | changed))
+        pairs = zip(space.tables, choice, strict=True)
+        return sum(t.candidates[i].cost.params for t, i in pairs if t.layer.name.startswith(prefix))
+
+    assert (
+        kept("layer3", **{"layers layer3": 3.0}) > kept("layer3") > kept("layer3", **{"layers layer3": 1 / 3})
+    )
+
+    def used(**changed: float) -> int:
+        choice = space.suggest(FixedTrial(params | changed))
+        return sum(t.candidates[i].decomposition == "cp" for t, i in zip(space.tables, choice, strict=True))
+
+    # cp, the first, is the unit: making the others twice as bad favours it.
+    assert used(svd=2.0, spatial_svd=2.0) >= used() >= used(svd=0.5, spatial_svd=0.5)
+    assert used(svd=2.0, spatial_svd=2.0) > used(svd=0.5, spatial_svd=0.5)
+
+
+# ---- ranks ----
+
+
+def test_ranks_are_ranks_where_one_decomposition_has_one() -> None:
+    space = make("ranks", SVD)
+    rank = {f"rank {table.layer.name}": 1 + k % 2 for k, table in enumerate(SVD)}
+    choice = space.suggest(FixedTrial(rank))
+    picked = [table.candidates[i] for table, i in zip(SVD, choice, strict=True)]
+    assert [candidate.ranks for candidate in picked] == [(value,) for value in rank.values()]
+
+
+def test_ranks_express_any_plan_of_the_fronts() -> None:
+    space = make("ranks", ALL)
+    for choice, _ in sampled(space, 10):
+        params = space.express(choice)
+        assert params is not None
+        assert space.suggest(FixedTrial(params)) == choice
+
+
+def test_ranks_do_not_express_a_beaten_candidate() -> None:
+    table = ALL[1]
+    space = make("ranks", [table])
+    beaten = set(range(len(table.candidates))) - {choice[0] for choice, _ in sampled(space, 400)}
+    assert beaten
+    assert space.express((min(beaten),)) is None
+
+
+# ---- grouped ----
+
+
+def test_grouped_expresses_the_uniform_plan_only() -> None:
+    space = make("grouped", ALL)
+    equal = uniform(ALL, space.limit, "params", space.dense)
+    assert space.express(equal) == dict.fromkeys(
+        ["level 3→16 3×3", "level 16→16 3×3", "level 16→32 3×3", "level 32→32 3×3", "level 32→64 3×3"], 5
+    )
+    assert space.express(energy(ALL, space.limit, "params", space.dense)) is None
+
+
+def test_grouped_gives_levels_to_shapes() -> None:
+    space = make("grouped", SVD)
+    levels = {f"level {group}": 2 for group in by_shape([table.layer for table in SVD])}
+    choice = space.suggest(FixedTrial(levels | {"level 32→32 3×3": 4}))
+    kept = {
+        t.layer.name: t.candidates[i].cost.params / t.layer.cost.params
+        for t, i in zip(SVD, choice, strict=True)
+    }
+    assert kept["layer2.1.conv"] == pytest.approx(2 * kept["layer3.0.conv"], rel=0.35)
+
+
+# ---- groups ----
+
+
+def layer(name: str, stride: int = 1, channels: int = 8) -> Layer:
+    kernel = ((3, 3), (stride, stride), (1, 1), (1, 1), "zeros", 1, False)
+    return Layer(name, "conv2d", channels, channels, *kernel, (Call((8, 8), (8, 8)),))
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        ([], {}),
+        (["fc"], {"fc": 1}),
+        (["a.x", "a.y", "fc"], {"a.x": 1, "a.y": 1, "fc": 1}),
+        (
+            ["conv1", "layer1.0.c", "layer1.1.c", "layer2.0.c", "fc"],
+            {"conv1": 1, "layer1": 2, "layer2": 1, "fc": 1},
+        ),
+        (
+            ["net.a.x", "net.a.y", "net.b.x", "net.c.x"],
+            {"net.a.x": 1, "net.a.y": 1, "net.b.x": 1, "net.c.x": 1},
+        ),
+        ([f"b.{k // 3}.{k % 3}" for k in range(12)], {f"b.{k}": 3 for k in range(4)}),
+        ([str(k) for k in range(16)], {f"{k}…": 2 for k in range(0, 16, 2)}),
+        ([f"features.{k}" for k in range(16)] + ["fc"], 8),
+    ],
+)
+def test_by_stage(names: list[str], groups: dict[str, int] | int) -> None:
+    found = by_stage(names)
+    assert sorted(index for members in found.values() for index in members) == list(range(len(names)))
+    if isinstance(groups, int):
+        assert len(found) == groups
+    else:
+        sizes = {name: len(members) for name, members in found.items()}
+        assert sizes == groups
+
+
+def test_by_shape() -> None:
+    layers = [layer("a"), layer("b", stride=2), layer("c"), layer("d", channels=4)]
+    assert by_shape(layers) == {"8→8 3×3": [0, 2], "8→8 3×3 /2×2": [1], "4→4 3×3": [3]}
+    many = [layer(f"s{k % 5}.{k}", channels=k + 1) for k in range(20)]
+    assert set(by_shape(many)) == {"s0", "s1", "s2", "s3", "s4"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +35,30 @@ def run_recorded(root: nn.Module, modules: Mapping[str, nn.Module], example: Ten
             handle.remove()
 
 
-class _Counted(nn.Sequential):
-    """Counts its calls without a hook: hooks would switch the fused kernels of nn.TransformerEncoder off."""
+class _Watched(nn.Sequential):
+    """A Sequential around a layer that notes what a Sequential of factors could not answer.
 
-    count = 0
+    It counts its calls without a hook: hooks would switch the fused kernels of nn.TransformerEncoder off.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        self.calls = 0
+        self.read: str | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        self.count += 1
+        self.calls += 1
         return cast(Tensor, self[0](input))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "read" not in vars(self):  # still under construction
+                raise
+            value = getattr(self[0], name)
+            self.read = self.read or name
+            return value
 
 
 def entangled(
@@ -53,48 +68,51 @@ def entangled(
 
     Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own
     works differently once a layer has become a Sequential. So each is put into a Sequential here, which must
-    not change anything; where it does, halving the set finds the layers to blame. `copied` is put together
-    again afterwards; `calls` and `output` are what an earlier pass of it over `example` gave.
+    not change anything. Reads are noted; where the output or the calls change, halving the set finds the
+    layers to blame. `copied` is put together again afterwards; `calls` and `output` are what an earlier pass
+    of it over `example` gave.
 
     Result: a reason per layer to blame.
     """
     modules = dict(copied.named_modules())
+    reasons: dict[str, str] = {}
     with attention_fast_path(True):
         reference = run_once(copied, example)
         reproducible = _same(reference, output)
 
         def trouble(group: Sequence[str]) -> str | None:
-            wrapped = {name: _Counted(modules[name]).eval() for name in group}
+            wrapped = {name: _Watched(modules[name]).eval() for name in group}
             root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
             try:
                 result = run_once(root, example)
             except InputError as error:
-                return _read_attribute(error.__cause__)
+                cause = error.__cause__
+                return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
             finally:
                 replace_modules(root, {wrapped[name]: modules[name] for name in group})
-            if any(wrapped[name].count != len(calls.get(name, ())) for name in group):
+                read = {name: f"the model's code reads its {w.read}" for name, w in wrapped.items() if w.read}
+                reasons.update(read)
+            if any(w.calls != len(calls.get(name, ())) for name, w in wrapped.items() if name not in read):
                 return "the model calls it other than by its registered name"
             if reproducible and not _same(result, reference):
                 return "the model's output depends on its type or name"
             return None
 
-        def blame(group: Sequence[str]) -> dict[str, str]:
+        def blame(group: Sequence[str]) -> None:
             reason = trouble(group) if group else None
+            rest = [name for name in group if name not in reasons]
             if reason is None:
-                return {}
-            if len(group) == 1:
-                return {group[0]: reason}
-            middle = len(group) // 2
-            return blame(group[:middle]) | blame(group[middle:])
+                return
+            if len(rest) == 1 == len(group):
+                reasons[rest[0]] = reason
+            elif len(rest) < len(group):
+                blame(rest)
+            else:
+                blame(rest[: len(rest) // 2])
+                blame(rest[len(rest) // 2 :])
 
-        return blame(names)
-
-
-def _read_attribute(cause: BaseException | None) -> str:
-    found = re.search(r"'_Counted' object has no attribute '(\w+)'", str(cause))
-    if found:
-        return f"the model's code reads its {found[1]}"
-    return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
+        blame(names)
+    return reasons
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

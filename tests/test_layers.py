@@ -280,7 +280,7 @@ def _swallowed(m: nn.Module, x: Tensor) -> Tensor:
             id="parameters",
         ),
         pytest.param(_by_type, "the model's output depends on its type or name", id="type"),
-        pytest.param(_swallowed, "the model's output depends on its type or name", id="getattr"),
+        pytest.param(_swallowed, "the model's code reads its out_channels", id="getattr"),
         pytest.param(
             lambda m, x: m.second(m.held[0](x)),
             "the model calls it other than by its registered name",
@@ -297,6 +297,25 @@ def test_what_the_forward_pass_tells(forward: Callable[..., Tensor], reason: str
     model = Forward(forward, first=nn.Conv2d(3, 3, 3), second=nn.Conv2d(3, 2, 3))
     model.held = [model.first]
     assert reasons(model, IMAGE) == {"second": None, "first": reason}
+
+
+def test_every_layer_to_blame_is_found_among_many() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        for name in "abcdefgh":
+            layer = m.held if name == "f" else getattr(m, name)
+            x = layer(x) * (2 if type(layer) is nn.Conv2d and name in "cd" else 1)
+            x = x + layer.in_channels if name == "h" else x
+        return x
+
+    model = Forward(forward, **{name: nn.Conv2d(3, 3, 1) for name in "abcdefgh"})
+    model.__dict__["held"] = model.f
+    typed = "the model's output depends on its type or name"
+    assert {name: reason for name, reason in reasons(model, IMAGE).items() if reason} == {
+        "c": typed,
+        "d": typed,
+        "f": "the model calls it other than by its registered name",
+        "h": "the model's code reads its in_channels",
+    }
 
 
 def test_unsteady_outputs_do_not_forbid_anything() -> None:

@@ -18,26 +18,41 @@ from ranksearch.options import RunOptions
 FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
+RUN_CONFIG = "config.toml"
+"""Name of the options in a run folder."""
+
 _PATHS = ("weights", "out")
 _OBJECTS = ("model", "data", "metric_fn", "loss")
 
 
-def load_options(given: Mapping[str, Any], config: Path | None = None) -> RunOptions:
+def load_options(
+    given: Mapping[str, Any],
+    config: Path | None = None,
+    *,
+    under: Mapping[str, Any] | None = None,
+    under_name: str = "",
+) -> RunOptions:
     """Options of the command line (by field name, None where not given) over those of a TOML file.
 
-    Relative paths start at the working directory, those in the file at the file's folder; all come back
-    absolute. Raises InputError that names the option.
+    With `resume`, both over those that the run in `out` was started with; both over those in `under`, which
+    came from `under_name`. Relative paths start at the working directory, those in the file at the file's
+    folder; all come back absolute. Raises InputError that names the option.
     """
-    values: dict[str, Any] = {}
-    source: dict[str, str] = {}
+    values = dict(under or {})
+    source = {key: f"{key} in {under_name}" for key in values}
     if config is not None:
-        for key, value in read_toml(config).items():
-            values[key] = value
-            source[key] = f"{key} in {config.name}"
-        values = absolute(values, config.resolve().parent)
+        stated = absolute(read_toml(config), config.resolve().parent)
+        values |= stated
+        source |= {key: f"{key} in {config.name}" for key in stated}
     explicit = {key: value for key, value in given.items() if value is not None}
     values |= absolute(explicit, Path.cwd())
     source |= {key: _flag(key) for key in explicit}
+    if values.get("resume"):
+        if values.get("out") is None:
+            raise InputError(expected("--resume", "--out DIR, the folder of the run to continue", "none"))
+        stored = Path(values["out"]) / RUN_CONFIG
+        if stored.is_file():
+            values = read_toml(stored) | values
     return parse(values, source)
 
 
@@ -130,9 +145,9 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def check_same(stored: RunOptions, wanted: RunOptions, where: Path) -> None:
+def check_same(stored: RunOptions, given: RunOptions, where: Path) -> None:
     """Raise MismatchError that names every option, but for `FREE` ones, in which a run to resume differs."""
-    before, now = stored.model_dump(mode="json"), wanted.model_dump(mode="json")
+    before, now = stored.model_dump(mode="json"), given.model_dump(mode="json")
     differing = [key for key in before if key not in FREE and before[key] != now[key]]
     if differing:
         wanted = ", ".join(f"{_flag(key)} {_show(before[key])}" for key in differing)

@@ -20,6 +20,11 @@ from ranksearch.task import MetricFn, Task, top1
 
 def build_task(options: RunOptions) -> Task:
     """The task that the options describe. Raises InputError that names the option."""
+    return build_task_and_data(options)[0]
+
+
+def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
+    """The task, and what its data source yielded."""
     device = pick_device(options.device)
     loss, metric_fn = pick_loss(options.loss), pick_metric(options.metric_fn)
     num_classes = options.num_classes
@@ -32,7 +37,12 @@ def build_task(options: RunOptions) -> Task:
     weights = options.weights if has_weights else None
     if num_classes is None and weights is not None:
         num_classes = models.classes_in_weights(options.model, weights)
-    data = _load_data(options, models.wishes(options.model))
+    data = load_data(
+        options.data_spec,
+        images=image_options(options, models.wishes(options.model)),
+        test_split=options.test_split,
+        seed=options.splitting_seed,
+    )
     if num_classes is None and weights is None and models.is_builtin(options.model) and data.classes:
         num_classes = len(data.classes)
     model = models.load_model(options.model, weights=weights, num_classes=num_classes)
@@ -58,7 +68,7 @@ def build_task(options: RunOptions) -> Task:
         val_split=options.val_split,
     )
     check_task(task, data)
-    return task
+    return task, data
 
 
 def pick_device(name: str) -> torch.device:
@@ -96,17 +106,15 @@ def pick_metric(name: str | None) -> MetricFn:
     return cast(Callable[[Tensor, Tensor], Tensor], metric_fn)
 
 
-def _load_data(options: RunOptions, wishes: dict[str, Any]) -> Data:
-    images = ImageOptions(
+def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
+    """How images become inputs; `wishes` are the model's."""
+    return ImageOptions(
         input_size=options.input_size,
         mean=options.mean,
         std=options.std,
         crop_pct=options.crop_pct,
         interpolation=options.interpolation,
         model=wishes,
-    )
-    return load_data(
-        options.data_spec, images=images, test_split=options.test_split, seed=options.splitting_seed
     )
 
 

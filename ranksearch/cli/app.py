@@ -1,0 +1,138 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ranksearch.cli.guard import guarded
+from ranksearch.cli.signature import with_options
+from ranksearch.options import RunOptions
+
+app = typer.Typer(
+    name="ranksearch",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+ALL = tuple(RunOptions.model_fields)
+MODEL_AND_DATA = tuple(
+    name
+    for name, field in RunOptions.model_fields.items()
+    if isinstance(extra := field.json_schema_extra, dict) and extra["panel"] in ("Model", "Data")
+)
+DELIVERY = (
+    *MODEL_AND_DATA,
+    "epochs",
+    "lr",
+    "label_weight",
+    "out",
+    "seed",
+    "device",
+    "threads",
+    "quiet",
+    "verbose",
+)
+LAYERS = ("model", "num_classes", "ignore", "data", "input_size", "decompositions")
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file with any of these options, without the dashes; its paths are relative to the file, "
+        "and what is given here goes before it.",
+        rich_help_panel="Run",
+        show_default=False,
+    ),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ranksearch {version('ranksearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def ranksearch(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True, show_default=False
+        ),
+    ] = False,
+) -> None:
+    """Low-rank compression of trained PyTorch networks: finds which layer to factorise how, at which ranks.
+
+    Start with:  ranksearch run --budget 0.2
+    """
+
+
+def run(config: Config = None, *, given: dict[str, Any]) -> None:
+    """Search plans for one or several budgets and deliver the compressed models.
+
+    ranksearch run --budget 0.2
+
+    ranksearch run --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k --budget 0.3
+
+    Without a model it runs on a small CNN for scikit-learn's digits.
+    """
+    with guarded():
+        from ranksearch.cli.run import run_command
+
+        run_command(config, given)
+
+
+def compress(
+    plan: Annotated[Path, typer.Argument(help="Plan file.", metavar="PLAN", show_default=False)],
+    config: Config = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Carry out a plan in full: factorise, re-estimate statistics, fine-tune, evaluate, save.
+
+    ranksearch compress runs/digits/plan-0.2.json --epochs 10
+
+    Options that are left out are those of the run that made the plan.
+    """
+    with guarded():
+        from ranksearch.cli.compress import compress_command
+
+        compress_command(plan, config, given)
+
+
+@app.command()
+def show(
+    path: Annotated[
+        Path, typer.Argument(help="Plan file, run folder, or folder of a compressed model.", metavar="PATH")
+    ],
+    every: Annotated[bool, typer.Option("--all", help="Of a run: all plans, not only the front.")] = False,
+) -> None:
+    """Print a plan layer by layer, or the front of a run."""
+    with guarded():
+        from ranksearch.cli.show import show_command
+
+        show_command(path, every=every)
+
+
+def layers(config: Config = None, *, given: dict[str, Any]) -> None:
+    """List the layers of a model: which decompositions apply to each, or why it has to stay dense."""
+    with guarded():
+        from ranksearch.cli.layers import layers_command
+
+        layers_command(config, given)
+
+
+app.command()(with_options(run, ALL))
+app.command()(with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"}))
+app.command()(
+    with_options(layers, LAYERS, shown={"input_size": "the data's; without data, the model's usual one"})
+)

@@ -1,0 +1,43 @@
+"""`ranksearch compress`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ranksearch.cli.console import ConsoleReporter, logging_to
+from ranksearch.cli.paths import shown
+from ranksearch.config import load_options
+from ranksearch.errors import InputError, expected
+from ranksearch.options import RunOptions
+
+if TYPE_CHECKING:
+    from ranksearch.planrecord import PlanRecord
+
+
+def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) -> None:
+    """Carry out the plan of a file on the model of its run, or on the one that the options name."""
+    from ranksearch.planfile import read_plan
+
+    record = read_plan(plan)
+    options = plan_options(record, config, given, plan)
+    out = options.out or plan.with_name(f"{plan.stem}-compressed").absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
+    out.mkdir(parents=True, exist_ok=True)
+    reporter = ConsoleReporter(quiet=options.quiet)
+    with logging_to(out / "log.txt", reporter, verbose=options.verbose):
+        from ranksearch.cli.tables import results_table
+        from ranksearch.pipeline import compress_pipeline
+
+        with reporter.live():
+            report = compress_pipeline(record, options, out, reporter)
+        reporter.result(results_table(report))
+        reporter.result(f"{'compressed model':<16}  {shown(out)}")
+
+
+def plan_options(record: PlanRecord, config: Path | None, given: Mapping[str, Any], plan: Path) -> RunOptions:
+    """Options of the run that made the plan, under those of a file and of the command line."""
+    known = {key: value for key, value in record.options.items() if key in RunOptions.model_fields}
+    return load_options(given, config, under=known, under_name=plan.name)

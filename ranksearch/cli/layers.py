@@ -1,0 +1,55 @@
+"""`ranksearch layers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ranksearch.cli.console import output_console
+from ranksearch.config import load_options
+from ranksearch.options import RunOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
+    """Print the layers of a model. Neither weights nor, with an input size, data are needed."""
+    options = load_options(given, config)
+
+    from ranksearch import decompositions
+    from ranksearch.cli.tables import layers_view
+    from ranksearch.layers import discover
+    from ranksearch.pipeline import candidate_config
+    from ranksearch.sources.models import make_model
+
+    names = candidate_config(options).decompositions
+    model = make_model(options.model, num_classes=options.num_classes)
+    example = _example(options)
+    layers = discover(model, example, ignore=options.ignore)
+    able = [layer for layer in layers if layer.reason is None]
+    applicable = {x.name: tuple(n for n in names if decompositions.get(n).forms(x)) for x in able}
+    console = output_console()
+    console.print(layers_view(layers, applicable, example.shape[1:]))
+    console.print(f"{len(able)} of {len(layers)} layers can be factorised")
+
+
+def _example(options: RunOptions) -> Tensor:
+    """An input: of the data where there is some, else zeros of the stated or the model's usual size."""
+    import torch
+
+    from ranksearch.sources import digits
+    from ranksearch.sources.data import load_data
+    from ranksearch.sources.models import wishes
+    from ranksearch.sources.tasks import image_options
+
+    wished = wishes(options.model)
+    if options.data is not None:
+        item = load_data(options.data, images=image_options(options, wished)).train[0]
+        inputs = item[0] if isinstance(item, list | tuple) else item
+        return torch.as_tensor(inputs).unsqueeze(0)
+    usual = digits.INPUT_SHAPE if options.model == "digits" else wished.get("input_size", (3, 224, 224))
+    size = options.input_size or usual
+    shape = size if len(size) == 3 else (usual[0], size[0], size[-1])
+    return torch.zeros(1, *shape)

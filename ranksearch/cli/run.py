@@ -1,0 +1,51 @@
+"""`ranksearch run`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ranksearch.cli.console import ConsoleReporter, logging_to
+from ranksearch.cli.paths import shown
+from ranksearch.config import load_options, write_toml
+from ranksearch.runfolder import RunFolder, open_run
+
+log = logging.getLogger("ranksearch")
+
+
+def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
+    """Carry out a run, from options to a table of results."""
+    options = load_options(given, config)
+    reporter = ConsoleReporter(quiet=options.quiet)
+    with open_run(options) as folder, logging_to(folder.log, reporter, verbose=options.verbose):
+        log.debug("options:\n%s", write_toml(options))
+        reporter.line(f"run folder: {shown(folder.path)}")
+        started = time.monotonic()
+        try:
+            from ranksearch.cli.tables import results_table
+            from ranksearch.pipeline import run_pipeline
+
+            with reporter.live():
+                report = run_pipeline(options, folder, reporter)
+        except KeyboardInterrupt:
+            way_on = f"ranksearch run --resume --out {shlex.quote(shown(folder.path))}"
+            reporter.err.print(f"stopped; continue with: {way_on}", soft_wrap=True, markup=False)
+            raise
+        except Exception:
+            log.debug("the run ended early", exc_info=True)
+            raise
+        reporter.result(results_table(report))
+        _where(folder, reporter, options.budget)
+        reporter.line(f"done in {time.monotonic() - started:.0f} s")
+
+
+def _where(folder: RunFolder, reporter: ConsoleReporter, budgets: tuple[float, ...]) -> None:
+    places = [("plan", folder.plan(b)) for b in budgets]
+    places += [("compressed model", folder.compressed(b)) for b in budgets]
+    places += [("front", folder.front), ("trials", folder.trials), ("log", folder.log)]
+    for what, path in places:
+        reporter.result(f"{what:<16}  {shown(path)}")

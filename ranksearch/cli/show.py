@@ -1,0 +1,41 @@
+"""`ranksearch show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ranksearch.cli.console import output_console
+from ranksearch.errors import InputError, expected
+
+
+def show_command(path: Path, *, every: bool) -> None:
+    """Print the plan or the front that lies at a path."""
+    from ranksearch.cli.tables import front_view, plan_view
+    from ranksearch.planfile import read_plan
+    from ranksearch.report import read_front
+    from ranksearch.runfolder import RunFolder
+    from ranksearch.weights import PLAN_FILE
+
+    console = output_console()
+    folder = RunFolder(path)
+    if path.is_file() and path.name == folder.front.name:
+        console.print(front_view(read_front(path), every=every))
+    elif path.is_file():
+        console.print(plan_view(read_plan(path)))
+    elif folder.front.is_file():
+        console.print(front_view(read_front(folder.front), every=every))
+        for plan in folder.plans():
+            console.print(f"ranksearch show {plan}", soft_wrap=True, markup=False)
+    elif (path / PLAN_FILE).is_file():
+        console.print(plan_view(read_plan(path / PLAN_FILE)))
+    else:
+        got = f"{path}, which holds neither" if path.is_dir() else f"{path}, which is not there"
+        way_out = "A run that is not finished has no front yet: ranksearch run --resume --out DIR."
+        raise InputError(
+            expected(
+                "PATH",
+                "a plan file, or a folder with front.json or plan.json",
+                got,
+                way_out if path.is_dir() else "",
+            )
+        )

@@ -1,0 +1,65 @@
+"""The options model as a typer signature: one declaration for the command line and for TOML files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, cast
+
+import typer
+from rich.markup import escape
+
+from ranksearch.options import RunOptions
+
+REPEATABLE = ("ignore", "rank_multiple")
+
+
+def with_options(
+    function: Callable[..., None], names: Sequence[str], *, shown: dict[str, str] | None = None
+) -> Callable[..., None]:
+    """`function(…, given)` as a command that takes the named options; `given` holds those that were given.
+
+    Values stay strings: the options model parses them, as it does those of a file. `shown` overrides what
+    the help says about defaults.
+    """
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
+
+    def command(**arguments: Any) -> None:
+        given = {name: arguments.pop(name) for name in names}
+        function(**arguments, given={name: value for name, value in given.items() if value not in (None, [])})
+
+    added = [_parameter(name, (shown or {}).get(name)) for name in names]
+    # An option of the function's own comes last: panels of the help are in order of first appearance.
+    arguments = [p for p in own if p.default is p.empty]
+    parameters = [*arguments, *added, *(p for p in own if p.default is not p.empty)]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__name__ = function.__name__
+    command.__doc__ = function.__doc__
+    return command
+
+
+def _parameter(name: str, shown: str | None) -> inspect.Parameter:
+    field = RunOptions.model_fields[name]
+    extra = cast(dict[str, Any], field.json_schema_extra)
+    flag = f"--{name.replace('_', '-')}"
+    is_switch = field.annotation is bool
+    kind: Any = bool | None if is_switch else list[str] | None if name in REPEATABLE else str | None
+    default = "" if is_switch else shown or extra["shown"] or _text(field.default)
+    text = escape(field.description or "")
+    option = typer.Option(
+        flag,
+        help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,
+        metavar=escape(extra["metavar"]) or None,
+        rich_help_panel=extra["panel"],
+        show_default=False,
+    )
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(v[1]) if isinstance(v, tuple) else str(v) for v in value)
+    return "" if value is None else str(value)

@@ -1,0 +1,169 @@
+"""Tables: of a run's results, of a plan, of a front, of a model's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ranksearch.layers import Layer
+from ranksearch.pipeline import UNITS, RunReport
+from ranksearch.planfile import kernel_shape
+from ranksearch.planrecord import LayerRecord, PlanRecord
+from ranksearch.report import FrontRecord, PlanEntry
+from ranksearch.runfolder import budget_name
+
+
+def _table(title: str, *columns: str, left: int = 1) -> Table:
+    """Columns to the right, but for the first `left` ones."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="left" if k < left else "right", overflow="fold")
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def _score(scores: dict[str, float | None], name: str) -> str:
+    value = scores.get(name)
+    return f"{value:.4g}" if value is not None else "∞" if name in scores else "–"
+
+
+def _measured(scores: dict[str, float | None], role: str) -> str:
+    mean, stderr = scores.get(role), scores.get(f"{role}_stderr")
+    return "–" if mean is None else f"{mean:.2f} ± {stderr:.2f}"
+
+
+def results_table(report: RunReport) -> Table:
+    """The dense model and the compressed one of each budget."""
+    name = report.metric_name
+    table = _table(
+        "before and after",
+        "model",
+        "parameters",
+        "FLOPs",
+        "divergence",
+        f"{name}, validation",
+        f"{name}, test",
+    )
+    dense = [f"{e.mean:.2f} ± {e.stderr:.2f}" if e else "–" for e in (report.validation, report.test)]
+    table.add_row("dense", f"{report.dense.params:,}", f"{report.dense.flops:,}", "0", *dense)
+    for found in report.delivered:
+        record = found.record
+        table.add_row(
+            f"budget {budget_name(record.budget)}",
+            _share(record.cost.params, report.dense.params),
+            _share(record.cost.flops, report.dense.flops),
+            _score(record.scores, "delivered"),
+            _measured(record.scores, "validation"),
+            _measured(record.scores, "test"),
+        )
+    return table
+
+
+def plan_view(record: PlanRecord) -> RenderableType:
+    """A plan layer by layer, and what it comes to."""
+    used = record.cost.params if record.metric == "params" else record.cost.flops
+    title = (
+        f"{record.model.name or 'model'}, budget {budget_name(record.budget)} of {UNITS[record.metric]}: "
+        f"{used:,} of at most {record.limit:,}"
+    )
+    table = _table(title, "layer", "kernel", "decomposition", "ranks", "parameters", "FLOPs", "ε", left=4)
+    for layer in record.layers:
+        table.add_row(
+            layer.name,
+            "×".join(map(str, layer.shape)),
+            _decomposition(layer),
+            "×".join(map(str, layer.ranks)) or "–",
+            f"{layer.params:,}",
+            f"{layer.flops:,}",
+            f"{layer.error:.3g}",
+        )
+    table.add_section()
+    table.add_row(
+        "whole model", "", "", "",
+        _share(record.cost.params, record.dense.params), _share(record.cost.flops, record.dense.flops),
+        f"{sum(layer.error for layer in record.layers):.3g}",
+    )  # fmt: skip
+    parts: list[RenderableType] = [table]
+    if record.dense_layers:
+        reasons = _table("layers that stay dense", "layer", "reason", left=2)
+        for kept in record.dense_layers:
+            reasons.add_row(kept.name, kept.reason)
+        parts.append(reasons)
+    if record.scores:
+        scores = _table("scores", "score", "value")
+        for name in record.scores:
+            scores.add_row(name.replace("_", " "), _score(record.scores, name))
+        parts.append(scores)
+    return Group(*parts)
+
+
+def _decomposition(layer: LayerRecord) -> str:
+    return f"{layer.decomposition} ({layer.form})" if layer.form else layer.decomposition
+
+
+def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
+    """The front, or all plans, of each budget by cost."""
+    what = "all plans" if every else "the front"
+    title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
+    shown = [p for p in record.plans if every or p.on_front or p.chosen]
+    scores = [s for s in ("error", "divergence", "finetune") if any(s in p.scores for p in shown)]
+    headings = {"error": "ε", "divergence": "divergence", "finetune": "after a short fine-tuning"}
+    table = _table(
+        title, "budget", "origin", "", "parameters", "FLOPs", *(headings[s] for s in scores), left=3
+    )
+
+    def order(plan: PlanEntry) -> tuple[float, int, float]:
+        score = plan.scores.get(record.score)
+        cost = plan.params if record.metric == "params" else plan.flops
+        return -plan.budget, cost, float("inf") if score is None else score
+
+    previous = None
+    for plan in sorted(shown, key=order):
+        if previous not in (None, plan.budget):
+            table.add_section()
+        previous = plan.budget
+        table.add_row(
+            budget_name(plan.budget),
+            plan.origin,
+            "chosen"
+            if plan.chosen
+            else "front"
+            if plan.on_front
+            else plan.state
+            if plan.state != "complete"
+            else "",
+            _share(plan.params, record.dense_params),
+            _share(plan.flops, record.dense_flops),
+            *(_score(plan.scores, s) for s in scores),
+        )
+    return table
+
+
+def layers_view(
+    layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Sequence[int]
+) -> Table:
+    """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
+    title = f"layers, for an input of {'×'.join(map(str, example))}"
+    table = _table(
+        title, "layer", "kind", "kernel", "parameters", "FLOPs", "decompositions, or why none", left=3
+    )
+    table.columns[-1].justify = "left"
+    for layer in layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            "×".join(map(str, kernel_shape(layer))),
+            f"{layer.cost.params:,}",
+            f"{layer.cost.flops:,}",
+            ", ".join(applicable[layer.name])
+            if layer.reason is None
+            else Text(f"dense: {layer.reason}", "yellow"),
+        )
+    return table

@@ -1,0 +1,298 @@
+"""A run from its options to the compressed models: task → problem → search → plan files → delivery."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from ranksearch import decompositions
+from ranksearch.candidates import CandidateConfig
+from ranksearch.costs import Cost, budget_limit, measure_cost
+from ranksearch.decompositions.base import Decomposition
+from ranksearch.errors import InputError, expected
+from ranksearch.evaluate import Estimate, evaluate
+from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.layers import discover
+from ranksearch.options import RunOptions
+from ranksearch.plan import DENSE, Plan
+from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
+from ranksearch.planrecord import PlanRecord
+from ranksearch.problem import Problem, prepare
+from ranksearch.report import front_record, write_front, write_trials
+from ranksearch.runfolder import RunFolder, budget_name
+from ranksearch.scoring import Scoring
+from ranksearch.search import SearchResult, SearchSettings, search
+from ranksearch.sources.objects import load_object
+from ranksearch.sources.tasks import build_task_and_data
+from ranksearch.task import Task
+from ranksearch.weights import PLAN_FILE, save_compressed
+
+log = logging.getLogger(__name__)
+
+
+class Reporter(Protocol):
+    """Whoever wants to know how a run is going."""
+
+    def line(self, text: str) -> None:
+        """A fact."""
+
+    def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
+        """`done` of `total` of a stage, and its best score so far."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A compressed model on disk; `record` holds its plan, its cost and all its scores."""
+
+    record: PlanRecord
+    folder: Path
+    plan_file: Path
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run came to; `validation` and `test` are the dense model's metric, None without data."""
+
+    dense: Cost
+    metric_name: str
+    validation: Estimate | None
+    test: Estimate | None
+    delivered: tuple[Delivered, ...]
+
+
+def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> RunReport:
+    """Carry out a run in its folder; what is there already, of a run that was killed, is not done again."""
+    with torch_threads(options.threads):
+        settings = search_settings(options, folder)
+        config = candidate_config(options)
+        task, data = build_task_and_data(options)
+        folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
+        validation = describe_task(task, settings, reporter)
+        problem = prepare(
+            task, ignore=options.ignore, config=config, seed=options.seed, progress=reporter.progress
+        )
+        describe_layers(problem, reporter)
+        results = search(problem, settings, progress=reporter.progress)
+        record_search(problem, results, options, folder)
+        delivered = tuple(deliver(problem, result, options, folder, reporter) for result in results)
+        test = evaluate(task.model, task, "test")
+        return RunReport(problem.dense, metric_name(task), validation, test, delivered)
+
+
+def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
+    """Carry out a plan on the model that the options name, and save it in `out`."""
+    with torch_threads(options.threads):
+        task, _ = build_task_and_data(options)
+        layers = discover(task.model, task.example, ignore=options.ignore)
+        check_plan(record, layers, task.model)
+        dense = measure_cost(task.model, task.example.to(task.device))
+        names = tuple({x.decomposition for x in record.layers if x.decomposition != DENSE})
+        problem = prepare(
+            task,
+            ignore=options.ignore,
+            config=CandidateConfig(decompositions=names),
+            seed=options.seed,
+            progress=reporter.progress,
+        )
+        model, found = carry_out(problem, to_plan(record), options, reporter)
+        scores = {**record.scores, **found, **final_scores(model, task)}
+        done = record.model_copy(update={"scores": scores})
+        save_compressed(out, model, done)
+        return RunReport(
+            dense,
+            metric_name(task),
+            evaluate(task.model, task, "validation"),
+            evaluate(task.model, task, "test"),
+            (Delivered(done, out, out / PLAN_FILE),),
+        )
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Torch's CPU threads set for a while; None leaves them."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
+    """The options that the search is about; the journal lies in the run folder unless a storage is named."""
+    if not options.budget:
+        way_out = "Such as --budget 0.2, which keeps a fifth."
+        raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
+    return SearchSettings(
+        budgets=options.budget,
+        metric=options.metric,
+        space=options.space,
+        sampler=options.sampler,
+        n_trials=options.n_trials,
+        timeout=options.timeout,
+        finetune_trials=options.finetune_trials,
+        finetune_steps=options.finetune_steps,
+        seed=options.seed,
+        study_name=options.study_name,
+        storage=options.storage or str(folder.study),
+    )
+
+
+def candidate_config(options: RunOptions) -> CandidateConfig:
+    """The options that candidates are about; decompositions of the user's own are registered."""
+    return CandidateConfig(
+        decompositions=tuple(_decomposition(name) for name in options.decompositions),
+        min_rank=options.min_rank,
+        rank_multiple=options.rank_multiple,
+    )
+
+
+def _decomposition(name: str) -> str:
+    if ":" not in name:
+        return decompositions.get(name).name
+    found = load_object(name, option="--decompositions")
+    own = found() if isinstance(found, type) else found
+    if not isinstance(own, Decomposition):
+        raise InputError(expected("--decompositions", "a Decomposition", f"{type(own).__name__} ({name})"))
+    if own.name not in decompositions.names():
+        decompositions.register(own)
+    return own.name
+
+
+def metric_name(task: Task) -> str:
+    """What to call the task's metric in a table."""
+    name = getattr(task.metric_fn, "__name__", type(task.metric_fn).__name__)
+    return "top-1 %" if name == "top1" else name
+
+
+def describe_task(task: Task, settings: SearchSettings, reporter: Reporter) -> Estimate | None:
+    """Say what is compressed, on which images, to what at most; evaluate the dense model."""
+    dense = measure_cost(task.model, task.example.to(task.device))
+    s = task.splits
+    reporter.line(f"model: {task.model_name}, {dense.params:,} parameters, {dense.flops:,} FLOPs")
+    reporter.line(
+        f"images: {len(s.moments):,} for moments, {len(s.divergence):,} for divergence, "
+        f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
+        f"{_size(task, 'test')} for the final evaluation"
+    )
+    for budget in settings.budgets:
+        limit, whole = budget_limit(dense, budget, settings.metric), dense.of(settings.metric)
+        reporter.line(
+            f"budget {budget_name(budget)}: at most {limit:,} of {whole:,} {UNITS[settings.metric]}"
+        )
+    validation = evaluate(task.model, task, "validation")
+    if validation is not None:
+        reporter.line(f"dense model: {metric_name(task)} {show_estimate(validation)} on validation images")
+    return validation
+
+
+UNITS = {"params": "parameters", "flops": "FLOPs"}
+
+
+def show_estimate(estimate: Estimate) -> str:
+    """`87.99 ± 0.33`, the mean and its standard error."""
+    return f"{estimate.mean:.4g} ± {estimate.stderr:.2g}"
+
+
+def _size(task: Task, role: Any) -> str:
+    dataset: Any = task.dataset(role)
+    return "none" if dataset is None else f"{len(dataset):,}"
+
+
+def describe_layers(problem: Problem, reporter: Reporter) -> None:
+    """Say how many layers and candidates there are, and why layers stay dense."""
+    candidates = sum(len(table.candidates) for table in problem.tables)
+    reporter.line(f"layers: {len(problem.tables)} with {candidates:,} candidates")
+    reasons: dict[str, list[str]] = {}
+    for layer in problem.layers:
+        if layer.reason is not None:
+            reasons.setdefault(layer.reason, []).append(layer.name)
+    for reason, names in reasons.items():
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        reporter.line(f"dense stay {listed}: {reason}")
+
+
+def record_search(
+    problem: Problem, results: Sequence[SearchResult], options: RunOptions, folder: RunFolder
+) -> None:
+    """Write trials.csv, front.json and a plan file per budget."""
+    write_trials(folder.trials, [record for result in results for record in result.records])
+    name = problem.task.model_name
+    write_front(folder.front, front_record(results, model=name, metric=options.metric, dense=problem.dense))
+    for result in results:
+        write_plan(folder.plan(result.budget), plan_record(problem, result, options, result.scores))
+
+
+def plan_record(problem: Problem, result: SearchResult, options: RunOptions, scores: Any) -> PlanRecord:
+    """The record of a search's best plan with these scores."""
+    return make_record(
+        problem.task.model,
+        problem.layers,
+        result.plan,
+        example=problem.task.example,
+        dense=problem.dense,
+        budget=result.budget,
+        metric=options.metric,
+        limit=result.limit,
+        seed=options.seed,
+        model_name=problem.task.model_name,
+        scores=scores,
+        options=options.model_dump(
+            mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"}
+        ),
+    )
+
+
+def deliver(
+    problem: Problem, result: SearchResult, options: RunOptions, folder: RunFolder, reporter: Reporter
+) -> Delivered:
+    """The compressed model of one budget, fine-tuned, evaluated and saved, unless that was done before."""
+    out = folder.compressed(result.budget)
+    plan_file = folder.plan(result.budget)
+    if (out / PLAN_FILE).is_file():
+        record = read_plan(out / PLAN_FILE)
+        if record.layers == read_plan(plan_file).layers:
+            return Delivered(record, out, plan_file)
+    model, found = carry_out(problem, result.plan, options, reporter)
+    scores = dict(result.scores) | found | final_scores(model, problem.task)
+    record = plan_record(problem, result, options, scores)
+    save_compressed(out, model, record)
+    return Delivered(record, out, plan_file)
+
+
+def carry_out(
+    problem: Problem, plan: Plan, options: RunOptions, reporter: Reporter
+) -> tuple[nn.Module, dict[str, float]]:
+    """The plan as a model: built, BatchNorm statistics re-estimated, fine-tuned."""
+    task, scoring = problem.task, Scoring(problem, seed=options.seed)
+    start = scoring.recalibrated(plan)
+    steps = options.epochs * steps_per_epoch(task)
+    stage = "fine-tuning"
+    model = finetune(
+        start.model,
+        task.model,
+        task,
+        steps=steps,
+        seed=options.seed,
+        config=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
+        on_step=lambda step, loss: reporter.progress(stage, step, steps, loss),
+    )
+    return model, {"before_finetuning": start.divergence.mean, "delivered": scoring.divergence(model).mean}
+
+
+def final_scores(model: nn.Module, task: Task) -> dict[str, float]:
+    """The metric on validation and test images, with its standard error; nothing where there is no data."""
+    scores: dict[str, float] = {}
+    for role in ("validation", "test"):
+        found = evaluate(model, task, role)
+        if found is not None:
+            scores |= {role: found.mean, f"{role}_stderr": found.stderr}
+    return scores

@@ -1,0 +1,145 @@
+"""The folder of a run: what lies where in it, one run at a time, and going on with one that was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ranksearch.config import RUN_CONFIG, absolute, check_same, parse, read_toml, write_toml
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.files import write_text
+from ranksearch.options import RunOptions
+
+try:
+    import fcntl
+except ImportError:  # Windows: runs there are not kept from each other
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / RUN_CONFIG
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.json"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.jsonl"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def front(self) -> Path:
+        return self.path / "front.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def plan(self, budget: float) -> Path:
+        return self.path / f"plan-{budget_name(budget)}.json"
+
+    def compressed(self, budget: float) -> Path:
+        return self.path / "compressed" / budget_name(budget)
+
+    def plans(self) -> list[Path]:
+        """Plan files that are there, largest budget first."""
+        found = self.path.glob("plan-*.json")
+        return sorted(found, key=lambda p: float(p.stem.removeprefix("plan-")), reverse=True)
+
+    def write_splits(self, splits: Mapping[str, Any]) -> None:
+        """Write splits.json, or, where it is there already, check that the data has not changed."""
+        content = json.dumps(splits) + "\n"
+        if self.splits.is_file() and self.splits.read_text(encoding="utf-8") != content:
+            what = "the training images that the run was started with"
+            raise MismatchError(expected(f"--data of {self.path}", what, "others", "Choose another --out."))
+        write_text(self.splits, content)
+
+
+def budget_name(budget: float) -> str:
+    """As short as it can be: 0.2, 0.125, 1."""
+    return f"{budget:g}" if float(f"{budget:g}") == budget else repr(budget)
+
+
+def default_path(model: str) -> Path:
+    """`runs/MODEL-DATE-TIME` in the working directory."""
+    name = re.sub(r"\W+", "-", re.split(r"[/\\]", model)[-1]).strip("-")
+    return Path.cwd() / "runs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@contextmanager
+def open_run(options: RunOptions) -> Iterator[RunFolder]:
+    """The folder of the run, made or gone on with, for this process alone.
+
+    Raises InputError where the folder holds something already and `resume` is off, or another process is at
+    work in it, and MismatchError where a run to resume has another configuration. With `resume` and nothing
+    there yet the run begins: it was killed before it could write anything.
+    """
+    folder = RunFolder(options.out or default_path(options.model))
+    _check_content(folder, options.resume)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.path):
+        _check_content(folder, options.resume)
+        for left_over in folder.path.rglob(".*.tmp"):
+            left_over.unlink(missing_ok=True)
+        if folder.config.is_file():
+            check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
+        else:
+            write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
+        yield folder
+
+
+def _check_content(folder: RunFolder, resume: bool) -> None:
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise InputError(expected("--out", "a folder", f"the file {path}"))
+    content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
+    if folder.config.is_file():
+        if not resume:
+            way_out = "Continue it with --resume, or choose another --out."
+            raise InputError(
+                expected("--out", "a new or empty folder", f"{path}, which holds a run", way_out)
+            )
+    elif content:
+        what = "the folder of a run" if resume else "a new or empty folder"
+        raise InputError(
+            expected("--out", what, f"{path}, which holds {content[0].name}", "Choose another --out.")
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the kernel releases when this process ends, however it ends."""
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = os.read(descriptor, 32).decode() or "another process"
+                got = f"{path}, where {owner} is at work"
+                raise InputError(
+                    expected("--out", "a folder of its own", got, "Wait for it, or stop it.")
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()}".encode())
+        yield
+    finally:
+        os.close(descriptor)

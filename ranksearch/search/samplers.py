@@ -6,16 +6,30 @@ from collections.abc import Callable
 
 import numpy as np
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 # Optuna's default population of 50 would spend a whole study of some 40 trials on its first generation.
 _POPULATION = 12
+
+
+class _NSGAII(NSGAIISampler):
+    """Optuna's, with the parents of a generation always in the order of their trials.
+
+    Optuna's hands them over in another order when they are chosen than when they are read back, so that the
+    first trial of a generation would differ if it had to be asked again.
+    """
+
+    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
+
 
 # CMA-ES is left out: Optuna's mixes the trial's number into its seed, so that a resumed study, whose numbers
 # count failed trials, would propose other plans.
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
-    "nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=_POPULATION),
+    "nsgaii": lambda seed: _NSGAII(seed=seed, population_size=_POPULATION),
     "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
 }
 

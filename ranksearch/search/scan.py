@@ -29,17 +29,17 @@ from ranksearch.search_spaces import get_search_space
 
 
 def scan(job: Job, objective: Objective) -> list[Evaluated]:
-    """Every evaluation of the stage: plans beside the study first, then its trials.
+    """Every evaluation of the stage: the baselines, the analytic plan first, then the other trials.
 
-    Baselines that the space can express are the study's first trials, the analytic plan the very first; the
-    others are scored beside it.
+    Baselines that the space can express are the study's first trials; the others are scored beside it.
     """
     settings, stage = job.settings, objective.name
     make = get_search_space(settings.space)
     space = make(job.problem.tables, job.limit, settings.metric, job.problem.dense)
     study = job.study(stage, NopPruner(), space=settings.space, sampler=settings.sampler)
     params = {name: space.express(choice) for name, choice in job.baselines.items()}
-    queue = [name for name, found in params.items() if found is not None][: settings.n_trials]
+    first = {choice: name for name, choice in reversed(job.baselines.items())}
+    queue = [name for name in first.values() if params[name] is not None][::-1][: settings.n_trials]
     scores = _Known(job, study)
     worst = sum(float(table.errors().max()) for table in job.problem.tables)
 
@@ -83,7 +83,9 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         deadline=None if settings.timeout is None else time.monotonic() + settings.timeout,
         after=after,
     )
-    return scores.beside_records(stage) + [record(job, trial, stage) for trial in finished(study)]
+    records = scores.beside_records(stage) + [record(job, trial, stage) for trial in finished(study)]
+    order = {name: k for k, name in enumerate(job.baselines)}
+    return sorted(records, key=lambda found: order.get(found.origin, len(order)))
 
 
 @dataclass
@@ -112,8 +114,7 @@ class _Known:
             if found is None:
                 score = objective.score(plan)
                 found = {"value": storable(score.value), "scores": storable_scores(objective.name, score)}
-            stored = {key: found[key] for key in ("value", "scores")}
-            stored |= {"choice": list(choice), "ranks": plan_ranks(plan)}
+            stored = {**found, "choice": list(choice), "ranks": plan_ranks(plan)}
             self.study.set_user_attr(attr, stored)
         self._beside[name] = stored
 
@@ -138,5 +139,6 @@ class _Known:
             plan = self.job.problem.plan(found["choice"])
             stored = {"error": plan.error, stage: found["value"], **found["scores"]}
             scores = {key: restored(value) for key, value in stored.items()}
-            records.append(Evaluated(plan, self.job.budget, name, stage, scores))
+            earlier = found.get("source")
+            records.append(Evaluated(plan, self.job.budget, name, stage, scores, duplicate_of=earlier))
         return records

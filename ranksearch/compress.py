@@ -1,0 +1,176 @@
+"""Full compression: a plan carried out with all the calibration images, fine-tuned, ready to deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.batchnorm import recalibrate
+from ranksearch.build import build, verify
+from ranksearch.costs import Cost, measure_cost
+from ranksearch.errors import MismatchError, expected
+from ranksearch.evaluate import Estimate, divergence, run
+from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.layers import Layer, discover
+from ranksearch.metric import whiten
+from ranksearch.moments import Moments, collect_moments
+from ranksearch.plan import Candidate, Plan
+from ranksearch.refine import refine
+from ranksearch.task import Task
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """How a plan is carried out.
+
+    iterations: of each layer's refinement. epochs: of fine-tuning, 0 for none. seed: of everything random.
+    """
+
+    iterations: int = 300
+    epochs: int = 0
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed model in evaluation mode.
+
+    plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
+    statistics. factorised, finetuned: divergence from the dense model on the divergence images, before and
+    after fine-tuning (None without).
+    """
+
+    model: nn.Module
+    plan: Plan
+    cost: Cost
+    blend: float
+    factorised: Estimate
+    finetuned: Estimate | None
+
+
+def compress(
+    task: Task,
+    plan: Plan,
+    *,
+    config: CompressConfig | None = None,
+    moments: Mapping[str, Moments] | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Compressed:
+    """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
+
+    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of one task.
+    Raises MismatchError where the plan names layers that the model does not have, or costs something else.
+    """
+    config = config or CompressConfig()
+    layers = planned_layers(task, [plan])
+    if moments is None:
+        moments = calibration_moments(task, layers, seed=config.seed, progress=progress)
+    fitted, refitted = refit(task, layers, plan, moments, config.iterations, progress)
+    model = build(task.model, layers, refitted, fitted).to(task.device)
+    verify(model, task.example, [name for name, c in plan.choices.items() if not c.is_dense])
+    cost = measure_cost(model, task.example)
+    if cost != plan.cost:
+        raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
+    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    held_out = task.inputs("divergence")
+    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    start = recalibrate(
+        model, calibration, held_out, dense_outputs, task.loss, batch_size=task.batch_size, device=task.device
+    )
+    steps = config.epochs * steps_per_epoch(task)
+    if not steps:
+        return Compressed(model, refitted, cost, start.blend, start.divergence, None)
+    finetune(
+        model,
+        task.model,
+        task,
+        steps=steps,
+        seed=config.seed,
+        config=config.finetune,
+        on_step=lambda step, loss: progress("fine-tuning", step, steps),
+    )
+    outputs = run(model, held_out, batch_size=task.batch_size, device=task.device)
+    after = divergence(dense_outputs, outputs, task.loss)
+    return Compressed(model, refitted, cost, start.blend, start.divergence, after)
+
+
+def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:
+    """The model's layers that some plan factorises. Raises MismatchError where one is missing or has to stay dense."""
+    known = {layer.name: layer for layer in discover(task.model, task.example)}
+    names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
+    for name in sorted(names):
+        if name not in known:
+            raise MismatchError(expected(f"layer {name}", "a layer of the model", "none of that name"))
+        if (reason := known[name].reason) is not None:
+            raise MismatchError(expected(f"layer {name}", "one that can be factorised", reason))
+    return tuple(layer for name, layer in known.items() if name in names)
+
+
+def calibration_moments(
+    task: Task,
+    layers: Sequence[Layer],
+    *,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Moments]:
+    """Moments of all calibration images, those for the divergence included."""
+    images = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    return collect_moments(
+        task.model,
+        layers,
+        images.split(task.batch_size),
+        task.loss,
+        seed=seed,
+        device=task.device,
+        on_batch=lambda done: progress("moments of all calibration images", done, len(images)),
+    )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights of a plan's chains, by layer name."""
+
+    weights: Mapping[str, tuple[Tensor, ...]]
+
+    def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
+        return self.weights[layer.name]
+
+
+def refit(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    moments: Mapping[str, Moments],
+    iterations: int,
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[Fitted, Plan]:
+    """Fit each chain of a plan afresh, thoroughly; the weights, and the plan with the ε that they reach."""
+    chosen = [layer for layer in layers if not plan.choices.get(layer.name, _DENSE).is_dense]
+    weights: dict[str, tuple[Tensor, ...]] = {}
+    choices = dict(plan.choices)
+    for done, layer in enumerate(chosen):
+        progress("refitting", done, len(chosen))
+        candidate = choices[layer.name]
+        decomposition = decompositions.get(candidate.decomposition)
+        kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
+        whitened = whiten(kernel, *moments[layer.name].shrunk())
+        fit = refine(
+            whitened,
+            decomposition.chain(layer, candidate.form, candidate.ranks),
+            decomposition.init(whitened, candidate.form, candidate.ranks),
+            iterations=0 if decomposition.closed_form else iterations,
+        )
+        weights[layer.name] = tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
+        choices[layer.name] = replace(candidate, error=fit.error)
+    progress("refitting", len(chosen), len(chosen))
+    return Fitted(weights), Plan(choices, plan.cost)
+
+
+_DENSE = Candidate("dense", "", (), Cost(0, 0), 0.0)

@@ -89,7 +89,10 @@ def recalibrate(
     def load(blend: float) -> None:
         for norm, before, after in zip(norms, old, new, strict=True):
             norm.load_state_dict(
-                {k: torch.lerp(before[k], after[k], blend) if before[k].is_floating_point() else before[k] for k in before}
+                {
+                    k: torch.lerp(before[k], after[k], blend) if before[k].is_floating_point() else before[k]
+                    for k in before
+                }
             )
 
     scores: dict[float, Estimate] = {}

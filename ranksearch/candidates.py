@@ -62,7 +62,11 @@ class Fits:
         key = (layer.name, candidate.decomposition, candidate.form, candidate.ranks)
         if key not in self._cache:
             grid = self.grid[layer.name]
-            known = [fit for c, fit in grid if (c.decomposition, c.form) == (candidate.decomposition, candidate.form)]
+            known = [
+                fit
+                for c, fit in grid
+                if (c.decomposition, c.form) == (candidate.decomposition, candidate.form)
+            ]
             self._cache[key] = fit_candidate(
                 self.whitened[layer.name],
                 layer,
@@ -132,7 +136,13 @@ def layer_candidates(
             for node in nodes:
                 fits.append(
                     fit_candidate(
-                        whitened, layer, decomposition, form, path.ranks[node], fits, iterations=config.iterations
+                        whitened,
+                        layer,
+                        decomposition,
+                        form,
+                        path.ranks[node],
+                        fits,
+                        iterations=config.iterations,
                     )
                 )
             fitted = [held_out(fit) if held_out else fit.error for fit in fits]
@@ -171,14 +181,19 @@ def rank_path(
             continue
         cost = chain_cost(layer, chain)
         if cost.params < layer.cost.params or cost.flops < layer.cost.flops:
-            tail = sum(tails[min(r, len(tails) - 1)] for tails, r in zip(spectra, ranks, strict=bool(spectra))) / 2
+            tail = (
+                sum(tails[min(r, len(tails) - 1)] for tails, r in zip(spectra, ranks, strict=bool(spectra)))
+                / 2
+            )
             rows.append((ranks, cost, tail))
     rows.sort(key=lambda row: (row[1].params, row[1].flops, row[2]))
     if len(limits) > 1 and spectra:
         keep = _front(np.array([[row[1].params, row[1].flops, row[2]] for row in rows]).reshape(-1, 3))
         rows = [rows[k] for k in keep]
     tails = np.array([row[2] for row in rows]) if spectra else np.ones(len(rows))
-    return RankPath([row[0] for row in rows], [row[1] for row in rows], np.maximum(tails, 1e-12 * whitened.scale))
+    return RankPath(
+        [row[0] for row in rows], [row[1] for row in rows], np.maximum(tails, 1e-12 * whitened.scale)
+    )
 
 
 def _rank_values(low: int, high: int, step: int, most: int) -> list[int]:

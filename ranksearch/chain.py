@@ -58,7 +58,7 @@ def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> T
     """The kernel (O, I, *kernel_size) that a chain with these weights stands for."""
     spatial = LETTERS[: len(kernel_size)]
     channel = len(kernel_size)
-    used = set()
+    used: set[int] = set()
     terms = []
     for factor in chain:
         taps = "".join(spatial[axis] for axis in factor.axes)

@@ -79,7 +79,12 @@ def finetune(
         loss = _distillation(model(inputs), dense, inputs, targets, task, config)
         if not torch.isfinite(loss):
             raise NonFiniteError(
-                expected(f"fine-tuning loss at step {step}", "a finite number", float(loss), "Lower the learning rate.")
+                expected(
+                    f"fine-tuning loss at step {step}",
+                    "a finite number",
+                    float(loss),
+                    "Lower the learning rate.",
+                )
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -106,7 +111,12 @@ def _train_mode(model: nn.Module) -> None:
 
 
 def _distillation(
-    outputs: Tensor, dense: nn.Module, inputs: Tensor, targets: Tensor | None, task: Task, config: FinetuneConfig
+    outputs: Tensor,
+    dense: nn.Module,
+    inputs: Tensor,
+    targets: Tensor | None,
+    task: Task,
+    config: FinetuneConfig,
 ) -> Tensor:
     with torch.no_grad():
         teacher = dense(inputs)

@@ -78,5 +78,7 @@ LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CROSS_ENTROPY, SQUARED_E
 def get_loss(name: str) -> Loss:
     """The built-in loss of that name."""
     if name not in LOSSES:
-        raise InputError(expected("loss", " or ".join(LOSSES), repr(name), "Or name one of your own as module:LOSS."))
+        raise InputError(
+            expected("loss", " or ".join(LOSSES), repr(name), "Or name one of your own as module:LOSS.")
+        )
     return LOSSES[name]

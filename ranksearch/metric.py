@@ -21,7 +21,9 @@ from ranksearch.chain import Chain, Factors, reconstruct
 _FLOOR = 1e-8
 
 
-def kernel_error(kernel: Tensor, approximation: Tensor, A: Tensor | None = None, G: Tensor | None = None) -> float:
+def kernel_error(
+    kernel: Tensor, approximation: Tensor, A: Tensor | None = None, G: Tensor | None = None
+) -> float:
     """ε of an approximation: kernels (O, I, …), A (I·kh·kw, I·kh·kw), G (O, O); None stands for the identity."""
     delta = (kernel - approximation).flatten(1).double()
     left = delta if G is None else G.double() @ delta
@@ -100,7 +102,9 @@ def whiten(kernel: Tensor, A: Tensor | None = None, G: Tensor | None = None) -> 
     G = torch.eye(o, dtype=torch.float64, device=kernel.device) if G is None else G.double()
     modes = (i, *taps)
     moments = A.reshape(*modes, *modes)
-    roots = [_symmetric_root(_marginal(moments, mode, modes, normalise=mode > 0)) for mode in range(len(modes))]
+    roots = [
+        _symmetric_root(_marginal(moments, mode, modes, normalise=mode > 0)) for mode in range(len(modes))
+    ]
     output_root = _symmetric_root(G)
     white = _apply(output_root[0], kernel, 0)
     for mode, (root, inverse) in enumerate(roots):
@@ -115,7 +119,8 @@ def whiten(kernel: Tensor, A: Tensor | None = None, G: Tensor | None = None) -> 
 
 def _apply(matrix: Tensor, tensor: Tensor, dim: int) -> Tensor:
     """Multiply one mode of a tensor by a symmetric matrix."""
-    return torch.tensordot(tensor, matrix, dims=([dim], [0])).movedim(-1, dim)
+    product: Tensor = torch.tensordot(tensor, matrix, dims=([dim], [0]))
+    return product.movedim(-1, dim)
 
 
 def _marginal(moments: Tensor, mode: int, modes: Sequence[int], *, normalise: bool) -> Tensor:

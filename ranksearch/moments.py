@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,16 +13,21 @@ from torch import Tensor, nn
 from ranksearch.errors import NonFiniteError, expected
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
+from ranksearch.modules import copy_model
 
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
+
+POSITIONS = 128
+"""Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""
 
 
 @dataclass(frozen=True)
 class Moments:
     """Raw second moments of one layer.
 
-    A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs.
+    A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs; where an
+    image has more than 128 positions, over that many, drawn anew for each batch.
     G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
     samples, patches: how many images, and how many columns x, they were estimated from.
     """
@@ -73,10 +77,10 @@ def collect_moments(
     patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError, naming the first
     layer in the order of the forward pass whose inputs or gradients are not finite.
     """
-    model = copy.deepcopy(model).to(device).eval().requires_grad_(False)
+    model = copy_model(model).to(device).eval().requires_grad_(False)
     sums = {layer.name: _empty(layer, device) for layer in layers}
     for layer in layers:
-        _attach(model.get_submodule(layer.name), layer, sums[layer.name])
+        _attach(model.get_submodule(layer.name), layer, sums[layer.name], torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed)
     samples = 0
     for batch in batches:
@@ -91,19 +95,20 @@ def collect_moments(
 def _empty(layer: Layer, device: torch.device) -> _Sums:
     n, o = layer.fan_in, layer.out_channels
     return _Sums(
-        torch.zeros(n, n, dtype=torch.float64, device=device), torch.zeros(o, o, dtype=torch.float64, device=device)
+        torch.zeros(n, n, dtype=torch.float64, device=device),
+        torch.zeros(o, o, dtype=torch.float64, device=device),
     )
 
 
-def _attach(module: nn.Module, layer: Layer, sums: _Sums) -> None:
-    """Accumulate on every call; a fresh leaf at the output keeps the backward pass off what comes before it needlessly."""
+def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator) -> None:
+    """Accumulate on every call. The first layers' outputs become leaves: the model's parameters need no gradient."""
 
     def accumulate_gradient(gradient: Tensor) -> None:
         rows = _channels_first(gradient, layer).float()
         sums.G += (rows @ rows.T).double()
 
     def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        for rows in unfold_chunks(args[0].detach(), layer):
+        for rows in unfold_chunks(args[0].detach(), layer, generator):
             sums.A += (rows @ rows.T).double()
             sums.patches += rows.shape[1]
         if not output.requires_grad:
@@ -120,20 +125,29 @@ def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
     return tensor.movedim(channel, 0).flatten(1)
 
 
-def unfold_chunks(inputs: Tensor, layer: Layer) -> Iterable[Tensor]:
+def unfold_chunks(inputs: Tensor, layer: Layer, generator: torch.Generator) -> Iterable[Tensor]:
     """A layer's inputs as columns (n, patches), n = I·kh·kw, a bounded number of samples at a time.
 
-    The layer's own padding, padding mode included, is applied before unfolding.
+    The layer's own padding, padding mode included, is applied before unfolding. At most `POSITIONS` patches
+    of a sample are taken, at places that `generator` draws.
     """
     if layer.kind == "linear":
         yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
         return
     if inputs.dim() == layer.spatial_dims + 1:
         inputs = inputs.unsqueeze(0)
-    positions = max(1, max(prod(call.out_size) for call in layer.calls))
-    step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * positions))
-    for chunk in inputs.split(step):
-        yield _unfold(_pad(chunk.float(), layer), layer)
+    windows = _windows(_pad(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
+    dims = layer.spatial_dims
+    sizes = windows.shape[2 : 2 + dims]
+    count = prod(sizes)
+    places = torch.arange(count)
+    if count > POSITIONS:
+        places = torch.randperm(count, generator=generator)[:POSITIONS].sort().values
+    index = torch.unravel_index(places.to(inputs.device), sizes)
+    step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * len(places)))
+    for chunk in windows.split(step):
+        patches = chunk[(slice(None), slice(None), *index)]  # (N, I, places, *taps)
+        yield patches.permute(1, *range(3, 3 + dims), 0, 2).reshape(layer.fan_in, -1)
 
 
 def _pad(inputs: Tensor, layer: Layer) -> Tensor:
@@ -149,14 +163,13 @@ def _pad(inputs: Tensor, layer: Layer) -> Tensor:
     return F.pad(inputs, flat, mode=mode)
 
 
-def _unfold(padded: Tensor, layer: Layer) -> Tensor:
+def _windows(padded: Tensor, layer: Layer) -> Tensor:
+    """A view (N, I, *positions, *taps) of all patches."""
     windows = padded
     for axis in range(layer.spatial_dims):
         reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
         windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
-    dims = layer.spatial_dims
-    taps = range(2 + dims, 2 + 2 * dims)
-    return windows.permute(1, *taps, 0, *range(2, 2 + dims)).reshape(layer.fan_in, -1)
+    return windows
 
 
 def _finish(layer: Layer, sums: _Sums, samples: int) -> Moments:
@@ -164,7 +177,9 @@ def _finish(layer: Layer, sums: _Sums, samples: int) -> Moments:
         if not bool(torch.isfinite(matrix).all()):
             raise NonFiniteError(
                 expected(
-                    f"layer {layer.name}", f"finite {what} on the calibration images", "NaN or infinity",
+                    f"layer {layer.name}",
+                    f"finite {what} on the calibration images",
+                    "NaN or infinity",
                     "Check the weights and the normalisation of the images, or leave the layer out with --ignore.",
                 )
             )

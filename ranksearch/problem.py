@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -64,11 +63,13 @@ def prepare(
     """
     config = config or CandidateConfig()
     layers = discover(task.model, task.example, ignore=ignore)
-    dense = measure_cost(copy.deepcopy(task.model).cpu(), task.example)
+    dense = measure_cost(task.model, task.example)
     able = [layer for layer in layers if layer.reason is None]
     if not able:
         reasons = "; ".join(sorted({layer.reason for layer in layers if layer.reason}))
-        raise InputError(expected("model", "at least one layer that can be factorised", f"none ({reasons or 'no layers'})"))
+        raise InputError(
+            expected("model", "at least one layer that can be factorised", f"none ({reasons or 'no layers'})")
+        )
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
         inputs = task.inputs(role)

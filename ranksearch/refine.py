@@ -74,7 +74,8 @@ def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, itera
 def _explained(basis: Tensor, target: Tensor) -> Tensor:
     """‖target‖² that the best last factor explains: basis (K, n), target (O, n)."""
     _, lower, right = _normal_equations(basis, target)
-    return torch.linalg.solve_triangular(lower, right, upper=False).square().sum()
+    solved: Tensor = torch.linalg.solve_triangular(lower, right, upper=False)
+    return solved.square().sum()
 
 
 def _normal_equations(basis: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,7 +90,9 @@ def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
     """The factors with the last one replaced by the least-squares solution, in float64, norms balanced."""
     kernel_size = whitened.kernel.shape[2:]
     inner = [f.double() for f in factors[:-1]]
-    norms, lower, right = _normal_equations(_basis(chain, inner, kernel_size) @ whitened.root, whitened.target)
+    norms, lower, right = _normal_equations(
+        _basis(chain, inner, kernel_size) @ whitened.root, whitened.target
+    )
     last = (torch.cholesky_solve(right, lower) / norms).T.reshape(chain[-1].shape(kernel_size))
     solved = balance(chain, [*inner, last])
     return Fit(chain, solved, whitened.error(chain, solved))
@@ -115,7 +118,9 @@ def _basis(chain: Chain, inner: Sequence[Tensor], kernel_size: Size) -> Tensor:
         terms.append(letter + spatial[axis])
         free += letter
     axes = "".join(spatial[axis] for axis in sorted(touched))
-    result = torch.einsum(f"{','.join(terms)}->{LETTERS[channel]}{free}{LETTERS[len(kernel_size)]}{axes}", *operands)
+    result = torch.einsum(
+        f"{','.join(terms)}->{LETTERS[channel]}{free}{LETTERS[len(kernel_size)]}{axes}", *operands
+    )
     return result.flatten(0, len(free)).flatten(1)
 
 

@@ -39,7 +39,7 @@ class Task:
     train: Dataset[Any]
     validation: Dataset[Any] | None = None
     test: Dataset[Any] | None = None
-    splits: Splits = cast(Splits, None)
+    splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
     loss: Loss = CROSS_ENTROPY
     metric_fn: MetricFn = top1
     model_name: str | None = None
@@ -86,7 +86,9 @@ class Task:
             generator=torch.Generator().manual_seed(shuffle_seed or 0),
         )
 
-    def batches(self, role: Role, *, shuffle_seed: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def batches(
+        self, role: Role, *, shuffle_seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """(inputs, targets) on the task's device, targets None where the data has no labels."""
         for batch in self.loader(role, shuffle_seed=shuffle_seed):
             inputs, targets = batch if isinstance(batch, list | tuple) else (batch, None)

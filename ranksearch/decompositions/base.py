@@ -11,7 +11,16 @@ from ranksearch.chain import Chain, Factor, Factors, chain_cost, reconstruct
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
 
-__all__ = ["Chain", "Decomposition", "Factor", "Factors", "Ranks", "chain_cost", "reconstruct", "truncated_svd"]
+__all__ = [
+    "Chain",
+    "Decomposition",
+    "Factor",
+    "Factors",
+    "Ranks",
+    "chain_cost",
+    "reconstruct",
+    "truncated_svd",
+]
 
 Ranks = tuple[int, ...]
 

@@ -17,6 +17,8 @@ from ranksearch.metric import Whitened
 
 JOINT, AXES = "joint", "axes"
 
+_SWEEPS = 10
+
 
 class CP(Decomposition):
     """Rank R, in two shapes.
@@ -63,11 +65,10 @@ def _modes(o: int, i: int, taps: tuple[int, ...], form: str) -> tuple[int, ...]:
 
 
 def _als(tensor: Tensor, rank: int) -> list[Tensor]:
+    """A few sweeps of alternating least squares; single precision will do, refinement follows."""
     with warnings.catch_warnings(), tl.backend_context("pytorch", local_threadsafe=True):
         warnings.simplefilter("ignore")
-        _, factors = parafac(
-            tensor, rank, n_iter_max=30, init="svd", tol=1e-6, random_state=0, normalize_factors=False
-        )
+        _, factors = parafac(tensor.float(), rank, n_iter_max=_SWEEPS, init="svd", tol=1e-6, random_state=0)
     return list(factors)
 
 
@@ -79,6 +80,8 @@ def unit_vectors(tensor: Tensor) -> list[Tensor]:
     index = torch.tensor(cells, device=tensor.device)  # (R, modes − 1)
     factors = [torch.empty(0)] * tensor.dim()
     for column, mode in enumerate(others):
-        factors[mode] = torch.eye(tensor.shape[mode], dtype=tensor.dtype, device=tensor.device)[:, index[:, column]]
+        factors[mode] = torch.eye(tensor.shape[mode], dtype=tensor.dtype, device=tensor.device)[
+            :, index[:, column]
+        ]
     factors[widest] = tensor.movedim(widest, 0).flatten(1)
     return factors

@@ -14,7 +14,9 @@ from ranksearch.metric import Whitened
 
 
 class TensorTrain(Decomposition):
-    """Ranks (R1, …): 1×1 from I to R1, one convolution per spatial axis, 1×1 to O (Oseledets 2011; Garipov et al. 2016).
+    """Ranks (R1, …): 1×1 from I to R1, one convolution per spatial axis, 1×1 to O.
+
+    Oseledets 2011; for convolutions Garipov et al. 2016.
 
     Only orders that start at i and end at o become plain convolutions at the train's own cost; the spatial
     axes in between come in ascending or in descending order. With a single wide axis it is `tucker2`.

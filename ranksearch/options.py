@@ -188,7 +188,7 @@ class RunOptions(BaseModel):
     study_name: str = _in("Search", "ranksearch", "NAME", min_length=1)
     """What names of studies in the storage begin with."""
 
-    epochs: int = _in("Delivery", 2, "N", ge=0)
+    epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
 
     lr: float = _in("Delivery", 1e-3, "F", gt=0, allow_inf_nan=False)
@@ -209,7 +209,7 @@ class RunOptions(BaseModel):
     device: str = _in("Run", "auto", "DEVICE")
     """cpu, cuda, cuda:1, mps; auto takes cuda where there is one."""
 
-    threads: int | None = _in("Run", None, "N", "torch's own choice", ge=1)
+    threads: int | None = _in("Run", None, "N", "1 for digits, else torch's own choice", ge=1)
     """Threads of torch on the CPU."""
 
     quiet: bool = _in("Run", False)
@@ -221,6 +221,11 @@ class RunOptions(BaseModel):
     @property
     def splitting_seed(self) -> int:
         return self.seed if self.split_seed is None else self.split_seed
+
+    @property
+    def delivery_epochs(self) -> int:
+        """Epochs of fine-tuning; an epoch of digits is a handful of steps."""
+        return (20 if self.model == "digits" else 2) if self.epochs is None else self.epochs
 
     @property
     def data_spec(self) -> str:

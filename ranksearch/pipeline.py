@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class RunReport:
 
 def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> RunReport:
     """Carry out a run in its folder; what is there already, of a run that was killed, is not done again."""
-    with torch_threads(options.threads):
+    with torch_threads(options):
         settings = search_settings(options, folder)
         config = candidate_config(options)
         task, data = build_task_and_data(options)
@@ -88,7 +89,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
-    with torch_threads(options.threads):
+    with torch_threads(options):
         task, _ = build_task_and_data(options)
         layers = discover(task.model, task.example, ignore=options.ignore)
         check_plan(record, layers, task.model)
@@ -115,12 +116,12 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
 
 
 @contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Torch's CPU threads set for a while; None leaves them."""
+def torch_threads(options: RunOptions) -> Iterator[None]:
+    """Torch's CPU threads for a while; on something as small as digits more than one get in the way."""
     before = torch.get_num_threads()
+    count = options.threads or (1 if options.model == "digits" else before)
+    torch.set_num_threads(count)
     try:
-        if count is not None:
-            torch.set_num_threads(count)
         yield
     finally:
         torch.set_num_threads(before)
@@ -261,7 +262,9 @@ def deliver(
         record = read_plan(out / PLAN_FILE)
         if record.layers == read_plan(plan_file).layers:
             return Delivered(record, out, plan_file)
-    model, found = carry_out(problem, result.plan, options, reporter)
+    model, found = carry_out(
+        problem, result.plan, options, reporter, f"fine-tuning {budget_name(result.budget)}"
+    )
     scores = dict(result.scores) | found | final_scores(model, problem.task)
     record = plan_record(problem, result, options, scores)
     save_compressed(out, model, record)
@@ -269,23 +272,29 @@ def deliver(
 
 
 def carry_out(
-    problem: Problem, plan: Plan, options: RunOptions, reporter: Reporter
+    problem: Problem, plan: Plan, options: RunOptions, reporter: Reporter, stage: str = "fine-tuning"
 ) -> tuple[nn.Module, dict[str, float]]:
     """The plan as a model: built, BatchNorm statistics re-estimated, fine-tuned."""
     task, scoring = problem.task, Scoring(problem, seed=options.seed)
     start = scoring.recalibrated(plan)
-    steps = options.epochs * steps_per_epoch(task)
-    stage = "fine-tuning"
+    before = start.divergence.mean
+    steps = options.delivery_epochs * steps_per_epoch(task)
     model = finetune(
-        start.model,
+        copy.deepcopy(start.model),
         task.model,
         task,
         steps=steps,
         seed=options.seed,
         config=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
-        on_step=lambda step, loss: reporter.progress(stage, step, steps, loss),
+        on_step=lambda step, loss: reporter.progress(stage, step, steps),
     )
-    return model, {"before_finetuning": start.divergence.mean, "delivered": scoring.divergence(model).mean}
+    after = scoring.divergence(model).mean
+    if after > before:
+        log.warning(
+            "fine-tuning made the model worse (%.4g after %.4g): delivered as it was before", after, before
+        )
+        model, after = start.model, before
+    return model, {"before_finetuning": before, "delivered": after}
 
 
 def final_scores(model: nn.Module, task: Task) -> dict[str, float]:

@@ -15,6 +15,8 @@ from ranksearch.options import RunOptions
 if TYPE_CHECKING:
     from ranksearch.planrecord import PlanRecord
 
+LOG = "log.txt"
+
 
 def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) -> None:
     """Carry out the plan of a file on the model of its run, or on the one that the options name."""
@@ -23,11 +25,11 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
     record = read_plan(plan)
     options = plan_options(record, config, given, plan)
     out = options.out or plan.with_name(f"{plan.stem}-compressed").absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(p.name != LOG for p in out.iterdir())):
         raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
     out.mkdir(parents=True, exist_ok=True)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with logging_to(out / "log.txt", reporter, verbose=options.verbose):
+    with logging_to(out / LOG, reporter, verbose=options.verbose):
         from ranksearch.cli.tables import results_table
         from ranksearch.pipeline import compress_pipeline
 

@@ -55,6 +55,7 @@ class ConsoleReporter:
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     _bars: Progress | None = None
     _stages: dict[str, _Stage] = field(default_factory=dict)
+    _finished: set[str] = field(default_factory=set)
 
     def line(self, text: str) -> None:
         """A fact on the way, left out by --quiet."""
@@ -73,6 +74,8 @@ class ConsoleReporter:
 
     def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
         """`done` of `total` of a stage; a stage begins when it is first heard of."""
+        if stage in self._finished:
+            return
         now = time.monotonic()
         state = self._stages.get(stage)
         if state is None:
@@ -86,6 +89,7 @@ class ConsoleReporter:
             text = f"{stage}: {done} of {total}, {now - state.started:.1f} s" + (f", {note}" if note else "")
             log.info(text, extra=PRINTED)
             del self._stages[stage]
+            self._finished.add(stage)
             self._plain(text)
         elif now - state.printed >= EVERY:
             left = (now - state.started) / max(1, done - state.first) * (total - done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -74,8 +74,8 @@ def collect_moments(
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
 
     `batches` yields inputs (N, …). Memory is bounded by one batch's activations and one chunk of unfolded
-    patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError, naming the first
-    layer in the order of the forward pass whose inputs or gradients are not finite.
+    patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError that names the
+    first layer, in the order given, whose inputs or gradients are not finite.
     """
     model = copy_model(model).to(device).eval().requires_grad_(False)
     sums = {layer.name: _empty(layer, device) for layer in layers}
@@ -85,11 +85,18 @@ def collect_moments(
     samples = 0
     for batch in batches:
         outputs = model(batch.to(device))
+        if not bool(torch.isfinite(outputs).all()):
+            _check_finite(layers, sums)
+            raise _not_finite("model", "outputs")
         targets = loss.sample(outputs, generator)
         loss.value(outputs, targets).sum().backward()
         samples += len(batch)
         on_batch(samples)
-    return {layer.name: _finish(layer, sums[layer.name], samples) for layer in layers}
+    _check_finite(layers, sums)
+    return {
+        name: Moments(found.A / max(1, found.patches), found.G / max(1, samples), samples, found.patches)
+        for name, found in sums.items()
+    }
 
 
 def _empty(layer: Layer, device: torch.device) -> _Sums:
@@ -172,15 +179,15 @@ def _windows(padded: Tensor, layer: Layer) -> Tensor:
     return windows
 
 
-def _finish(layer: Layer, sums: _Sums, samples: int) -> Moments:
-    for what, matrix in (("inputs", sums.A), ("output gradients", sums.G)):
-        if not bool(torch.isfinite(matrix).all()):
-            raise NonFiniteError(
-                expected(
-                    f"layer {layer.name}",
-                    f"finite {what} on the calibration images",
-                    "NaN or infinity",
-                    "Check the weights and the normalisation of the images, or leave the layer out with --ignore.",
-                )
-            )
-    return Moments(sums.A / max(1, sums.patches), sums.G / max(1, samples), samples, sums.patches)
+def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
+    for layer in layers:
+        for what, matrix in (("inputs", sums[layer.name].A), ("output gradients", sums[layer.name].G)):
+            if not bool(torch.isfinite(matrix).all()):
+                raise _not_finite(f"layer {layer.name}", what)
+
+
+def _not_finite(where: str, what: str) -> NonFiniteError:
+    way_out = "Check the weights and the normalisation of the images; --ignore leaves a layer out."
+    return NonFiniteError(
+        expected(where, f"finite {what} on the calibration images", "NaN or infinity", way_out)
+    )

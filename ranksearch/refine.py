@@ -8,6 +8,7 @@ factors alone, in whitened coordinates, where the problem is well scaled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +65,9 @@ def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, itera
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    # A step far out can leave the normal equations singular in single precision: what was reached until then counts.
+    with suppress(torch.linalg.LinAlgError):
+        optimiser.step(closure)
     refined = [f.detach() for f in inner]
     if not all(bool(torch.isfinite(f).all()) for f in refined):
         return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 import tensorly as tl
+import torch
 from tensorly.decomposition import tensor_train
 from torch import Tensor
 
@@ -46,7 +47,9 @@ class TensorTrain(Decomposition):
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         with tl.backend_context("pytorch", local_threadsafe=True):
-            first, *middle, last = tensor_train(_as_train(whitened.kernel, form), rank=[1, *ranks, 1]).factors
+            cores = tensor_train(_as_train(whitened.kernel, form), rank=[1, *ranks, 1]).factors
+        bonds = (1, *ranks, 1)
+        first, *middle, last = (_widen(core, bonds[k], bonds[k + 1]) for k, core in enumerate(cores))
         return first[0].T, *(core.permute(2, 0, 1) for core in middle), last[..., 0].T
 
 
@@ -58,3 +61,8 @@ def _order(spatial_dims: int, form: str) -> tuple[int, ...]:
 def _as_train(kernel: Tensor, form: str) -> Tensor:
     """The kernel with its indices in the train's order: (I, spatial axes, O)."""
     return kernel.permute(1, *(2 + axis for axis in _order(kernel.dim() - 2, form)), 0)
+
+
+def _widen(core: Tensor, left: int, right: int) -> Tensor:
+    """A core (l, size, r) at ranks it cannot use up, which tensorly cuts down: filled up with zeros."""
+    return torch.nn.functional.pad(core, (0, right - core.shape[2], 0, 0, 0, left - core.shape[0]))

@@ -55,7 +55,7 @@ def test_patches_times_kernel_are_the_outputs(
     )
 
 
-def test_A_and_G_by_hand() -> None:
+def test_both_moments_by_hand() -> None:
     """Squared error, so that g = outputs − sampled targets is the drawn noise itself."""
     model = nn.Linear(3, 2)
     x = torch.randn(40, 3)
@@ -67,7 +67,7 @@ def test_A_and_G_by_hand() -> None:
     assert (found.samples, found.patches) == (40, 40)
 
 
-def test_G_of_a_hidden_layer_is_autograds() -> None:
+def test_gradient_moments_of_a_hidden_layer_is_autograds() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(3 * 16, 4))
     x = torch.randn(16, 2, 6, 6)
@@ -134,7 +134,7 @@ def test_non_finite_activations_name_the_layer() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     with torch.no_grad():
         model[0].weight[0, 0] = float("inf")
-    with pytest.raises(NonFiniteError, match="layer 1: expected finite inputs .* --ignore"):
+    with pytest.raises(NonFiniteError, match=r"layer 1: expected finite inputs .* --ignore"):
         collected(model, torch.ones(4, 3))
 
 

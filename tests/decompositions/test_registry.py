@@ -79,5 +79,5 @@ def test_names_are_taken_once(own: str) -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(InputError, match="expected one of svd, .*, got 'tucker'"):
+    with pytest.raises(InputError, match=r"expected one of svd, .*, got 'tucker'"):
         decompositions.get("tucker")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,27 +14,25 @@ from torch import nn
 
 from ranksearch import decompositions
 from ranksearch.candidates import CandidateConfig
+from ranksearch.compress import CompressConfig, calibration_moments, compress, planned_layers
 from ranksearch.costs import Cost, budget_limit, measure_cost
 from ranksearch.decompositions.base import Decomposition
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
-from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.finetune import FinetuneConfig
 from ranksearch.layers import discover
+from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
-from ranksearch.plan import DENSE, Plan
 from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
 from ranksearch.report import front_record, write_front, write_trials
 from ranksearch.runfolder import RunFolder, budget_name
-from ranksearch.scoring import Scoring
 from ranksearch.search import SearchResult, SearchSettings, search
 from ranksearch.sources.objects import load_object
 from ranksearch.sources.tasks import build_task_and_data
 from ranksearch.task import Task
 from ranksearch.weights import PLAN_FILE, save_compressed
-
-log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -75,14 +72,15 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         config = candidate_config(options)
         task, data = build_task_and_data(options)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
-        validation = describe_task(task, settings, reporter)
+        describe_budgets(describe_task(task, reporter), settings, reporter)
+        validation = describe_dense(task, reporter)
         problem = prepare(
             task, ignore=options.ignore, config=config, seed=options.seed, progress=reporter.progress
         )
         describe_layers(problem, reporter)
         results = search(problem, settings, progress=reporter.progress)
         record_search(problem, results, options, folder)
-        delivered = tuple(deliver(problem, result, options, folder, reporter) for result in results)
+        delivered = deliver(task, options, folder, reporter)
         test = evaluate(task.model, task, "test")
         return RunReport(problem.dense, metric_name(task), validation, test, delivered)
 
@@ -91,27 +89,13 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         task, _ = build_task_and_data(options)
-        layers = discover(task.model, task.example, ignore=options.ignore)
-        check_plan(record, layers, task.model)
-        dense = measure_cost(task.model, task.example.to(task.device))
-        names = tuple({x.decomposition for x in record.layers if x.decomposition != DENSE})
-        problem = prepare(
-            task,
-            ignore=options.ignore,
-            config=CandidateConfig(decompositions=names),
-            seed=options.seed,
-            progress=reporter.progress,
-        )
-        model, found = carry_out(problem, to_plan(record), options, reporter)
-        scores = {**record.scores, **found, **final_scores(model, task)}
-        done = record.model_copy(update={"scores": scores})
-        save_compressed(out, model, done)
+        check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
+        dense = describe_task(task, reporter)
+        validation = describe_dense(task, reporter)
+        found = carry_out(task, record, options, out, reporter)
+        test = evaluate(task.model, task, "test")
         return RunReport(
-            dense,
-            metric_name(task),
-            evaluate(task.model, task, "validation"),
-            evaluate(task.model, task, "test"),
-            (Delivered(done, out, out / PLAN_FILE),),
+            dense, metric_name(task), validation, test, (Delivered(found, out, out / PLAN_FILE),)
         )
 
 
@@ -174,8 +158,8 @@ def metric_name(task: Task) -> str:
     return "top-1 %" if name == "top1" else name
 
 
-def describe_task(task: Task, settings: SearchSettings, reporter: Reporter) -> Estimate | None:
-    """Say what is compressed, on which images, to what at most; evaluate the dense model."""
+def describe_task(task: Task, reporter: Reporter) -> Cost:
+    """Say what is compressed, on which images; the dense model's cost."""
     dense = measure_cost(task.model, task.example.to(task.device))
     s = task.splits
     reporter.line(f"model: {task.model_name}, {dense.params:,} parameters, {dense.flops:,} FLOPs")
@@ -184,15 +168,24 @@ def describe_task(task: Task, settings: SearchSettings, reporter: Reporter) -> E
         f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
         f"{_size(task, 'test')} for the final evaluation"
     )
+    return dense
+
+
+def describe_budgets(dense: Cost, settings: SearchSettings, reporter: Reporter) -> None:
+    """Say what the budgets are in absolute terms."""
     for budget in settings.budgets:
         limit, whole = budget_limit(dense, budget, settings.metric), dense.of(settings.metric)
         reporter.line(
             f"budget {budget_name(budget)}: at most {limit:,} of {whole:,} {UNITS[settings.metric]}"
         )
-    validation = evaluate(task.model, task, "validation")
-    if validation is not None:
-        reporter.line(f"dense model: {metric_name(task)} {show_estimate(validation)} on validation images")
-    return validation
+
+
+def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
+    """Evaluate the dense model on the validation images, where there are some."""
+    found = evaluate(task.model, task, "validation")
+    if found is not None:
+        reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
+    return found
 
 
 UNITS = {"params": "parameters", "flops": "FLOPs"}
@@ -252,49 +245,61 @@ def plan_record(problem: Problem, result: SearchResult, options: RunOptions, sco
     )
 
 
-def deliver(
-    problem: Problem, result: SearchResult, options: RunOptions, folder: RunFolder, reporter: Reporter
-) -> Delivered:
-    """The compressed model of one budget, fine-tuned, evaluated and saved, unless that was done before."""
-    out = folder.compressed(result.budget)
-    plan_file = folder.plan(result.budget)
-    if (out / PLAN_FILE).is_file():
-        record = read_plan(out / PLAN_FILE)
-        if record.layers == read_plan(plan_file).layers:
-            return Delivered(record, out, plan_file)
-    model, found = carry_out(
-        problem, result.plan, options, reporter, f"fine-tuning {budget_name(result.budget)}"
-    )
-    scores = dict(result.scores) | found | final_scores(model, problem.task)
-    record = plan_record(problem, result, options, scores)
-    save_compressed(out, model, record)
-    return Delivered(record, out, plan_file)
+def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Reporter) -> tuple[Delivered, ...]:
+    """The compressed models of the plan files, but for those that were delivered before."""
+    records = {budget: read_plan(folder.plan(budget)) for budget in options.budget}
+    done = {budget: _delivered(folder.compressed(budget), record) for budget, record in records.items()}
+    plans = [to_plan(record) for budget, record in records.items() if done[budget] is None]
+    moments = None
+    if plans:
+        layers = planned_layers(task, plans)
+        moments = calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
+    found = []
+    for budget, record in records.items():
+        out = folder.compressed(budget)
+        compressed = done[budget] or carry_out(task, record, options, out, reporter, moments)
+        found.append(Delivered(compressed, out, folder.plan(budget)))
+    return tuple(found)
+
+
+def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
+    """The record of a compressed model, which is written last, where it is there and has this plan."""
+    if not (out / PLAN_FILE).is_file():
+        return None
+    found = read_plan(out / PLAN_FILE)
+    return found if to_plan(found).key == to_plan(record).key else None
 
 
 def carry_out(
-    problem: Problem, plan: Plan, options: RunOptions, reporter: Reporter, stage: str = "fine-tuning"
-) -> tuple[nn.Module, dict[str, float]]:
-    """The plan as a model: built, BatchNorm statistics re-estimated, fine-tuned."""
-    task, scoring = problem.task, Scoring(problem, seed=options.seed)
-    start = scoring.recalibrated(plan)
-    before = start.divergence.mean
-    steps = options.delivery_epochs * steps_per_epoch(task)
-    model = finetune(
-        copy.deepcopy(start.model),
-        task.model,
+    task: Task,
+    record: PlanRecord,
+    options: RunOptions,
+    out: Path,
+    reporter: Reporter,
+    moments: Mapping[str, Moments] | None = None,
+) -> PlanRecord:
+    """Compress, evaluate and save; the record with the ε of the refitted layers and the scores."""
+    name = budget_name(record.budget)
+    compressed = compress(
         task,
-        steps=steps,
-        seed=options.seed,
-        config=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
-        on_step=lambda step, loss: reporter.progress(stage, step, steps),
+        to_plan(record),
+        config=CompressConfig(
+            epochs=options.delivery_epochs,
+            finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
+            seed=options.seed,
+        ),
+        moments=moments,
+        progress=lambda stage, done, total: reporter.progress(f"{stage} {name}", done, total),
     )
-    after = scoring.divergence(model).mean
-    if after > before:
-        log.warning(
-            "fine-tuning made the model worse (%.4g after %.4g): delivered as it was before", after, before
-        )
-        model, after = start.model, before
-    return model, {"before_finetuning": before, "delivered": after}
+    delivered = compressed.finetuned or compressed.factorised
+    scores = {"factorised": compressed.factorised.mean, "delivered": delivered.mean}
+    scores |= final_scores(compressed.model, task)
+    choices = compressed.plan.choices
+    layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
+    scored = {key: value if isfinite(value) else None for key, value in scores.items()}
+    done = record.model_copy(update={"layers": layers, "scores": {**record.scores, **scored}})
+    save_compressed(out, compressed.model, done)
+    return done
 
 
 def final_scores(model: nn.Module, task: Task) -> dict[str, float]:

@@ -23,6 +23,9 @@ except ImportError:  # Windows: runs there are not kept from each other
     fcntl = None  # type: ignore[assignment]
 
 
+LOCK = ".lock"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of a run's files."""
@@ -64,6 +67,17 @@ class RunFolder:
         found = self.path.glob("plan-*.json")
         return sorted(found, key=lambda p: float(p.stem.removeprefix("plan-")), reverse=True)
 
+    def has_results(self) -> bool:
+        """Whether a search has left anything."""
+        return bool(self.plans()) or (self.study.is_file() and self.study.stat().st_size > 0)
+
+    def clear(self, *, remove: bool) -> None:
+        """Take away what a run writes before its search, and the folder itself with `remove`."""
+        for path in (self.config, self.splits, self.log, self.study, self.path / LOCK):
+            path.unlink(missing_ok=True)
+        if remove:
+            self.path.rmdir()
+
     def write_splits(self, splits: Mapping[str, Any]) -> None:
         """Write splits.json, or, where it is there already, check that the data has not changed."""
         content = json.dumps(splits) + "\n"
@@ -90,20 +104,28 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
 
     Raises InputError where the folder holds something already and `resume` is off, or another process is at
     work in it, and MismatchError where a run to resume has another configuration. With `resume` and nothing
-    there yet the run begins: it was killed before it could write anything.
+    there yet the run begins: it was killed before it could write anything. A run that ends in an InputError
+    before it found anything leaves nothing behind, so that the mistake can be put right.
     """
     folder = RunFolder(options.out or default_path(options.model))
     _check_content(folder, options.resume)
+    existed = folder.path.is_dir()
     folder.path.mkdir(parents=True, exist_ok=True)
     with _locked(folder.path):
         _check_content(folder, options.resume)
         for left_over in folder.path.rglob(".*.tmp"):
             left_over.unlink(missing_ok=True)
-        if folder.config.is_file():
+        resumed = folder.config.is_file()
+        if resumed:
             check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
         else:
             write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
-        yield folder
+        try:
+            yield folder
+        except InputError:
+            if not resumed and not folder.has_results():
+                folder.clear(remove=not existed)
+            raise
 
 
 def _check_content(folder: RunFolder, resume: bool) -> None:
@@ -127,7 +149,7 @@ def _check_content(folder: RunFolder, resume: bool) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that the kernel releases when this process ends, however it ends."""
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
             try:

@@ -17,12 +17,16 @@ from ranksearch.report import FrontRecord, PlanEntry
 from ranksearch.runfolder import budget_name
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
+def _table(*columns: str, left: int = 1) -> Table:
     """Columns to the right, but for the first `left` ones."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k < left else "right", overflow="fold")
     return table
+
+
+def _titled(title: str, table: Table) -> RenderableType:
+    return Group(Text(title, "bold", overflow="fold"), table)
 
 
 def _share(part: int, whole: int) -> str:
@@ -39,11 +43,10 @@ def _measured(scores: dict[str, float | None], role: str) -> str:
     return "–" if mean is None else f"{mean:.2f} ± {stderr:.2f}"
 
 
-def results_table(report: RunReport) -> Table:
+def results_table(report: RunReport) -> RenderableType:
     """The dense model and the compressed one of each budget."""
     name = report.metric_name
     table = _table(
-        "before and after",
         "model",
         "parameters",
         "FLOPs",
@@ -63,17 +66,17 @@ def results_table(report: RunReport) -> Table:
             _measured(record.scores, "validation"),
             _measured(record.scores, "test"),
         )
-    return table
+    return _titled("before and after", table)
 
 
 def plan_view(record: PlanRecord) -> RenderableType:
     """A plan layer by layer, and what it comes to."""
     used = record.cost.params if record.metric == "params" else record.cost.flops
     title = (
-        f"{record.model.name or 'model'}, budget {budget_name(record.budget)} of {UNITS[record.metric]}: "
-        f"{used:,} of at most {record.limit:,}"
+        f"budget {budget_name(record.budget)}: {used:,} of at most {record.limit:,} {UNITS[record.metric]}, "
+        f"{record.model.name or 'a model handed in'}"
     )
-    table = _table(title, "layer", "kernel", "decomposition", "ranks", "parameters", "FLOPs", "ε", left=4)
+    table = _table("layer", "kernel", "decomposition", "ranks", "parameters", "FLOPs", "ε", left=4)
     for layer in record.layers:
         table.add_row(
             layer.name,
@@ -90,17 +93,17 @@ def plan_view(record: PlanRecord) -> RenderableType:
         _share(record.cost.params, record.dense.params), _share(record.cost.flops, record.dense.flops),
         f"{sum(layer.error for layer in record.layers):.3g}",
     )  # fmt: skip
-    parts: list[RenderableType] = [table]
+    parts = [_titled(title, table)]
     if record.dense_layers:
-        reasons = _table("layers that stay dense", "layer", "reason", left=2)
+        reasons = _table("layer", "reason", left=2)
         for kept in record.dense_layers:
             reasons.add_row(kept.name, kept.reason)
-        parts.append(reasons)
+        parts.append(_titled("layers that stay dense", reasons))
     if record.scores:
-        scores = _table("scores", "score", "value")
+        scores = _table("score", "value")
         for name in record.scores:
             scores.add_row(name.replace("_", " "), _score(record.scores, name))
-        parts.append(scores)
+        parts.append(_titled("scores", scores))
     return Group(*parts)
 
 
@@ -115,9 +118,7 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     shown = [p for p in record.plans if every or p.on_front or p.chosen]
     scores = [s for s in ("error", "divergence", "finetune") if any(s in p.scores for p in shown)]
     headings = {"error": "ε", "divergence": "divergence", "finetune": "after a short fine-tuning"}
-    table = _table(
-        title, "budget", "origin", "", "parameters", "FLOPs", *(headings[s] for s in scores), left=3
-    )
+    table = _table("budget", "origin", "", "parameters", "FLOPs", *(headings[s] for s in scores), left=3)
 
     def order(plan: PlanEntry) -> tuple[float, int, float]:
         score = plan.scores.get(record.score)
@@ -132,38 +133,36 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
         table.add_row(
             budget_name(plan.budget),
             plan.origin,
-            "chosen"
-            if plan.chosen
-            else "front"
-            if plan.on_front
-            else plan.state
-            if plan.state != "complete"
-            else "",
+            _standing(plan),
             _share(plan.params, record.dense_params),
             _share(plan.flops, record.dense_flops),
             *(_score(plan.scores, s) for s in scores),
         )
-    return table
+    return _titled(title, table)
+
+
+def _standing(plan: PlanEntry) -> str:
+    if plan.chosen:
+        return "chosen"
+    if plan.on_front:
+        return "front"
+    return "" if plan.state == "complete" else plan.state
 
 
 def layers_view(
     layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Sequence[int]
-) -> Table:
+) -> RenderableType:
     """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
-    title = f"layers, for an input of {'×'.join(map(str, example))}"
-    table = _table(
-        title, "layer", "kind", "kernel", "parameters", "FLOPs", "decompositions, or why none", left=3
-    )
+    table = _table("layer", "kind", "kernel", "parameters", "FLOPs", "decompositions, or why none", left=3)
     table.columns[-1].justify = "left"
     for layer in layers:
+        names = ", ".join(applicable.get(layer.name, ()))
         table.add_row(
             layer.name,
             layer.kind,
             "×".join(map(str, kernel_shape(layer))),
             f"{layer.cost.params:,}",
             f"{layer.cost.flops:,}",
-            ", ".join(applicable[layer.name])
-            if layer.reason is None
-            else Text(f"dense: {layer.reason}", "yellow"),
+            Text(names) if layer.reason is None else Text(f"dense: {layer.reason}", "yellow"),
         )
-    return table
+    return _titled(f"layers, for an input of {'×'.join(map(str, example))}", table)

@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import Result
+
+import ranksearch.pipeline
+from ranksearch.costs import measure_cost
+from ranksearch.options import PANELS, RunOptions
+from ranksearch.planfile import read_plan
+from ranksearch.report import read_front
+from ranksearch.runfolder import RunFolder
+from ranksearch.sources.models import load_model
+from ranksearch.weights import load
+
+Invoke = Callable[..., Result]
+
+
+def refused(result: Result, code: int = 2) -> str:
+    """The one error of a command that was refused, without a traceback."""
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+# help
+
+
+def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for flag in ("-h", "--help"):
+        text = invoke("run", flag).output
+        for name in RunOptions.model_fields:
+            assert f"--{name.replace('_', '-')} " in text
+        assert [text.index(f"─ {panel} ─") for panel in PANELS] == sorted(
+            text.index(f"─ {panel} ─") for panel in PANELS
+        )
+        assert "--config" in text
+        assert "[PATTERN=]N" in text  # brackets are not taken for markup
+        assert "[1536]" in text
+
+
+def test_overview(invoke: Invoke) -> None:
+    text = invoke().output
+    for command in ("run", "compress", "show", "layers"):
+        assert command in text
+    assert "ranksearch run --budget 0.2" in text
+
+
+def test_version(invoke: Invoke) -> None:
+    from importlib.metadata import version
+
+    assert invoke("--version").output == f"ranksearch {version('ranksearch')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [(("run", "--bugdet", "0.2"), "--budget"), (("rnu",), "run"), (("show", "x", "--al"), "--all")],
+)
+def test_typos_are_answered_with_a_suggestion(
+    invoke: Invoke, arguments: tuple[str, ...], suggestion: str
+) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert suggestion in result.stderr
+
+
+# run
+
+
+def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) -> None:
+    path, result = finished_run
+    assert result.exit_code == 0, result.output
+    names = {p.name for p in path.iterdir()} - {".lock"}
+    assert names == {
+        "config.toml", "splits.json", "study.jsonl", "trials.csv", "front.json",
+        "plan-0.6.json", "plan-0.4.json", "compressed", "log.txt",
+    }  # fmt: skip
+    for budget in ("0.6", "0.4"):
+        assert {p.name for p in (path / "compressed" / budget).iterdir()} == {
+            "model.safetensors",
+            "plan.json",
+        }
+
+
+def test_run_says_what_it_did(finished_run: tuple[Path, Result], own_folder: Path) -> None:
+    path, result = finished_run
+    dense = measure_cost(load_model(f"{own_folder}/own.py:model"), torch.zeros(1, 3, 6, 6))
+    assert f"at most {int(0.6 * dense.params):,} of {dense.params:,} parameters" in result.stdout
+    assert f"at most {int(0.4 * dense.params):,} of {dense.params:,} parameters" in result.stdout
+    assert "before and after" in result.stdout
+    for place in ("plan-0.4.json", "compressed/0.6", "front.json", "trials.csv", "log.txt"):
+        assert f"{path}/{place}" in result.stdout
+    assert "divergence 0.4: 3 of 3" in result.stderr
+    log = (path / "log.txt").read_text()
+    for text in ("before and after", "divergence 0.4: 3 of 3", "n_trials = 3", "at most"):
+        assert text in log
+
+
+def test_delivered_models_meet_the_budget_and_load_again(
+    finished_run: tuple[Path, Result], own_folder: Path
+) -> None:
+    path, _ = finished_run
+    dense = load_model(f"{own_folder}/own.py:model")
+    example = torch.zeros(1, 3, 6, 6)
+    for budget in (0.6, 0.4):
+        folder = RunFolder(path)
+        model = load(folder.compressed(budget), dense)
+        record = read_plan(folder.plan(budget))
+        cost = measure_cost(model, example)
+        assert (cost.params, cost.flops) == (record.cost.params, record.cost.flops)
+        assert cost.params <= budget * measure_cost(dense, example).params
+        delivered = read_plan(folder.compressed(budget) / "plan.json")
+        assert {"divergence", "finetune", "delivered", "validation", "test"} <= set(delivered.scores)
+        assert "test" not in record.scores  # the search never sees the test images
+        assert record.options["seed"] == 1
+
+
+def test_front_holds_baselines_and_the_chosen_plans(finished_run: tuple[Path, Result]) -> None:
+    record = read_front(finished_run[0] / "front.json")
+    for budget in (0.6, 0.4):
+        plans = [p for p in record.plans if p.budget == budget]
+        assert sum(p.chosen for p in plans) == 1
+        assert any(p.on_front for p in plans)
+        assert plans[0].origin in ("analytic", "uniform", "energy")
+
+
+def test_same_seed_same_plan(finished_run: tuple[Path, Result], run: Invoke, tmp_path: Path) -> None:
+    path, _ = finished_run
+    result = run("--budget", "0.6,0.4", "--out", tmp_path / "b", "--seed", "1")
+    assert result.exit_code == 0, result.output
+    for name in ("plan-0.6.json", "plan-0.4.json", "front.json", "trials.csv", "splits.json"):
+        assert (tmp_path / "b" / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_quiet_prints_results_only(run: Invoke, tmp_path: Path) -> None:
+    result = run("--budget", "0.5", "--out", tmp_path / "q", "--n-trials", "0", "--epochs", "0", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert result.stdout.startswith("before and after")
+    assert "candidates" in (tmp_path / "q" / "log.txt").read_text()
+
+
+def test_verbose_prints_what_goes_to_the_log(run: Invoke, tmp_path: Path) -> None:
+    result = run("--budget", "0.5", "--out", tmp_path / "v", "--n-trials", "0", "--epochs", "0", "--verbose")
+    assert result.exit_code == 0, result.output
+    assert "n_trials = 0" in result.stderr
+
+
+def test_config_file(run: Invoke, own_folder: Path, tmp_path: Path, invoke: Invoke) -> None:
+    study = own_folder / "study.toml"
+    study.write_text(
+        "model = 'own.py:model'\ndata = 'own.py:data'\nbudget = 0.5\nn_trials = 0\nepochs = 5\n"
+        "decompositions = 'svd'\nmetric_fn = 'own.py:first'\nbatch_size = 32\n"
+    )
+    result = invoke("run", "--config", study, "--epochs", "0", "--out", "c")
+    assert result.exit_code == 0, result.output
+    assert "first, validation" in result.stdout
+    record = read_plan(tmp_path / "c" / "plan-0.5.json")
+    assert record.options["epochs"] == 0
+    assert {x.decomposition for x in record.layers} <= {"svd", "dense"}
+
+
+def test_storage_and_study_name(run: Invoke, tmp_path: Path) -> None:
+    import optuna
+
+    result = run("--budget", "0.5", "--out", "s", "--storage", "sqlite:///s.db", "--study-name", "mine")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "s" / "study.jsonl").exists()
+    names = optuna.get_all_study_names(f"sqlite:///{tmp_path}/s.db")
+    assert names
+    assert all(name.startswith("mine-0.5-") for name in names)
+
+
+# resume
+
+
+def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
+    path, first = finished_run
+    before = {
+        p: p.read_bytes()
+        for p in path.rglob("*")
+        if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl")
+    }
+    result = invoke("run", "--resume", "--out", path)
+    assert result.exit_code == 0, result.output
+    assert {p: p.read_bytes() for p in before} == before
+    table = first.stdout[first.stdout.index("before and after") : first.stdout.index("plan  ")]
+    assert table in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--seed", "2"), "--seed 1, as it was started, got --seed 2"),
+        (("--n-trials", "4"), "--n-trials 3, as it was started, got --n-trials 4"),
+        (("--budget", "0.4"), "--budget 0.6,0.4, as it was started, got --budget 0.4"),
+    ],
+)
+def test_resume_refuses_another_configuration(
+    finished_run: tuple[Path, Result], invoke: Invoke, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in refused(invoke("run", "--resume", "--out", finished_run[0], *arguments))
+
+
+def test_a_used_folder_is_refused(finished_run: tuple[Path, Result], run: Invoke) -> None:
+    message = refused(run("--budget", "0.5", "--out", finished_run[0]))
+    assert "holds a run. Continue it with --resume, or choose another --out." in message
+
+
+def _killed(own_folder: Path, out: Path, kill: signal.Signals, ready: Callable[[], bool]) -> Any:
+    own = own_folder / "own.py"
+    command = [
+        sys.executable, "-c", "from ranksearch.cli import main; main()", "run",
+        "--model", f"{own}:model", "--data", f"{own}:data", "--budget", "0.4,0.6", "--out", str(out),
+        "--decompositions", "svd,spatial_svd", "--n-trials", "2000", "--finetune-trials", "0", "--epochs", "0",
+        "--threads", "1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, kill)
+        return (*process.communicate(timeout=30), process.returncode)
+    finally:
+        process.kill()
+
+
+def _has_trials(out: Path) -> bool:
+    journal = out / "study.jsonl"
+    return journal.is_file() and journal.read_bytes().count(b"\n") > 100
+
+
+def test_interrupted_by_the_user(own_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i"
+    _, stderr, code = _killed(own_folder, out, signal.SIGINT, lambda: _has_trials(out))
+    assert code == 130
+    assert "ranksearch run --resume --out i\n" in stderr
+    assert "Traceback" not in stderr
+
+
+# compress
+
+
+def test_compress_carries_a_plan_out(
+    finished_run: tuple[Path, Result], invoke: Invoke, tmp_path: Path
+) -> None:
+    plan = finished_run[0] / "plan-0.4.json"
+    out = tmp_path / "c"
+    result = invoke("compress", plan, "--epochs", "2", "--label-weight", "0.5", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "before and after" in result.stdout
+    record, wanted = read_plan(out / "plan.json"), read_plan(plan)
+    assert [x.ranks for x in record.layers] == [x.ranks for x in wanted.layers]
+    assert record.scores["delivered"] is not None
+    tensors = load(out, load_model(wanted.model.name or "")).state_dict()
+    others = load(finished_run[0] / "compressed" / "0.4", load_model(wanted.model.name or "")).state_dict()
+    assert any(not torch.equal(tensors[name], others[name]) for name in tensors)
+    assert "expected a new or empty folder" in refused(invoke("compress", plan, "--out", out))
+
+
+def test_compress_needs_the_model_of_the_plan(
+    finished_run: tuple[Path, Result], invoke: Invoke, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text(
+        "from torch import nn\n"
+        "def model():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 9, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 4))\n"
+    )
+    plan = finished_run[0] / "plan-0.4.json"
+    message = refused(invoke("compress", plan, "--model", "other.py:model", "--out", "o"))
+    assert "layer 0: expected a conv2d with a kernel of shape (12, 3, 3, 3)" in message
+    # the folder of the failed attempt does not stand in the way of the next
+    assert invoke("compress", plan, "--epochs", "0", "--out", "o").exit_code == 0
+
+
+# show
+
+
+def test_show_plan(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
+    path, _ = finished_run
+    record = read_plan(path / "plan-0.4.json")
+    for place in (path / "plan-0.4.json", path / "compressed" / "0.4"):
+        text = invoke("show", place).stdout
+        assert f"{record.cost.params:,} of at most {record.limit:,}" in text
+        for layer in record.layers:
+            row = next(line.split() for line in text.splitlines() if line.split()[:1] == [layer.name])
+            assert row[1] == "×".join(map(str, layer.shape))
+            assert row[2] == layer.decomposition
+            assert row[3] == ("×".join(map(str, layer.ranks)) or "–")
+            assert row[4:6] == [f"{layer.params:,}", f"{layer.flops:,}"]
+
+
+def test_show_front(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
+    path, _ = finished_run
+    text = invoke("show", path).stdout
+    assert text == invoke("show", path / "front.json").stdout or "ranksearch show" in text
+    assert text.count("chosen") == 2
+    assert f"ranksearch show {path}/plan-0.4.json" in text
+    assert len(invoke("show", path, "--all").stdout.splitlines()) > len(text.splitlines())
+
+
+@pytest.mark.parametrize("name", ["missing", "empty", "text.json"])
+def test_show_says_what_it_can_show(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.json").write_text("no plan")
+    assert name in refused(invoke("show", tmp_path / name))
+
+
+# layers
+
+
+def test_layers_of_a_model_without_weights_or_data(invoke: Invoke) -> None:
+    result = invoke(
+        "layers", "--model", "torchvision:mobilenet_v3_small", "--ignore", "features.0*", "--input-size", "64"
+    )
+    assert result.exit_code == 0, result.output
+    assert "3×64×64" in result.stdout
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "dense: ignored by 'features.0*'" in rows["features.0.0"]
+    assert "dense: depthwise convolution" in rows["features.1.block.0.0"]
+    assert rows["classifier.0"].split()[-1] == "svd"
+
+
+def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
+    own = own_folder / "own.py"
+    result = invoke(
+        "layers", "--model", f"{own}:model", "--data", f"{own}:data", "--decompositions", "svd,cp"
+    )
+    assert "svd, cp" in result.stdout
+    assert "tucker2" not in result.stdout
+    assert "3 of 3 layers can be factorised" in result.stdout
+
+
+# errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--budget: expected the fraction to keep, 0 < budget <= 1, got none. Such as --budget 0.2"),
+        (("--budget", "2"), "--budget: expected a number less than or equal to 1, got '2'."),
+        (("--budget", "0.01"), "budget: expected at least 0."),
+        (
+            ("--budget", "0.5", "--model", "torchvision:resnet81", "--weights", "none"),
+            "Did you mean 'resnet18'?",
+        ),
+        (("--budget", "0.5", "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("--budget", "0.5", "--metric", "macs"), "--metric: expected 'params' or 'flops'"),
+        (("--budget", "0.5", "--metric-fn", "own:missing"), "--metric-fn: expected"),
+        (("--budget", "0.5", "--data", "imagefolder:nowhere"), "--data: expected an existing folder"),
+        (("--budget", "0.5", "--decompositions", "svd,cpp"), "decomposition: expected one of svd"),
+        (("--budget", "0.5", "--space", "rank"), "space: expected sensitivities or ranks or grouped"),
+        (("--budget", "0.5", "--sampler", "tpee"), "sampler: expected"),
+        (("--budget", "0.5", "--device", "tpu"), "--device: expected"),
+        (("--budget", "0.5", "--config", "nowhere.toml"), "--config: expected a TOML file that can be read"),
+        (("--budget", "0.5", "--resume"), "--resume: expected --out DIR"),
+        (("--budget", "0.5", "--ignore", "*"), "at least one layer that can be factorised"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run: Invoke, arguments: tuple[str, ...], message: str) -> None:
+    assert message in refused(run(*arguments))
+    assert not list(Path().glob("runs/*"))  # no litter, and the same --out can be used again
+
+
+def test_a_mistake_does_not_use_the_folder_up(run: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    refused(run("--budget", "0.01", "--out", "o"))
+    assert list((tmp_path / "o").iterdir()) == []
+    assert run("--budget", "0.5", "--out", "o", "--n-trials", "0", "--epochs", "0").exit_code == 0
+
+
+def test_unexpected_errors_keep_their_traceback_in_the_log(
+    run: Invoke, tmp_path: Path, own_folder: Path
+) -> None:
+    result = run("--budget", "0.5", "--out", "u", "--metric-fn", f"{own_folder}/own.py:broken")
+    assert result.exit_code == 1
+    assert "disk on fire" in (tmp_path / "u" / "log.txt").read_text()
+    assert "Traceback" in (tmp_path / "u" / "log.txt").read_text()
+
+
+# options reach what they name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (("--metric", "flops"), "metric", "flops"),
+        (("--space", "ranks"), "space", "ranks"),
+        (("--sampler", "random"), "sampler", "random"),
+        (("--n-trials", "9"), "n_trials", 9),
+        (("--timeout", "2.5"), "timeout", 2.5),
+        (("--finetune-trials", "8"), "finetune_trials", 8),
+        (("--finetune-steps", "7"), "finetune_steps", 7),
+        (("--seed", "6"), "seed", 6),
+        (("--study-name", "n"), "study_name", "n"),
+        (("--budget", "0.5,0.25"), "budgets", (0.5, 0.25)),
+    ],
+)
+def test_options_of_the_search(tmp_path: Path, arguments: tuple[str, ...], name: str, value: object) -> None:
+    from ranksearch.config import load_options
+
+    given = {flag.removeprefix("--").replace("-", "_"): text for flag, text in [arguments]}
+    options = load_options({"budget": "0.3"} | given)
+    default = ranksearch.pipeline.search_settings(load_options({"budget": "0.3"}), RunFolder(tmp_path))
+    settings = ranksearch.pipeline.search_settings(options, RunFolder(tmp_path))
+    assert getattr(settings, name) == value != getattr(default, name)
+
+
+def test_options_of_candidates() -> None:
+    from ranksearch.config import load_options
+
+    options = load_options({"min_rank": "2", "rank_multiple": ["8", "a.*=4"], "decompositions": "cp,svd"})
+    config = ranksearch.pipeline.candidate_config(options)
+    assert config.min_rank == 2
+    assert (config.multiple("b"), config.multiple("a.1")) == (8, 4)
+    assert config.decompositions == ("cp", "svd")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +23,8 @@ from ranksearch.moments import Moments, collect_moments
 from ranksearch.plan import Candidate, Plan
 from ranksearch.refine import refine
 from ranksearch.task import Task
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
@@ -44,7 +48,7 @@ class Compressed:
 
     plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
     statistics. factorised, finetuned: divergence from the dense model on the divergence images, before and
-    after fine-tuning (None without).
+    after fine-tuning (None without, or where it made things worse: the model is then the one before).
     """
 
     model: nn.Module
@@ -87,8 +91,8 @@ def compress(
     steps = config.epochs * steps_per_epoch(task)
     if not steps:
         return Compressed(model, refitted, cost, start.blend, start.divergence, None)
-    finetune(
-        model,
+    finetuned = finetune(
+        copy.deepcopy(model),
         task.model,
         task,
         steps=steps,
@@ -96,9 +100,17 @@ def compress(
         config=config.finetune,
         on_step=lambda step, loss: progress("fine-tuning", step, steps),
     )
-    outputs = run(model, held_out, batch_size=task.batch_size, device=task.device)
+    outputs = run(finetuned, held_out, batch_size=task.batch_size, device=task.device)
     after = divergence(dense_outputs, outputs, task.loss)
-    return Compressed(model, refitted, cost, start.blend, start.divergence, after)
+    if after.mean > start.divergence.mean:
+        # A handful of steps at too high a rate can lose more than it gains.
+        log.warning(
+            "fine-tuning raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
+            start.divergence.mean,
+            after.mean,
+        )
+        return Compressed(model, refitted, cost, start.blend, start.divergence, None)
+    return Compressed(finetuned, refitted, cost, start.blend, start.divergence, after)
 
 
 def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:

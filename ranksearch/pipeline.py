@@ -23,6 +23,7 @@ from ranksearch.finetune import FinetuneConfig
 from ranksearch.layers import discover
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
+from ranksearch.plan import Plan
 from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
@@ -92,7 +93,8 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
         validation = describe_dense(task, reporter)
-        found = carry_out(task, record, options, out, reporter)
+        moments = _shared_moments(task, [to_plan(record)], options, reporter)
+        found = carry_out(task, record, options, out, reporter, moments)
         test = evaluate(task.model, task, "test")
         return RunReport(
             dense, metric_name(task), validation, test, (Delivered(found, out, out / PLAN_FILE),)
@@ -250,16 +252,23 @@ def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Report
     records = {budget: read_plan(folder.plan(budget)) for budget in options.budget}
     done = {budget: _delivered(folder.compressed(budget), record) for budget, record in records.items()}
     plans = [to_plan(record) for budget, record in records.items() if done[budget] is None]
-    moments = None
-    if plans:
-        layers = planned_layers(task, plans)
-        moments = calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
+    moments = _shared_moments(task, plans, options, reporter)
     found = []
     for budget, record in records.items():
         out = folder.compressed(budget)
         compressed = done[budget] or carry_out(task, record, options, out, reporter, moments)
         found.append(Delivered(compressed, out, folder.plan(budget)))
     return tuple(found)
+
+
+def _shared_moments(
+    task: Task, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
+) -> Mapping[str, Moments]:
+    """Moments of all calibration images for the layers that some plan factorises, which may be none."""
+    layers = planned_layers(task, plans)
+    if not layers:
+        return {}
+    return calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
 
 
 def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
@@ -276,7 +285,7 @@ def carry_out(
     options: RunOptions,
     out: Path,
     reporter: Reporter,
-    moments: Mapping[str, Moments] | None = None,
+    moments: Mapping[str, Moments],
 ) -> PlanRecord:
     """Compress, evaluate and save; the record with the ε of the refitted layers and the scores."""
     name = budget_name(record.budget)

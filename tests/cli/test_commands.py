@@ -15,6 +15,7 @@ from typer.testing import Result
 
 import ranksearch.pipeline
 from ranksearch.costs import measure_cost
+from ranksearch.errors import InputError
 from ranksearch.options import PANELS, RunOptions
 from ranksearch.planfile import read_plan
 from ranksearch.report import read_front
@@ -145,6 +146,13 @@ def test_same_seed_same_plan(finished_run: tuple[Path, Result], run: Invoke, tmp
         assert (tmp_path / "b" / name).read_bytes() == (path / name).read_bytes()
 
 
+def test_a_budget_that_needs_no_compression(run: Invoke, tmp_path: Path) -> None:
+    result = run("--budget", "1", "--out", "w", "--n-trials", "2", "--finetune-trials", "0")
+    assert result.exit_code == 0, result.output
+    record = read_plan(tmp_path / "w" / "compressed" / "1" / "plan.json")
+    assert record.cost == record.dense
+
+
 def test_quiet_prints_results_only(run: Invoke, tmp_path: Path) -> None:
     result = run("--budget", "0.5", "--out", tmp_path / "q", "--n-trials", "0", "--epochs", "0", "--quiet")
     assert result.exit_code == 0, result.output
@@ -266,10 +274,29 @@ def test_compress_carries_a_plan_out(
     record, wanted = read_plan(out / "plan.json"), read_plan(plan)
     assert [x.ranks for x in record.layers] == [x.ranks for x in wanted.layers]
     assert record.scores["delivered"] is not None
-    tensors = load(out, load_model(wanted.model.name or "")).state_dict()
-    others = load(finished_run[0] / "compressed" / "0.4", load_model(wanted.model.name or "")).state_dict()
-    assert any(not torch.equal(tensors[name], others[name]) for name in tensors)
+    assert "fine-tuning 0.4: 4 of 4" in result.stderr  # two steps an epoch: 80 images, 32 a batch
+    example = torch.zeros(1, 3, 6, 6)
+    assert measure_cost(load(out, load_model(wanted.model.name or "")), example).params == wanted.cost.params
     assert "expected a new or empty folder" in refused(invoke("compress", plan, "--out", out))
+
+
+def test_options_of_the_delivery(
+    finished_run: tuple[Path, Result], invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def compress(*arguments: Any, config: Any, **more: Any) -> None:
+        found.append(config)
+        raise InputError("seen")
+
+    monkeypatch.setattr(ranksearch.pipeline, "compress", compress)
+    plan = finished_run[0] / "plan-0.4.json"
+    for options in ((), ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9")):
+        refused(invoke("compress", plan, "--out", "o", *options))
+    epochs = [config.epochs for config in found]
+    seeds = [config.seed for config in found]
+    tuning = [(config.finetune.lr, config.finetune.label_weight) for config in found]
+    assert (epochs, seeds, tuning) == ([1, 7], [1, 9], [(1e-3, 0.0), (0.25, 0.5)])
 
 
 def test_compress_needs_the_model_of_the_plan(

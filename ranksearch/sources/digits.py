@@ -142,7 +142,7 @@ def _fit(model: nn.Module, inputs: Tensor, targets: Tensor, recipe: Recipe) -> N
         for batch in order[: len(order) // recipe.batch_size * recipe.batch_size].view(-1, recipe.batch_size):
             loss = F.cross_entropy(model(_shifted(inputs[batch])), targets[batch])
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
     model.eval()

@@ -19,6 +19,7 @@ from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
+from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments, collect_moments
 from ranksearch.plan import Candidate, Plan
 from ranksearch.refine import refine
@@ -77,7 +78,7 @@ def compress(
     if moments is None:
         moments = calibration_moments(task, layers, seed=config.seed, progress=progress)
     fitted, refitted = refit(task, layers, plan, moments, config.iterations, progress)
-    model = build(task.model, layers, refitted, fitted).to(task.device)
+    model = fast_layout(build(task.model, layers, refitted, fitted)).to(task.device)
     verify(model, task.example, [name for name, c in plan.choices.items() if not c.is_dense])
     cost = measure_cost(model, task.example)
     if cost != plan.cost:

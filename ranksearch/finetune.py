@@ -9,9 +9,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ranksearch.errors import InputError, NonFiniteError, expected
+from ranksearch.modules import copy_model, fast_layout
 from ranksearch.task import Task
 
 
@@ -73,10 +73,10 @@ def finetune(
         milestones=[warmup],
     )
     wanted = set(checkpoints)
-    dense.eval()
+    teacher = fast_layout(copy_model(dense)).eval()
     for step, (inputs, targets) in zip(range(1, steps + 1), _endless(task, seed), strict=False):
-        _train_mode(model)
-        loss = _distillation(model(inputs), dense, inputs, targets, task, config)
+        model.train()
+        loss = _distillation(model(inputs), teacher, inputs, targets, task, config)
         if not torch.isfinite(loss):
             raise NonFiniteError(
                 expected(
@@ -103,24 +103,17 @@ def _endless(task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield from task.batches("finetune", shuffle_seed=seed * 10_007 + epoch)
 
 
-def _train_mode(model: nn.Module) -> None:
-    model.train()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and not module.affine and module.running_mean is None:
-            module.eval()
-
-
 def _distillation(
     outputs: Tensor,
-    dense: nn.Module,
+    teacher: nn.Module,
     inputs: Tensor,
     targets: Tensor | None,
     task: Task,
     config: FinetuneConfig,
 ) -> Tensor:
     with torch.no_grad():
-        teacher = dense(inputs)
-    loss = task.loss.divergence(teacher, outputs, config.temperature).mean() * config.temperature**2
+        wanted = teacher(inputs)
+    loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
     if config.label_weight and targets is not None:
         labels = task.loss.value(outputs, targets).mean()
         loss = (1 - config.label_weight) * loss + config.label_weight * labels

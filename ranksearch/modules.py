@@ -31,6 +31,14 @@ def copy_model(model: nn.Module) -> nn.Module:
         ) from error
 
 
+def fast_layout(model: nn.Module) -> nn.Module:
+    """The model with its 2-d convolution weights in channels-last order, in place; what it computes stays.
+
+    Thin convolutions, depthwise ones above all, run several times faster so on a CPU.
+    """
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
     """Swap modules wherever they are registered, in place; the result is the model, or what replaces it."""
     for parent in list(model.modules()):

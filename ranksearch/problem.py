@@ -14,6 +14,7 @@ from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
+from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments, collect_moments
 from ranksearch.plan import Candidate, Plan, Table
 from ranksearch.task import Role, Task
@@ -46,7 +47,7 @@ class Problem:
 
     def build(self, plan: Plan) -> nn.Module:
         """A compressed copy of the task's model; BatchNorm statistics are still the dense model's."""
-        return build(self.task.model, self.layers, plan, self.fits)
+        return fast_layout(build(self.task.model, self.layers, plan, self.fits)).to(self.task.device)
 
 
 def prepare(

@@ -66,7 +66,7 @@ def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, itera
         return loss
 
     # A step far out can leave the normal equations singular in single precision: what was reached until then counts.
-    with suppress(torch._C._LinAlgError):
+    with suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         optimiser.step(closure)
     refined = [f.detach() for f in inner]
     if not all(bool(torch.isfinite(f).all()) for f in refined):

@@ -15,9 +15,12 @@ from ranksearch.plan import Table
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_stage
 
-LAYER_RANGE = (1 / 3, 3.0)
-DECOMPOSITION_RANGE = (1 / 2, 2.0)
-EXPONENT_RANGE = (0.6, 1.4)
+# The analytic plan is good, and held-out divergence a rough landscape around it: on ResNet-20 at 0.3 and 0.2 of
+# the parameters the best of forty trials within these ranges is 12 to 21 % below it, within ranges twice as
+# wide 0 to 16 %.
+LAYER_RANGE = (0.6, 1.7)
+DECOMPOSITION_RANGE = (0.7, 1.4)
+EXPONENT_RANGE = (0.8, 1.3)
 
 
 class Sensitivities(SearchSpace):

@@ -447,7 +447,7 @@ def test_interrupted_and_resumed_is_undisturbed(
 def leave_running(study: Study) -> None:
     """What a process killed in the middle of its trial leaves: parameters, attributes, no value."""
     trial = study.ask()
-    trial.suggest_float("exponent", 0.6, 1.4)
+    trial.suggest_float("exponent", 0.8, 1.3)
     trial.set_user_attr("choice", [0, 0, 0])
     trial.report(1.0, 0)
 

@@ -59,6 +59,12 @@ def test_timm() -> None:
     assert models.wishes("torchvision:resnet18") == {}
 
 
+def test_typos_in_timm_names() -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(InputError, match=r"Did you mean 'resnet18'\?"):
+        load_model("timm:resnet81")
+
+
 def test_timm_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r"pip install 'ranksearch\[timm\]'"):
@@ -122,7 +128,6 @@ def test_full_name(spec: str, classes: int | None, full: str) -> None:
     ("spec", "classes", "message"),
     [
         ("torchvision:resnet81", None, "Did you mean 'resnet18'?"),
-        ("timm:resnet81", None, "Did you mean 'resnet18'?"),
         ("resnet18", None, "Did you mean 'torchvision:resnet18'?"),
         ("digit", None, "Did you mean 'digits'?"),
         ("digits", 5, "--num-classes: expected 10 for digits, got 5"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import pairwise, product
+from math import prod
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from ranksearch.layers import Layer
 from ranksearch.metric import Whitened, kernel_error
 from ranksearch.plan import DENSE, Candidate, Table
 from ranksearch.refine import Fit, fits_into, pad, refine
+
+_EXACT = 1e-6
+"""Relative ε below which a fit counts as exact."""
 
 _MAX_PATH = 1500
 """Rank combinations examined per form."""
@@ -146,7 +150,7 @@ def layer_candidates(
                     )
                 )
             fitted = [held_out(fit) if held_out else fit.error for fit in fits]
-            errors = _interpolate(path, nodes, fitted)
+            errors = _interpolate(path, nodes, fitted, _EXACT * whitened.scale)
             found = [
                 Candidate(name, form, ranks, cost, float(error))
                 for ranks, cost, error in zip(path.ranks, path.costs, errors, strict=True)
@@ -181,19 +185,14 @@ def rank_path(
             continue
         cost = chain_cost(layer, chain)
         if cost.params < layer.cost.params or cost.flops < layer.cost.flops:
-            tail = (
-                sum(tails[min(r, len(tails) - 1)] for tails, r in zip(spectra, ranks, strict=bool(spectra)))
-                / 2
-            )
-            rows.append((ranks, cost, tail))
+            lost = (tails[min(r, len(tails) - 1)] for tails, r in zip(spectra, ranks, strict=bool(spectra)))
+            rows.append((ranks, cost, sum(lost) / 2))
     rows.sort(key=lambda row: (row[1].params, row[1].flops, row[2]))
     if len(limits) > 1 and spectra:
         keep = _front(np.array([[row[1].params, row[1].flops, row[2]] for row in rows]).reshape(-1, 3))
         rows = [rows[k] for k in keep]
     tails = np.array([row[2] for row in rows]) if spectra else np.ones(len(rows))
-    return RankPath(
-        [row[0] for row in rows], [row[1] for row in rows], np.maximum(tails, 1e-12 * whitened.scale)
-    )
+    return RankPath([row[0] for row in rows], [row[1] for row in rows], tails)
 
 
 def _rank_values(low: int, high: int, step: int, most: int) -> list[int]:
@@ -214,10 +213,11 @@ def _tails(matrix: Tensor) -> NDArray[np.float64]:
 
 
 def _consistent(chain: Chain, layer: Layer) -> bool:
-    """No factor has more outputs than inputs times taps, or the reverse: such ranks cannot be used up."""
-    for factor in chain:
-        taps = int(np.prod([layer.kernel_size[axis] for axis in factor.axes], dtype=np.int64))
-        if factor.out_channels > factor.in_channels * taps or factor.in_channels > factor.out_channels * taps:
+    """Whether all ranks can be used up: none exceeds what the factor on either side of it can fill."""
+    for before, after in pairwise(chain):
+        taps_before, taps_after = (prod(layer.kernel_size[axis] for axis in f.axes) for f in (before, after))
+        rank = before.out_channels
+        if rank > before.in_channels * taps_before or rank > after.out_channels * taps_after:
             return False
     return True
 
@@ -229,11 +229,17 @@ def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
     return sorted({int(np.argmin(np.abs(np.log(params) - np.log(goal)))) for goal in goals})
 
 
-def _interpolate(path: RankPath, nodes: Sequence[int], fitted: Sequence[float]) -> NDArray[np.float64]:
-    """ε of all ranks: the spectral estimate times its correction at the fitted ranks, linear in log cost."""
+def _interpolate(
+    path: RankPath, nodes: Sequence[int], fitted: Sequence[float], floor: float
+) -> NDArray[np.float64]:
+    """ε of all ranks: the spectral estimate times its correction at the fitted ranks, linear in log cost.
+
+    Errors and estimates below `floor` count as exact: their ratio says nothing about the ranks in between.
+    """
     x = np.log([cost.params for cost in path.costs])
-    ratio = np.log(np.maximum(fitted, 1e-300)) - np.log(path.tails[list(nodes)])
-    errors = path.tails * np.exp(np.interp(x, x[list(nodes)], ratio))
+    tails = np.maximum(path.tails, floor)
+    ratio = np.log(np.maximum(fitted, floor)) - np.log(tails[list(nodes)])
+    errors = tails * np.exp(np.interp(x, x[list(nodes)], ratio))
     errors[list(nodes)] = fitted
     return np.asarray(errors)
 

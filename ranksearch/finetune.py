@@ -82,7 +82,7 @@ def finetune(
                 expected(
                     f"fine-tuning loss at step {step}",
                     "a finite number",
-                    float(loss),
+                    loss.item(),
                     "Lower the learning rate.",
                 )
             )

@@ -73,10 +73,12 @@ def collect_moments(
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
 
-    `batches` yields inputs (N, …). Memory is bounded by one batch's activations and one chunk of unfolded
+    Without layers nothing is run. `batches` yields inputs (N, …). Memory is bounded by one batch's activations and one chunk of unfolded
     patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError that names the
     first layer, in the order given, whose inputs or gradients are not finite.
     """
+    if not layers:
+        return {}
     model = copy_model(model).to(device).eval().requires_grad_(False)
     sums = {layer.name: _empty(layer, device) for layer in layers}
     for layer in layers:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ranksearch import decompositions
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compress import CompressConfig, calibration_moments, compress, planned_layers
+from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers
 from ranksearch.costs import Cost, budget_limit, measure_cost
 from ranksearch.decompositions.base import Decomposition
 from ranksearch.errors import InputError, expected
@@ -29,7 +29,7 @@ from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
 from ranksearch.report import front_record, write_front, write_trials
 from ranksearch.runfolder import RunFolder, budget_name
-from ranksearch.search import SearchResult, SearchSettings, search
+from ranksearch.searching import SearchResult, SearchSettings, search
 from ranksearch.sources.objects import load_object
 from ranksearch.sources.tasks import build_task_and_data
 from ranksearch.task import Task
@@ -264,10 +264,8 @@ def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Report
 def _shared_moments(
     task: Task, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
 ) -> Mapping[str, Moments]:
-    """Moments of all calibration images for the layers that some plan factorises, which may be none."""
+    """Moments of all calibration images for the layers that some plan factorises."""
     layers = planned_layers(task, plans)
-    if not layers:
-        return {}
     return calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
 
 

@@ -16,7 +16,7 @@ from ranksearch.costs import Cost, Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.front import Evaluated, State, merged, pareto_front
-from ranksearch.search import SearchResult
+from ranksearch.searching import SearchResult
 
 
 class _Record(BaseModel):

@@ -10,7 +10,7 @@ from ranksearch.errors import InputError
 from ranksearch.front import Evaluated
 from ranksearch.plan import Candidate, Plan
 from ranksearch.report import front_record, read_front, write_front, write_trials
-from ranksearch.search import SearchResult
+from ranksearch.searching import SearchResult
 
 DENSE = Cost(100, 1000)
 
@@ -32,7 +32,7 @@ RECORDS = (
     evaluated(4, float("inf"), trial=3),
     Evaluated(plan(2), 0.5, "sensitivities", "finetune", {"error": 0.5, "finetune": 0.1}, 0),
 )
-RESULTS = [SearchResult(0.5, 50, plan(2), "sensitivities", {"divergence": 0.4}, RECORDS)]
+RESULTS = [SearchResult(0.5, "params", 50, plan(2), "sensitivities", {"divergence": 0.4}, RECORDS)]
 
 
 def test_front_marks_pareto_and_chosen() -> None:
@@ -50,7 +50,7 @@ def test_front_marks_pareto_and_chosen() -> None:
 
 def test_front_of_the_error_where_nothing_was_run() -> None:
     records = tuple(Evaluated(plan(r), 0.5, "analytic", "reconstruction", {"error": 1 / r}) for r in (1, 2))
-    results = [SearchResult(0.5, 50, plan(2), "analytic", {}, records)]
+    results = [SearchResult(0.5, "params", 50, plan(2), "analytic", {}, records)]
     record = front_record(results, model=None, metric="flops", dense=DENSE)
     assert record.score == "error"
     assert all(p.on_front for p in record.plans)

@@ -11,7 +11,7 @@ from optuna.trial import Trial, TrialState
 from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Objective
 from ranksearch.objectives.finetune import geometric_steps
-from ranksearch.search.job import (
+from ranksearch.searching.job import (
     Job,
     choice_of,
     describe,
@@ -20,7 +20,7 @@ from ranksearch.search.job import (
     storable_scores,
     value_of,
 )
-from ranksearch.search.trials import finished, reporter, run_trials
+from ranksearch.searching.trials import finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated]) -> list[Evaluated]:

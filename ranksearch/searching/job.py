@@ -19,9 +19,9 @@ from ranksearch.front import Evaluated, State
 from ranksearch.objectives import Score
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
-from ranksearch.search.progress import Progress
-from ranksearch.search.settings import SearchSettings
-from ranksearch.search.trials import open_study, restored, storable
+from ranksearch.searching.progress import Progress
+from ranksearch.searching.settings import SearchSettings
+from ranksearch.searching.trials import open_study, restored, storable
 
 BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": knapsack, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ranksearch.search.progress import Progress, no_progress
-from ranksearch.search.run import SearchResult, search
-from ranksearch.search.settings import SearchSettings
-from ranksearch.search.storage import open_storage
+from ranksearch.searching.progress import Progress, no_progress
+from ranksearch.searching.run import SearchResult, search
+from ranksearch.searching.settings import SearchSettings
+from ranksearch.searching.storage import open_storage
 
 __all__ = ["Progress", "SearchResult", "SearchSettings", "no_progress", "open_storage", "search"]

@@ -14,7 +14,8 @@ from ranksearch.allocation import Choice
 from ranksearch.front import Evaluated
 from ranksearch.objectives import Objective
 from ranksearch.plan import Plan
-from ranksearch.search.job import (
+from ranksearch.search_spaces import get_search_space
+from ranksearch.searching.job import (
     Job,
     choice_of,
     describe,
@@ -24,8 +25,7 @@ from ranksearch.search.job import (
     storable_scores,
     value_of,
 )
-from ranksearch.search.trials import finished, reporter, restored, run_trials, storable
-from ranksearch.search_spaces import get_search_space
+from ranksearch.searching.trials import finished, reporter, restored, run_trials, storable
 
 
 def scan(job: Job, objective: Objective) -> list[Evaluated]:

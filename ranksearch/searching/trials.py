@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.errors import MismatchError, expected
-from ranksearch.search.samplers import fresh_sampler
+from ranksearch.searching.samplers import fresh_sampler
 
 BROKEN = 1e9
 """Stands for an infinite score in a study: samplers and databases want finite numbers."""

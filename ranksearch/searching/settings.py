@@ -8,8 +8,8 @@ from math import isfinite
 from ranksearch.costs import METRICS, Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
-from ranksearch.search.samplers import SAMPLERS
 from ranksearch.search_spaces import get_search_space
+from ranksearch.searching.samplers import SAMPLERS
 
 
 @dataclass(frozen=True, kw_only=True)

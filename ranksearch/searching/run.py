@@ -7,27 +7,30 @@ from dataclasses import dataclass
 
 from optuna.storages import BaseStorage
 
+from ranksearch.costs import Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
-from ranksearch.search.job import Job, ranking
-from ranksearch.search.progress import Progress, no_progress
-from ranksearch.search.scan import scan
-from ranksearch.search.settings import SearchSettings
-from ranksearch.search.storage import open_storage, quiet_optuna
-from ranksearch.search.tune import shortlist, tune
+from ranksearch.searching.job import Job, ranking
+from ranksearch.searching.progress import Progress, no_progress
+from ranksearch.searching.scan import scan
+from ranksearch.searching.settings import SearchSettings
+from ranksearch.searching.storage import open_storage, quiet_optuna
+from ranksearch.searching.tune import shortlist, tune
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
-    `limit` is the most that the whole model may cost; `scores` are those of `Evaluated`, of all stages.
+    `limit` is the most that the whole model may cost in `metric`; `scores` are those of `Evaluated`, of all
+    stages.
     """
 
     budget: float
+    metric: Metric
     limit: int
     plan: Plan
     origin: str
@@ -84,4 +87,6 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
 
 def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
     whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
-    return SearchResult(job.budget, job.limit, best.plan, whole.origin, whole.scores, tuple(records))
+    return SearchResult(
+        job.budget, job.settings.metric, job.limit, best.plan, whole.origin, whole.scores, tuple(records)
+    )

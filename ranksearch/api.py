@@ -1,0 +1,84 @@
+"""The library in three calls: search for a plan, compress by it, save the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from ranksearch import decompositions as known
+from ranksearch.candidates import CandidateConfig
+from ranksearch.compression import Compressed, planned_layers
+from ranksearch.costs import Metric, measure_cost
+from ranksearch.layers import discover
+from ranksearch.planfile import make_record
+from ranksearch.problem import prepare
+from ranksearch.searching import SearchResult, SearchSettings
+from ranksearch.searching import search as search_problem
+from ranksearch.task import Task
+from ranksearch.weights import save_compressed
+
+
+@overload
+def search(task: Task, budget: float, **options: Any) -> SearchResult: ...
+
+
+@overload
+def search(task: Task, budget: Sequence[float], **options: Any) -> list[SearchResult]: ...
+
+
+def search(
+    task: Task,
+    budget: float | Sequence[float],
+    *,
+    metric: Metric = "params",
+    decompositions: Sequence[str] | None = None,
+    min_rank: int = 1,
+    rank_multiple: int | Mapping[str, int] = 1,
+    ignore: Sequence[str] = (),
+    seed: int = 0,
+    **settings: Any,
+) -> SearchResult | list[SearchResult]:
+    """The best plan that keeps the fraction `budget` of the model's parameters or FLOPs; several give a list.
+
+    decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
+    mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
+    dense. settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage.
+
+    Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
+    """
+    budgets = tuple(budget) if isinstance(budget, Sequence) else (budget,)
+    wanted = SearchSettings(budgets=budgets, metric=metric, seed=seed, **settings)
+    multiples = {"*": rank_multiple} if isinstance(rank_multiple, int) else rank_multiple
+    config = CandidateConfig(
+        decompositions=tuple(known.get(name).name for name in decompositions or known.names()),
+        min_rank=min_rank,
+        rank_multiple=tuple(multiples.items()),
+    )
+    problem = prepare(task, ignore=ignore, config=config, seed=seed)
+    results = search_problem(problem, wanted)
+    return results if isinstance(budget, Sequence) else results[0]
+
+
+def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compressed) -> None:
+    """Write `model.safetensors` and `plan.json`, for `ranksearch.load`.
+
+    `compressed` is what `compress` made of `result.plan`. Raises MismatchError where the plan is not for the
+    task's model.
+    """
+    planned_layers(task, [compressed.plan])
+    delivered = compressed.finetuned or compressed.factorised
+    record = make_record(
+        task.model,
+        discover(task.model, task.example),
+        compressed.plan,
+        example=task.example,
+        dense=measure_cost(task.model, task.example),
+        budget=result.budget,
+        metric=result.metric,
+        limit=result.limit,
+        seed=task.splits.seed,
+        model_name=task.model_name,
+        scores={**result.scores, "factorised": compressed.factorised.mean, "delivered": delivered.mean},
+    )
+    save_compressed(Path(folder), compressed.model, record)

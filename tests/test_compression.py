@@ -1,0 +1,83 @@
+"""Full compression: refitted, re-estimated, fine-tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers, refit
+from ranksearch.costs import Cost, measure_cost
+from ranksearch.errors import MismatchError
+from ranksearch.evaluate import divergence, run
+from ranksearch.plan import Plan
+from ranksearch.problem import Problem
+
+
+def half(problem: Problem) -> Plan:
+    """A plan from the middle of every table."""
+    return problem.plan([len(table.candidates) // 2 for table in problem.tables])
+
+
+def dense(problem: Problem) -> Plan:
+    keep = [next(k for k, c in enumerate(t.candidates) if c.is_dense) for t in problem.tables]
+    return problem.plan(keep)
+
+
+def test_a_dense_plan_is_the_model(tiny_problem: Problem) -> None:
+    done = compress(tiny_problem.task, dense(tiny_problem))
+    x = tiny_problem.task.inputs("divergence")
+    torch.testing.assert_close(done.model(x), tiny_problem.task.model(x), rtol=1e-4, atol=1e-4)
+    assert done.blend == 0
+    assert done.factorised.mean == pytest.approx(0, abs=1e-6)
+
+
+def test_cost_divergence_and_blend_are_those_of_the_model(tiny_problem: Problem) -> None:
+    task, plan = tiny_problem.task, half(tiny_problem)
+    done = compress(task, plan)
+    assert done.cost == plan.cost == measure_cost(done.model, task.example)
+    held_out = task.inputs("divergence")
+    outputs = [run(m, held_out, batch_size=32, device=task.device) for m in (task.model, done.model)]
+    assert done.factorised.mean == pytest.approx(divergence(outputs[0], outputs[1], task.loss).mean, rel=1e-4)
+    assert done.finetuned is None
+    assert not done.model.training
+
+
+def test_refitting_reaches_less_error_with_more_iterations(tiny_problem: Problem) -> None:
+    task = tiny_problem.task
+    plan = half(tiny_problem)
+    layers = planned_layers(task, [plan])
+    moments = calibration_moments(task, layers)
+    errors = [refit(task, layers, plan, moments, k)[1].error for k in (0, 5, 100)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_same_seed_same_model(tiny_problem: Problem) -> None:
+    config = CompressConfig(iterations=5, epochs=1, seed=3)
+    first, second = (compress(tiny_problem.task, half(tiny_problem), config=config).model for _ in range(2))
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_moments_may_be_shared(tiny_problem: Problem) -> None:
+    task, plan = tiny_problem.task, half(tiny_problem)
+    moments = calibration_moments(task, planned_layers(task, [plan, dense(tiny_problem)]))
+    shared = compress(task, plan, moments=moments, config=CompressConfig(iterations=5))
+    alone = compress(task, plan, config=CompressConfig(iterations=5))
+    assert shared.plan.error == pytest.approx(alone.plan.error, rel=1e-9)
+
+
+def test_a_plan_that_lies_about_its_cost_is_refused(tiny_problem: Problem) -> None:
+    plan = half(tiny_problem)
+    wrong = Plan(plan.choices, plan.cost + Cost(1, 0))
+    with pytest.raises(MismatchError, match="plan: expected the cost that it states"):
+        compress(tiny_problem.task, wrong, config=CompressConfig(iterations=0))
+
+
+def test_layers_that_have_to_stay_dense_are_refused(tiny_problem: Problem) -> None:
+    task = tiny_problem.task
+    hooked = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False))
+    model = torch.nn.Sequential(hooked, *list(task.model.children())[1:])
+    with pytest.raises(MismatchError, match="layer 0: expected one that can be factorised"):
+        planned_layers(replace(task, model=model), [half(tiny_problem)])

@@ -1,0 +1,97 @@
+"""Fine-tuning by distillation."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from ranksearch.errors import InputError, NonFiniteError
+from ranksearch.evaluate import divergence, run
+from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.splits import Splits
+from ranksearch.task import Task
+
+
+def broken(task: Task) -> nn.Module:
+    torch.manual_seed(1)
+    model = copy.deepcopy(task.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def test_it_brings_outputs_nearer_to_the_dense_models(tiny_task: Task) -> None:
+    model, seen = broken(tiny_task), {k: v.clone() for k, v in tiny_task.model.state_dict().items()}
+
+    def distance() -> float:
+        x = tiny_task.inputs("divergence")
+        outputs = [run(m, x, batch_size=32, device=tiny_task.device) for m in (tiny_task.model, model)]
+        return divergence(outputs[0], outputs[1], tiny_task.loss).mean
+
+    before = distance()
+    tuned = finetune(model, tiny_task.model, tiny_task, steps=60, seed=0, config=FinetuneConfig(lr=3e-3))
+    assert tuned is model
+    assert not model.training
+    assert distance() < 0.5 * before
+    assert all(torch.equal(seen[k], v) for k, v in tiny_task.model.state_dict().items())
+
+
+def test_checkpoints_and_steps_are_told(tiny_task: Task) -> None:
+    steps: list[int] = []
+    at: list[tuple[int, bool]] = []
+    finetune(
+        broken(tiny_task),
+        tiny_task.model,
+        tiny_task,
+        steps=5,
+        seed=0,
+        checkpoints=(2, 5),
+        on_checkpoint=lambda step, model: at.append((step, model.training)),
+        on_step=lambda step, loss: steps.append(step),
+    )
+    assert steps == [1, 2, 3, 4, 5]
+    assert at == [(2, False), (5, False)]
+
+
+def test_labels_are_used_where_they_are_asked_for(tiny_task: Task) -> None:
+    models = [
+        finetune(
+            broken(tiny_task),
+            tiny_task.model,
+            tiny_task,
+            steps=3,
+            seed=0,
+            config=FinetuneConfig(label_weight=weight),
+        )
+        for weight in (0.0, 0.9)
+    ]
+    first, second = (model.state_dict()["0.weight"] for model in models)
+    assert not torch.equal(first, second)
+
+
+def test_no_steps_change_nothing(tiny_task: Task) -> None:
+    model = broken(tiny_task)
+    before = copy.deepcopy(model.state_dict())
+    finetune(model, tiny_task.model, tiny_task, steps=0, seed=0)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_a_loss_that_blows_up_is_an_error(tiny_task: Task) -> None:
+    model = broken(tiny_task)
+    with torch.no_grad():
+        model.get_parameter("0.weight").fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match=r"fine-tuning loss at step 1: .* Lower the learning rate"):
+        finetune(model, tiny_task.model, tiny_task, steps=2, seed=0)
+
+
+def test_without_images_it_says_so(tiny_task: Task) -> None:
+    s = tiny_task.splits
+    task = replace(tiny_task, splits=Splits(s.seed, s.moments, s.divergence, (), s.validation))
+    assert steps_per_epoch(task) == 0
+    with pytest.raises(InputError, match="fine-tuning: expected training images left for it"):
+        finetune(broken(task), task.model, task, steps=1, seed=0)

@@ -73,9 +73,9 @@ def collect_moments(
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
 
-    Without layers nothing is run. `batches` yields inputs (N, …). Memory is bounded by one batch's activations and one chunk of unfolded
-    patches. A copy of the model is run; the model itself is not touched. Raises NonFiniteError that names the
-    first layer, in the order given, whose inputs or gradients are not finite.
+    Without layers nothing is run. `batches` yields inputs (N, …). Memory is bounded by one batch's activations
+    and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
+    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite.
     """
     if not layers:
         return {}

@@ -23,11 +23,16 @@ from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened, kernel_error
+from ranksearch.modules import threads
 from ranksearch.plan import DENSE, Candidate, Table
 from ranksearch.refine import Fit, fits_into, pad, refine
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
+
+_SMALL = 1024
+"""Fits of kernels with at most so many entries a row use one thread: more threads wait for each other, and on a
+busy machine they wait long."""
 
 _MAX_PATH = 1500
 """Rank combinations examined per form."""
@@ -107,8 +112,9 @@ def fit_candidate(
     for fit in known:
         if fit.chain == chain:
             return fit
-    fresh = decomposition.init(whitened, form, ranks)
-    fitted = refine(whitened, chain, fresh, iterations=0 if decomposition.closed_form else iterations)
+    with threads(1 if len(whitened.root) <= _SMALL else None):
+        fresh = decomposition.init(whitened, form, ranks)
+        fitted = refine(whitened, chain, fresh, iterations=0 if decomposition.closed_form else iterations)
     kernel_size = whitened.kernel.shape[2:]
     contained = [fit for fit in known if fits_into(fit.chain, chain)]
     best = min(contained, key=lambda fit: fit.error, default=fitted)

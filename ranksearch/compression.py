@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ranksearch import decompositions
 from ranksearch.batchnorm import recalibrate
 from ranksearch.build import build, verify
+from ranksearch.candidates import fit_candidate
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError, expected
 from ranksearch.evaluate import Estimate, divergence, run
@@ -22,7 +23,6 @@ from ranksearch.metric import whiten
 from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments, collect_moments
 from ranksearch.plan import Candidate, Plan
-from ranksearch.refine import refine
 from ranksearch.task import Task
 
 log = logging.getLogger(__name__)
@@ -174,12 +174,8 @@ def refit(
         decomposition = decompositions.get(candidate.decomposition)
         kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
         whitened = whiten(kernel, *moments[layer.name].shrunk())
-        fit = refine(
-            whitened,
-            decomposition.chain(layer, candidate.form, candidate.ranks),
-            decomposition.init(whitened, candidate.form, candidate.ranks),
-            iterations=0 if decomposition.closed_form else iterations,
-        )
+        form, ranks = candidate.form, candidate.ranks
+        fit = fit_candidate(whitened, layer, decomposition, form, ranks, (), iterations=iterations)
         weights[layer.name] = tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
         choices[layer.name] = replace(candidate, error=fit.error)
     progress("refitting", len(chosen), len(chosen))

@@ -39,6 +39,18 @@ def fast_layout(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Torch's CPU threads set for a while; None leaves them."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
     """Swap modules wherever they are registered, in place; the result is the model, or what replaces it."""
     for parent in list(model.modules()):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from ranksearch import decompositions
@@ -21,6 +20,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
 from ranksearch.finetune import FinetuneConfig
 from ranksearch.layers import discover
+from ranksearch.modules import threads
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
 from ranksearch.plan import Plan
@@ -101,16 +101,9 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         )
 
 
-@contextmanager
-def torch_threads(options: RunOptions) -> Iterator[None]:
+def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
     """Torch's CPU threads for a while; on something as small as digits more than one get in the way."""
-    before = torch.get_num_threads()
-    count = options.threads or (1 if options.model == "digits" else before)
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(options.threads or (1 if options.model == "digits" else None))
 
 
 def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:

@@ -17,7 +17,7 @@ from ranksearch.layers import Layer, Size
 
 Factors = tuple[Tensor, ...]
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def chain_cost(layer: Layer, chain: Chain) -> Cost:
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:
     """The kernel (O, I, *kernel_size) that a chain with these weights stands for."""
-    spatial = LETTERS[: len(kernel_size)]
+    spatial = _LETTERS[: len(kernel_size)]
     channel = len(kernel_size)
     used: set[int] = set()
     terms = []
@@ -64,11 +64,11 @@ def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> T
         taps = "".join(spatial[axis] for axis in factor.axes)
         used.update(factor.axes)
         if factor.depthwise:
-            terms.append(LETTERS[channel] + taps)
+            terms.append(_LETTERS[channel] + taps)
         else:
-            terms.append(LETTERS[channel + 1] + LETTERS[channel] + taps)
+            terms.append(_LETTERS[channel + 1] + _LETTERS[channel] + taps)
             channel += 1
-    first = LETTERS[len(kernel_size)]
+    first = _LETTERS[len(kernel_size)]
     touched = "".join(spatial[axis] for axis in sorted(used))
-    kernel = torch.einsum(f"{','.join(terms)}->{LETTERS[channel]}{first}{touched}", *factors)
+    kernel = torch.einsum(f"{','.join(terms)}->{_LETTERS[channel]}{first}{touched}", *factors)
     return kernel.reshape(kernel.shape[0], kernel.shape[1], *kernel_size)

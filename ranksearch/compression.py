@@ -21,7 +21,7 @@ from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
 from ranksearch.modules import fast_layout
-from ranksearch.moments import Moments, collect_moments
+from ranksearch.moments import Moments, task_moments
 from ranksearch.plan import Candidate, Plan
 from ranksearch.task import Task
 
@@ -134,15 +134,13 @@ def calibration_moments(
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Moments]:
     """Moments of all calibration images, those for the divergence included."""
-    images = torch.cat([task.inputs("moments"), task.inputs("divergence")])
-    return collect_moments(
-        task.model,
+    stage = "moments of all calibration images"
+    return task_moments(
+        task,
         layers,
-        images.split(task.batch_size),
-        task.loss,
+        ("moments", "divergence"),
         seed=seed,
-        device=task.device,
-        on_batch=lambda done: progress("moments of all calibration images", done, len(images)),
+        on_batch=lambda done, total: progress(stage, done, total),
     )
 
 

@@ -14,6 +14,7 @@ from ranksearch.errors import NonFiniteError, expected
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.modules import copy_model
+from ranksearch.task import Role, Task
 
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
@@ -99,6 +100,27 @@ def collect_moments(
         name: Moments(found.A / max(1, found.patches), found.G / max(1, samples), samples, found.patches)
         for name, found in sums.items()
     }
+
+
+def task_moments(
+    task: Task,
+    layers: Sequence[Layer],
+    roles: Sequence[Role],
+    *,
+    seed: int,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Moments]:
+    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done."""
+    images = torch.cat([task.inputs(role) for role in roles])
+    return collect_moments(
+        task.model,
+        layers,
+        images.split(task.batch_size),
+        task.loss,
+        seed=seed,
+        device=task.device,
+        on_batch=lambda done: on_batch(done, len(images)),
+    )
 
 
 def _empty(layer: Layer, device: torch.device) -> _Sums:

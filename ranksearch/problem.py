@@ -15,7 +15,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
 from ranksearch.modules import fast_layout
-from ranksearch.moments import Moments, collect_moments
+from ranksearch.moments import Moments, task_moments
 from ranksearch.plan import Candidate, Plan, Table
 from ranksearch.task import Role, Task
 
@@ -73,15 +73,8 @@ def prepare(
         )
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
-        inputs = task.inputs(role)
-        return collect_moments(
-            task.model,
-            able,
-            inputs.split(task.batch_size),
-            task.loss,
-            seed=seed,
-            device=task.device,
-            on_batch=lambda done: progress(stage, done, len(inputs)),
+        return task_moments(
+            task, able, (role,), seed=seed, on_batch=lambda done, total: progress(stage, done, total)
         )
 
     fitted_to = moments_of("moments", "moments")

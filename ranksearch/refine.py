@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
-from ranksearch.chain import LETTERS, Chain, Factor, Factors
+from ranksearch.chain import Chain, Factor, Factors, reconstruct
 from ranksearch.layers import Size
 from ranksearch.metric import Whitened
 
@@ -102,29 +103,16 @@ def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
 
 
 def _basis(chain: Chain, inner: Sequence[Tensor], kernel_size: Size) -> Tensor:
-    """What the last factor combines: one kernel (I, *kernel_size) for each of its inputs and taps, (K, n)."""
-    spatial = LETTERS[: len(kernel_size)]
-    channel = len(kernel_size)
-    operands, terms, touched = list(inner), [], set(chain[-1].axes)
-    for factor in chain[:-1]:
-        taps = "".join(spatial[axis] for axis in factor.axes)
-        touched.update(factor.axes)
-        if factor.depthwise:
-            terms.append(LETTERS[channel] + taps)
-        else:
-            terms.append(LETTERS[channel + 1] + LETTERS[channel] + taps)
-            channel += 1
-    free = ""
-    for axis in chain[-1].axes:
-        letter = LETTERS[channel + 1 + len(free)]
-        operands.append(torch.eye(kernel_size[axis], dtype=inner[0].dtype, device=inner[0].device))
-        terms.append(letter + spatial[axis])
-        free += letter
-    axes = "".join(spatial[axis] for axis in sorted(touched))
-    result = torch.einsum(
-        f"{','.join(terms)}->{LETTERS[channel]}{free}{LETTERS[len(kernel_size)]}{axes}", *operands
-    )
-    return result.flatten(0, len(free)).flatten(1)
+    """What the last factor combines: one kernel (I, *kernel_size) for each of its inputs and taps, (K, n).
+
+    That is the kernel of the chain with the identity as its last factor.
+    """
+    last = chain[-1]
+    one = last.shape(kernel_size)[1:]
+    count = prod(one)
+    identity = torch.eye(count, dtype=inner[0].dtype, device=inner[0].device).reshape(count, *one)
+    ends = (*chain[:-1], Factor(last.in_channels, count, last.axes))
+    return reconstruct(ends, [*inner, identity], kernel_size).flatten(1)
 
 
 def balance(chain: Chain, factors: Sequence[Tensor], sweeps: int = 3) -> Factors:

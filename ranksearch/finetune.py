@@ -22,7 +22,7 @@ class FinetuneConfig:
     `label_weight` mixes the task's own loss in: 0 distils only, and needs no labels.
     """
 
-    lr: float = 1e-3
+    lr: float = 5e-4
     weight_decay: float = 1e-4
     temperature: float = 2.0
     label_weight: float = 0.0

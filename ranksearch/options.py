@@ -191,8 +191,8 @@ class RunOptions(BaseModel):
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
 
-    lr: float = _in("Delivery", 1e-3, "F", gt=0, allow_inf_nan=False)
-    """Learning rate of that fine-tuning."""
+    lr: float = _in("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
+    """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""
 
     label_weight: float = _in("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""

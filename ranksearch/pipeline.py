@@ -120,6 +120,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         timeout=options.timeout,
         finetune_trials=options.finetune_trials,
         finetune_steps=options.finetune_steps,
+        finetune_lr=options.lr,
         seed=options.seed,
         study_name=options.study_name,
         storage=options.storage or str(folder.study),

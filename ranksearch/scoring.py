@@ -23,7 +23,7 @@ class Scoring:
 
     problem: Problem
     finetune_steps: int = 60
-    finetune_lr: float = 1e-3
+    finetune_lr: float = 5e-4
     seed: int = 0
     statistics_size: int = 512
 

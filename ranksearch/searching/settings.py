@@ -31,7 +31,7 @@ class SearchSettings:
     timeout: float | None = None
     finetune_trials: int = 4
     finetune_steps: int = 60
-    finetune_lr: float = 1e-3
+    finetune_lr: float = 5e-4
     seed: int = 0
     study_name: str = "ranksearch"
     storage: str | None = None

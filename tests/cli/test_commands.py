@@ -296,7 +296,7 @@ def test_options_of_the_delivery(
     epochs = [config.epochs for config in found]
     seeds = [config.seed for config in found]
     tuning = [(config.finetune.lr, config.finetune.label_weight) for config in found]
-    assert (epochs, seeds, tuning) == ([1, 7], [1, 9], [(1e-3, 0.0), (0.25, 0.5)])
+    assert (epochs, seeds, tuning) == ([1, 7], [1, 9], [(5e-4, 0.0), (0.25, 0.5)])
 
 
 def test_compress_needs_the_model_of_the_plan(
@@ -432,6 +432,7 @@ def test_unexpected_errors_keep_their_traceback_in_the_log(
         (("--timeout", "2.5"), "timeout", 2.5),
         (("--finetune-trials", "8"), "finetune_trials", 8),
         (("--finetune-steps", "7"), "finetune_steps", 7),
+        (("--lr", "0.25"), "finetune_lr", 0.25),
         (("--seed", "6"), "seed", 6),
         (("--study-name", "n"), "study_name", "n"),
         (("--budget", "0.5,0.25"), "budgets", (0.5, 0.25)),

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import pairwise, product
-from math import prod
 
 import numpy as np
 import torch
@@ -18,24 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksearch import decompositions
-from ranksearch.chain import Chain, chain_cost, reconstruct
+from ranksearch.chain import reconstruct
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.layers import Layer
-from ranksearch.metric import Whitened, kernel_error
-from ranksearch.modules import threads
+from ranksearch.metric import Columns, Whitened, kernel_error
+from ranksearch.modules import algebra_threads
 from ranksearch.plan import DENSE, Candidate, Table
+from ranksearch.rankpaths import RankPath, rank_path
 from ranksearch.refine import Fit, fits_into, pad, refine
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
-
-_SMALL = 1024
-"""Fits of kernels with at most so many entries a row use one thread: more threads wait for each other, and on a
-busy machine they wait long."""
-
-_MAX_PATH = 1500
-"""Rank combinations examined per form."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +68,16 @@ class Fits:
                 for c, fit in grid
                 if (c.decomposition, c.form) == (candidate.decomposition, candidate.form)
             ]
-            self._cache[key] = fit_candidate(
-                self.whitened[layer.name],
-                layer,
-                decompositions.get(candidate.decomposition),
-                candidate.form,
-                candidate.ranks,
-                known,
-                iterations=self.iterations,
-            )
+            with algebra_threads(layer.fan_in):
+                self._cache[key] = fit_candidate(
+                    self.whitened[layer.name],
+                    layer,
+                    decompositions.get(candidate.decomposition),
+                    candidate.form,
+                    candidate.ranks,
+                    known,
+                    iterations=self.iterations,
+                )
         return self._cache[key]
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
@@ -112,9 +105,8 @@ def fit_candidate(
     for fit in known:
         if fit.chain == chain:
             return fit
-    with threads(1 if len(whitened.root) <= _SMALL else None):
-        fresh = decomposition.init(whitened, form, ranks)
-        fitted = refine(whitened, chain, fresh, iterations=0 if decomposition.closed_form else iterations)
+    fresh = decomposition.init(whitened, form, ranks)
+    fitted = refine(whitened, chain, fresh, iterations=0 if decomposition.closed_form else iterations)
     kernel_size = whitened.kernel.shape[2:]
     contained = [fit for fit in known if fits_into(fit.chain, chain)]
     best = min(contained, key=lambda fit: fit.error, default=fitted)
@@ -138,7 +130,14 @@ def layer_candidates(
     for name in config.decompositions:
         decomposition = decompositions.get(name)
         for form in decomposition.forms(layer):
-            path = rank_path(layer, decomposition, form, whitened, config)
+            path = rank_path(
+                layer,
+                decomposition,
+                form,
+                whitened,
+                min_rank=config.min_rank,
+                multiple=config.multiple(layer.name),
+            )
             if not path.ranks:
                 continue
             nodes = _nodes(path.costs, config.fits_per_form)
@@ -164,68 +163,6 @@ def layer_candidates(
             candidates += found
             grid += [(found[node], fit) for node, fit in zip(nodes, fits, strict=True)]
     return Table(layer, pareto(candidates), whitened.scale), grid
-
-
-@dataclass(frozen=True)
-class RankPath:
-    """The ranks of one form worth proposing, by rising parameters; `tails` estimates their ε from the spectra."""
-
-    ranks: list[Ranks]
-    costs: list[Cost]
-    tails: NDArray[np.float64]
-
-
-def rank_path(
-    layer: Layer, decomposition: Decomposition, form: str, whitened: Whitened, config: CandidateConfig
-) -> RankPath:
-    """Ranks that are cheaper than the dense layer in some metric, thinned to those that the spectra favour."""
-    limits = decomposition.max_ranks(layer, form)
-    step = config.multiple(layer.name)
-    per_rank = round(_MAX_PATH ** (1 / len(limits)))
-    values = [_rank_values(config.min_rank, limit, step, per_rank) for limit in limits]
-    spectra = [_tails(cut) for cut in decomposition.cuts(whitened, form)]
-    rows: list[tuple[Ranks, Cost, float]] = []
-    for ranks in product(*values):
-        chain = decomposition.chain(layer, form, ranks)
-        if len(ranks) > 1 and not _consistent(chain, layer):
-            continue
-        cost = chain_cost(layer, chain)
-        if cost.params < layer.cost.params or cost.flops < layer.cost.flops:
-            lost = (tails[min(r, len(tails) - 1)] for tails, r in zip(spectra, ranks, strict=bool(spectra)))
-            rows.append((ranks, cost, sum(lost) / 2))
-    rows.sort(key=lambda row: (row[1].params, row[1].flops, row[2]))
-    if len(limits) > 1 and spectra:
-        keep = _front(np.array([[row[1].params, row[1].flops, row[2]] for row in rows]).reshape(-1, 3))
-        rows = [rows[k] for k in keep]
-    tails = np.array([row[2] for row in rows]) if spectra else np.ones(len(rows))
-    return RankPath([row[0] for row in rows], [row[1] for row in rows], tails)
-
-
-def _rank_values(low: int, high: int, step: int, most: int) -> list[int]:
-    """Multiples of `step` from `low` to `high`, at most `most` of them, thinned geometrically."""
-    first = -(-low // step)
-    last = high // step
-    if last < first:
-        return []
-    if last - first + 1 <= most:
-        return [step * k for k in range(first, last + 1)]
-    return sorted({step * round(k) for k in np.geomspace(first, last, most)})
-
-
-def _tails(matrix: Tensor) -> NDArray[np.float64]:
-    """Energy beyond each rank 0, 1, …: sums of squared singular values."""
-    energy = torch.linalg.svdvals(matrix).square().flip(0).cumsum(0).flip(0)
-    return np.append(energy.cpu().numpy(), 0.0)
-
-
-def _consistent(chain: Chain, layer: Layer) -> bool:
-    """Whether all ranks can be used up: none exceeds what the factor on either side of it can fill."""
-    for before, after in pairwise(chain):
-        taps_before, taps_after = (prod(layer.kernel_size[axis] for axis in f.axes) for f in (before, after))
-        rank = before.out_channels
-        if rank > before.in_channels * taps_before or rank > after.out_channels * taps_after:
-            return False
-    return True
 
 
 def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
@@ -266,7 +203,7 @@ def _front(points: NDArray[np.float64]) -> list[int]:
     return keep
 
 
-def held_out_error(kernel: Tensor, whitened: Whitened, A: Tensor, G: Tensor) -> Callable[[Fit], float]:
+def held_out_error(kernel: Tensor, whitened: Whitened, A: Tensor | Columns, G: Tensor) -> Callable[[Fit], float]:
     """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O)."""
 
     def error(fit: Fit) -> float:

@@ -56,19 +56,23 @@ def chain_cost(layer: Layer, chain: Chain) -> Cost:
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:
     """The kernel (O, I, *kernel_size) that a chain with these weights stands for."""
-    spatial = _LETTERS[: len(kernel_size)]
-    channel = len(kernel_size)
-    used: set[int] = set()
+    kernel = contract(chain, factors)
+    return kernel.reshape(kernel.shape[0], kernel.shape[1], *kernel_size)
+
+
+def contract(chain: Chain, factors: Sequence[Tensor]) -> Tensor:
+    """The kernel of a chain that need not cover all axes: (out, in, *taps of the axes it covers, ascending)."""
+    axes = sorted(axis for factor in chain for axis in factor.axes)
+    spatial = dict(zip(axes, _LETTERS, strict=False))
+    channel = len(axes)
+    first = _LETTERS[channel]
     terms = []
     for factor in chain:
         taps = "".join(spatial[axis] for axis in factor.axes)
-        used.update(factor.axes)
         if factor.depthwise:
             terms.append(_LETTERS[channel] + taps)
         else:
             terms.append(_LETTERS[channel + 1] + _LETTERS[channel] + taps)
             channel += 1
-    first = _LETTERS[len(kernel_size)]
-    touched = "".join(spatial[axis] for axis in sorted(used))
-    kernel = torch.einsum(f"{','.join(terms)}->{_LETTERS[channel]}{first}{touched}", *factors)
-    return kernel.reshape(kernel.shape[0], kernel.shape[1], *kernel_size)
+    touched = "".join(spatial.values())
+    return torch.einsum(f"{','.join(terms)}->{_LETTERS[channel]}{first}{touched}", *factors)

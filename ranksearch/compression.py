@@ -20,7 +20,7 @@ from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
-from ranksearch.modules import fast_layout
+from ranksearch.modules import algebra_threads, fast_layout
 from ranksearch.moments import Moments, task_moments
 from ranksearch.plan import Candidate, Plan
 from ranksearch.task import Task
@@ -171,9 +171,10 @@ def refit(
         candidate = choices[layer.name]
         decomposition = decompositions.get(candidate.decomposition)
         kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
-        whitened = whiten(kernel, *moments[layer.name].shrunk())
         form, ranks = candidate.form, candidate.ranks
-        fit = fit_candidate(whitened, layer, decomposition, form, ranks, (), iterations=iterations)
+        with algebra_threads(layer.fan_in):
+            whitened = whiten(kernel, *moments[layer.name].shrunk())
+            fit = fit_candidate(whitened, layer, decomposition, form, ranks, (), iterations=iterations)
         weights[layer.name] = tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
         choices[layer.name] = replace(candidate, error=fit.error)
     progress("refitting", len(chosen), len(chosen))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected
+
+_NARROW = 1024
 
 
 def copy_model(model: nn.Module) -> nn.Module:
@@ -49,6 +51,12 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def algebra_threads(width: int) -> AbstractContextManager[None]:
+    """One thread for the algebra of narrow layers, `width` = I·kh·kw: more threads wait for each other there, and
+    on a busy machine they wait long."""
+    return threads(1 if width <= _NARROW else None)
 
 
 def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:

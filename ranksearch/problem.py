@@ -14,7 +14,7 @@ from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
-from ranksearch.modules import fast_layout
+from ranksearch.modules import algebra_threads, fast_layout
 from ranksearch.moments import Moments, task_moments
 from ranksearch.plan import Candidate, Plan, Table
 from ranksearch.task import Role, Task
@@ -82,10 +82,11 @@ def prepare(
     tables, grid, whitened = [], {}, {}
     for done, layer in enumerate(able):
         progress("candidates", done, len(able))
-        kernel = _kernel(task.model, layer).to(task.device)
-        white = whiten(kernel, *fitted_to[layer.name].shrunk())
-        other = checked_on[layer.name]
-        table, fits = layer_candidates(layer, white, config, held_out_error(kernel, white, other.A, other.G))
+        kernel, other = _kernel(task.model, layer).to(task.device), checked_on[layer.name]
+        with algebra_threads(layer.fan_in):
+            white = whiten(kernel, *fitted_to[layer.name].shrunk())
+            check = held_out_error(kernel, white, other.A, other.G)
+            table, fits = layer_candidates(layer, white, config, check)
         tables.append(table)
         grid[layer.name] = fits
         whitened[layer.name] = white

@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ranksearch.chain import Chain, Factor, Factors, reconstruct
+from ranksearch.chain import Chain, Factor, Factors, contract
 from ranksearch.layers import Size
 from ranksearch.metric import Whitened
 
@@ -35,20 +35,24 @@ class Fit:
     error: float
 
 
-def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, iterations: int) -> Fit:
+def refine(
+    whitened: Whitened,
+    chain: Chain,
+    factors: Sequence[Tensor],
+    *,
+    iterations: int,
+    flops: float = float("inf"),
+) -> Fit:
     """Minimise ε from `factors` by at most `iterations` steps of L-BFGS; never worse than where it started.
 
-    One step costs about 6·K·n² FLOPs, with n = I·kh·kw and K the last factor's number of inputs and taps.
+    Of a wide layer fewer steps are taken, so that all of them together cost about `flops` at most.
     """
-    kernel_size = whitened.kernel.shape[2:]
-    start = _solved(whitened, chain, factors)
     given = Fit(chain, tuple(f.double() for f in factors), whitened.error(chain, factors))
-    best = min(start, given, key=lambda fit: fit.error)
+    best = min(_solved(whitened, chain, factors), given, key=lambda fit: fit.error)
+    iterations = int(min(iterations, flops / step_flops(whitened, chain)))
     if iterations == 0 or best.error <= 1e-10 * whitened.scale:
         return best
-    target = whitened.target.float()
-    root = whitened.root.float()
-    total = float(target.square().sum())
+    projection = _Projection.of(whitened, chain, torch.float32)
     inner = [f.float().contiguous().clone().requires_grad_() for f in best.factors[:-1]]
     optimiser = torch.optim.LBFGS(
         inner,
@@ -60,10 +64,11 @@ def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, itera
         tolerance_change=1e-12,
     )
 
-    def closure() -> Tensor:
+    def closure() -> float:
         optimiser.zero_grad()
-        loss = 1 - _explained(_basis(chain, inner, kernel_size) @ root, target) / total
-        loss.backward()
+        components = contract(chain[:-1], inner)
+        loss, gradient = projection.loss(components.detach().flatten(1))
+        components.backward(gradient.reshape(components.shape))
         return loss
 
     # A step far out can leave the normal equations singular in single precision: what was reached until then counts.
@@ -75,44 +80,93 @@ def refine(whitened: Whitened, chain: Chain, factors: Sequence[Tensor], *, itera
     return min(best, _solved(whitened, chain, [*refined, best.factors[-1]]), key=lambda fit: fit.error)
 
 
-def _explained(basis: Tensor, target: Tensor) -> Tensor:
-    """‖target‖² that the best last factor explains: basis (K, n), target (O, n)."""
-    _, lower, right = _normal_equations(basis, target)
-    solved: Tensor = torch.linalg.solve_triangular(lower, right, upper=False)
-    return solved.square().sum()
+def step_flops(whitened: Whitened, chain: Chain) -> float:
+    """About what one step of `refine` costs: with K the last factor's inputs times its taps, 6·K·n·m for the
+    images of the components, as much again for K² and K·O inner products of them."""
+    o, n, m = len(whitened.kernel), *whitened.root.matrix.shape
+    length = m + n * (whitened.root.ridge > 0)
+    last = chain[-1].shape(whitened.kernel.shape[2:])[1:]
+    return 6.0 * prod(last) * (n * m / prod(last[1:]) + (prod(last) + o) * length)
 
 
-def _normal_equations(basis: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    norms = basis.norm(dim=1, keepdim=True).clamp_min(1e-20)
-    unit = basis / norms
-    gram = unit @ unit.T
-    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return norms, torch.linalg.cholesky(gram + RIDGE * eye), unit @ target.T
+@dataclass(frozen=True)
+class _Projection:
+    """Least squares over the last factor, which combines K components: one for each of its inputs and taps.
+
+    blocks: (S, n/S, m), the rows of the root by the S taps of the last factor. target: (O, m or m + n), the
+    weighed kernel. ridge: of the root.
+    """
+
+    blocks: Tensor
+    target: Tensor
+    ridge: float
+
+    @classmethod
+    def of(cls, whitened: Whitened, chain: Chain, dtype: torch.dtype) -> _Projection:
+        axes, kernel = chain[-1].axes, whitened.kernel
+        others = [axis for axis in range(kernel.dim() - 2) if axis not in axes]
+        modes = kernel.shape[1:]
+        order = [*(1 + axis for axis in axes), 0, *(1 + axis for axis in others)]
+        rows = whitened.root.matrix.to(dtype).reshape(*modes, -1).permute(*order, -1)
+        taps = prod(kernel.shape[2 + axis] for axis in axes)
+        blocks = rows.reshape(taps, prod(modes) // taps, -1)
+        target = kernel.permute(0, *(1 + mode for mode in order)).flatten(1).to(dtype)
+        weighed = target @ blocks.flatten(0, 1)
+        ridge = whitened.root.ridge
+        if ridge:
+            weighed = torch.cat([weighed, ridge**0.5 * target], dim=1)
+        return cls(blocks, weighed, ridge)
+
+    def images(self, components: Tensor) -> Tensor:
+        """Weighed components (K, m or m + n), of components (R, n/S) at every tap, K = R·S."""
+        images = (components @ self.blocks).movedim(0, 1).flatten(0, 1)
+        if not self.ridge:
+            return images
+        placed = components.new_zeros(len(components), len(self.blocks), *self.blocks.shape[:2])
+        placed.diagonal(dim1=1, dim2=2).copy_(self.ridge**0.5 * components[..., None])
+        return torch.cat([images, placed.reshape(len(images), -1)], dim=1)
+
+    def _gradient(self, images: Tensor) -> Tensor:
+        """The adjoint of `images`: of components, (R, n/S)."""
+        taps, _, m = self.blocks.shape
+        by_tap = images[:, :m].unflatten(0, (-1, taps)).movedim(1, 0)
+        components = (by_tap @ self.blocks.mT).sum(0)
+        if self.ridge:
+            placed = images[:, m:].reshape(-1, taps, taps, self.blocks.shape[1])
+            components += self.ridge**0.5 * placed.diagonal(dim1=1, dim2=2).sum(-1)
+        return components
+
+    def loss(self, components: Tensor) -> tuple[float, Tensor]:
+        """The part of ‖target‖² that no last factor explains, and its gradient by the components."""
+        total = float(self.target.square().sum())
+        images = self.images(components)
+        norms, unit, lower, right = self._normal_equations(images)
+        solution = torch.cholesky_solve(right, lower)  # (K, O)
+        explained = float((right * solution).sum())
+        pull = solution @ (self.target - solution.T @ unit)
+        pull = (pull - unit * (pull * unit).sum(dim=1, keepdim=True)) / norms
+        return 1 - explained / total, self._gradient(pull) * (-2 / total)
+
+    def solve(self, components: Tensor) -> Tensor:
+        """The best last factor, (O, K)."""
+        norms, _, lower, right = self._normal_equations(self.images(components))
+        return (torch.cholesky_solve(right, lower) / norms).T
+
+    def _normal_equations(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        norms = images.norm(dim=1, keepdim=True).clamp_min(1e-20)
+        unit = images / norms
+        gram = unit @ unit.T
+        gram.diagonal().add_(RIDGE)
+        return norms, unit, torch.linalg.cholesky(gram), unit @ self.target.T
 
 
 def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
     """The factors with the last one replaced by the least-squares solution, in float64, norms balanced."""
-    kernel_size = whitened.kernel.shape[2:]
     inner = [f.double() for f in factors[:-1]]
-    norms, lower, right = _normal_equations(
-        _basis(chain, inner, kernel_size) @ whitened.root, whitened.target
-    )
-    last = (torch.cholesky_solve(right, lower) / norms).T.reshape(chain[-1].shape(kernel_size))
-    solved = balance(chain, [*inner, last])
+    components = contract(chain[:-1], inner).flatten(1)
+    last = _Projection.of(whitened, chain, torch.float64).solve(components)
+    solved = balance(chain, [*inner, last.reshape(chain[-1].shape(whitened.kernel.shape[2:]))])
     return Fit(chain, solved, whitened.error(chain, solved))
-
-
-def _basis(chain: Chain, inner: Sequence[Tensor], kernel_size: Size) -> Tensor:
-    """What the last factor combines: one kernel (I, *kernel_size) for each of its inputs and taps, (K, n).
-
-    That is the kernel of the chain with the identity as its last factor.
-    """
-    last = chain[-1]
-    one = last.shape(kernel_size)[1:]
-    count = prod(one)
-    identity = torch.eye(count, dtype=inner[0].dtype, device=inner[0].device).reshape(count, *one)
-    ends = (*chain[:-1], Factor(last.in_channels, count, last.axes))
-    return reconstruct(ends, [*inner, identity], kernel_size).flatten(1)
 
 
 def balance(chain: Chain, factors: Sequence[Tensor], sweeps: int = 3) -> Factors:

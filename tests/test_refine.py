@@ -58,7 +58,7 @@ def test_separable_moments_leave_the_plain_norm(kernel: Tensor) -> None:
     """With A = A_i ⊗ A_h ⊗ A_w nothing is left to weigh once the modes are whitened."""
     A = torch.kron(torch.kron(spd(5, 1), spd(3, 2)), spd(3, 3))
     white = whiten(kernel, A, spd(6, 4))
-    left = white.root @ white.root.T
+    left = white.root.matrix @ white.root.matrix.T
     torch.testing.assert_close(
         left / left.diagonal().mean(), torch.eye(45, dtype=torch.float64), rtol=0, atol=1e-6
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
 from ranksearch.chain import Chain, Factor, Factors, chain_cost, reconstruct
@@ -19,7 +18,6 @@ __all__ = [
     "Ranks",
     "chain_cost",
     "reconstruct",
-    "truncated_svd",
 ]
 
 Ranks = tuple[int, ...]
@@ -30,7 +28,7 @@ class Decomposition(ABC):
 
     name: str
     closed_form: bool = False
-    """Whether `init` is already the minimum of ε and `cuts` gives ε exactly: nothing is refined."""
+    """Whether `init` is already the minimum of ε and `spectra` give ε exactly: nothing is refined."""
 
     @abstractmethod
     def forms(self, layer: Layer) -> tuple[str, ...]:
@@ -55,16 +53,9 @@ class Decomposition(ABC):
         moments' metric: a plain decomposition of it will do.
         """
 
-    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        """One matrix for each rank: its squared singular values beyond that rank estimate twice the ε they cost.
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        """For each rank squared singular values, falling; those beyond the rank estimate twice the ε it costs.
 
         Needed where there are several ranks, to tell which of them to raise first; () where there is no estimate.
         """
         return ()
-
-
-def truncated_svd(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The best rank-R approximation of (m, n) as (m, R) @ (R, n), the singular values shared equally."""
-    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * vh[:rank]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import svd
 
 JOINT, AXES = "joint", "axes"
 
@@ -68,7 +69,15 @@ def _als(tensor: Tensor, rank: int) -> list[Tensor]:
     """A few sweeps of alternating least squares; single precision will do, refinement follows."""
     with warnings.catch_warnings(), tl.backend_context("pytorch", local_threadsafe=True):
         warnings.simplefilter("ignore")
-        _, factors = parafac(tensor.float(), rank, n_iter_max=_SWEEPS, init="svd", tol=1e-6, random_state=0)
+        _, factors = parafac(
+            tensor.float(),
+            rank,
+            n_iter_max=_SWEEPS,
+            init="svd",
+            svd=svd,
+            tol=1e-6,
+            random_state=0,
+        )
     return list(factors)
 
 

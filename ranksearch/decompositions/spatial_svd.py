@@ -6,9 +6,10 @@ from math import prod
 
 from torch import Tensor
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks, truncated_svd
+from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import energies, truncated_svd
 
 
 class SpatialSVD(Decomposition):
@@ -44,8 +45,8 @@ class SpatialSVD(Decomposition):
             left.reshape(o, prod(rest), ranks[0]).movedim(1, 2).reshape(o, ranks[0], *rest),
         )
 
-    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        return (_cut(whitened.kernel),)
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        return (energies(_cut(whitened.kernel)),)
 
 
 def _cut(kernel: Tensor) -> Tensor:

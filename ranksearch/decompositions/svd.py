@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
@@ -34,9 +33,8 @@ class SVD(Decomposition):
         )
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
-        left, right = whitened.target_svd(ranks[0])
-        narrow = torch.linalg.solve_triangular(whitened.root.T, right.T, upper=True).T
-        return narrow.reshape(ranks[0], *whitened.kernel.shape[1:]), left
+        left = whitened.output_basis[:, : ranks[0]]
+        return (left.T @ whitened.kernel.flatten(1)).reshape(-1, *whitened.kernel.shape[1:]), left
 
-    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        return (whitened.target,)
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        return (whitened.output_energies,)

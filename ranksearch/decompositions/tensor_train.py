@@ -12,6 +12,7 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import energies, svd
 
 
 class TensorTrain(Decomposition):
@@ -41,13 +42,14 @@ class TensorTrain(Decomposition):
             Factor(ranks[-1], layer.out_channels),
         )
 
-    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
         train = _as_train(whitened.kernel, form)
-        return tuple(train.reshape(prod(train.shape[:cut]), -1) for cut in range(1, train.dim()))
+        return tuple(energies(train.reshape(prod(train.shape[:cut]), -1)) for cut in range(1, train.dim()))
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         with tl.backend_context("pytorch", local_threadsafe=True):
-            cores = tensor_train(_as_train(whitened.kernel, form), rank=[1, *ranks, 1]).factors
+            train = _as_train(whitened.kernel, form)
+            cores = tensor_train(train, rank=[1, *ranks, 1], svd=svd).factors
         bonds = (1, *ranks, 1)
         first, *middle, last = (_widen(core, bonds[k], bonds[k + 1]) for k, core in enumerate(cores))
         return first[0].T, *(core.permute(2, 0, 1) for core in middle), last[..., 0].T

@@ -11,6 +11,7 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import energies, svd
 
 
 class Tucker2(Decomposition):
@@ -33,13 +34,20 @@ class Tucker2(Decomposition):
             Factor(r2, layer.out_channels),
         )
 
-    def cuts(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        return whitened.kernel.movedim(1, 0).flatten(1), whitened.kernel.flatten(1)
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+        kernel = whitened.kernel
+        return energies(kernel.movedim(1, 0).flatten(1)), energies(kernel.flatten(1))
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         r1, r2 = ranks
         with tl.backend_context("pytorch", local_threadsafe=True):
             (core, (left, right)), _ = partial_tucker(
-                whitened.kernel, rank=[r2, r1], modes=[0, 1], n_iter_max=3, init="svd", tol=0
+                whitened.kernel,
+                rank=[r2, r1],
+                modes=[0, 1],
+                n_iter_max=3,
+                init="svd",
+                tol=0,
+                svd=svd,
             )
         return right.T, core, left

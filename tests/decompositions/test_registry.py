@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ranksearch import decompositions
 from ranksearch.candidates import CandidateConfig, layer_candidates
 from ranksearch.chain import Chain, Factor, Factors
-from ranksearch.decompositions.base import Decomposition, Ranks, truncated_svd
+from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.errors import InputError
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, whiten
+from ranksearch.spectral import truncated_svd
 
 APPLIES = {
     "linear": (nn.Linear(8, 8), (8,), {"svd"}),

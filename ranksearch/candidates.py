@@ -6,12 +6,11 @@ whose factors are asked for is fitted then, from the nearest fitted ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,13 +29,21 @@ _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
 
 
-@dataclass(frozen=True)
-class CandidateConfig:
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How thoroughly a candidate is fitted: steps of refinement, and the FLOPs that they may cost together."""
+
+    iterations: int
+    fit_flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateConfig(Effort):
     """What may be proposed.
 
     rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
     last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
-    are interpolated. iterations: of a candidate's refinement.
+    are interpolated.
     """
 
     decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
@@ -44,6 +51,7 @@ class CandidateConfig:
     rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
     fits_per_form: int = 6
     iterations: int = 15
+    fit_flops: float = 5e10
 
     def multiple(self, name: str) -> int:
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
@@ -51,39 +59,28 @@ class CandidateConfig:
 
 @dataclass
 class Fits:
-    """The factors of candidates, fitted when first asked for; the same whatever was asked before."""
+    """The factors of candidates, fitted when first asked for; the same whatever was asked before.
 
-    whitened: Mapping[str, Whitened]
-    grid: Mapping[str, Sequence[tuple[Candidate, Fit]]]
-    iterations: int
-    _cache: dict[tuple[str, str, str, Ranks], Fit] = field(default_factory=dict)
+    `whiten` gives the whitened kernel of a layer by name, `config` the effort.
+    """
 
-    def fit(self, layer: Layer, candidate: Candidate) -> Fit:
-        """The fit of a candidate in whitened coordinates."""
-        key = (layer.name, candidate.decomposition, candidate.form, candidate.ranks)
-        if key not in self._cache:
-            grid = self.grid[layer.name]
-            known = [
-                fit
-                for c, fit in grid
-                if (c.decomposition, c.form) == (candidate.decomposition, candidate.form)
-            ]
-            with algebra_threads(layer.fan_in):
-                self._cache[key] = fit_candidate(
-                    self.whitened[layer.name],
-                    layer,
-                    decompositions.get(candidate.decomposition),
-                    candidate.form,
-                    candidate.ranks,
-                    known,
-                    iterations=self.iterations,
-                )
-        return self._cache[key]
+    whiten: Callable[[str], Whitened]
+    config: CandidateConfig
+    _whitened: dict[str, Whitened] = field(default_factory=dict)
+    _factors: dict[tuple[str, str, str, Ranks], tuple[Tensor, ...]] = field(default_factory=dict)
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
         """Weights of a candidate's chain for the layer's own inputs and outputs, float32."""
-        fit = self.fit(layer, candidate)
-        return tuple(f.float() for f in self.whitened[layer.name].to_layer(fit.chain, fit.factors))
+        name, form, ranks = candidate.decomposition, candidate.form, candidate.ranks
+        key = (layer.name, name, form, ranks)
+        if key not in self._factors:
+            with algebra_threads(layer.fan_in):
+                if layer.name not in self._whitened:
+                    self._whitened[layer.name] = self.whiten(layer.name)
+                white = self._whitened[layer.name]
+                fit = fit_candidate(white, layer, decompositions.get(name), form, ranks, config=self.config)
+                self._factors[key] = tuple(f.float() for f in white.to_layer(fit.chain, fit.factors))
+        return self._factors[key]
 
 
 def fit_candidate(
@@ -92,21 +89,18 @@ def fit_candidate(
     decomposition: Decomposition,
     form: str,
     ranks: Ranks,
-    known: Iterable[Fit],
+    known: Iterable[Fit] = (),
     *,
-    iterations: int,
+    config: Effort,
 ) -> Fit:
-    """The best of a fresh start and the known fits at smaller ranks, refined.
+    """The best of a fresh start, refined, and the known fits at smaller ranks.
 
     Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`.
     """
     chain = decomposition.chain(layer, form, ranks)
-    known = list(known)
-    for fit in known:
-        if fit.chain == chain:
-            return fit
     fresh = decomposition.init(whitened, form, ranks)
-    fitted = refine(whitened, chain, fresh, iterations=0 if decomposition.closed_form else iterations)
+    iterations = 0 if decomposition.closed_form else config.iterations
+    fitted = refine(whitened, chain, fresh, iterations=iterations, flops=config.fit_flops)
     kernel_size = whitened.kernel.shape[2:]
     contained = [fit for fit in known if fits_into(fit.chain, chain)]
     best = min(contained, key=lambda fit: fit.error, default=fitted)
@@ -120,13 +114,12 @@ def layer_candidates(
     whitened: Whitened,
     config: CandidateConfig,
     held_out: Callable[[Fit], float] | None = None,
-) -> tuple[Table, list[tuple[Candidate, Fit]]]:
-    """The table of a layer, and the fits that its errors rest on.
+) -> Table:
+    """The table of a layer.
 
     `held_out` maps a fit to its ε on moments that it was not fitted to; where it is given, that error counts.
     """
     candidates = [Candidate(DENSE, "", (), layer.cost, 0.0)]
-    grid: list[tuple[Candidate, Fit]] = []
     for name in config.decompositions:
         decomposition = decompositions.get(name)
         for form in decomposition.forms(layer):
@@ -143,26 +136,15 @@ def layer_candidates(
             nodes = _nodes(path.costs, config.fits_per_form)
             fits: list[Fit] = []
             for node in nodes:
-                fits.append(
-                    fit_candidate(
-                        whitened,
-                        layer,
-                        decomposition,
-                        form,
-                        path.ranks[node],
-                        fits,
-                        iterations=config.iterations,
-                    )
-                )
+                ranks = path.ranks[node]
+                fits.append(fit_candidate(whitened, layer, decomposition, form, ranks, fits, config=config))
             fitted = [held_out(fit) if held_out else fit.error for fit in fits]
             errors = _interpolate(path, nodes, fitted, _EXACT * whitened.scale)
-            found = [
+            candidates += [
                 Candidate(name, form, ranks, cost, float(error))
                 for ranks, cost, error in zip(path.ranks, path.costs, errors, strict=True)
             ]
-            candidates += found
-            grid += [(found[node], fit) for node, fit in zip(nodes, fits, strict=True)]
-    return Table(layer, pareto(candidates), whitened.scale), grid
+    return Table(layer, pareto(candidates), whitened.scale)
 
 
 def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
@@ -203,7 +185,9 @@ def _front(points: NDArray[np.float64]) -> list[int]:
     return keep
 
 
-def held_out_error(kernel: Tensor, whitened: Whitened, A: Tensor | Columns, G: Tensor) -> Callable[[Fit], float]:
+def held_out_error(
+    kernel: Tensor, whitened: Whitened, A: Tensor | Columns, G: Tensor
+) -> Callable[[Fit], float]:
     """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O)."""
 
     def error(fit: Fit) -> float:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ranksearch import decompositions
 from ranksearch.batchnorm import recalibrate
 from ranksearch.build import build, verify
-from ranksearch.candidates import fit_candidate
+from ranksearch.calibration import task_moments
+from ranksearch.candidates import Effort, fit_candidate
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError, expected
 from ranksearch.evaluate import Estimate, divergence, run
@@ -21,7 +22,7 @@ from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
 from ranksearch.modules import algebra_threads, fast_layout
-from ranksearch.moments import Moments, task_moments
+from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan
 from ranksearch.task import Task
 
@@ -34,10 +35,12 @@ Progress = Callable[[str, int, int], None]
 class CompressConfig:
     """How a plan is carried out.
 
-    iterations: of each layer's refinement. epochs: of fine-tuning, 0 for none. seed: of everything random.
+    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. epochs: of
+    fine-tuning, 0 for none. seed: of everything random.
     """
 
     iterations: int = 300
+    fit_flops: float = 2e12
     epochs: int = 0
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     seed: int = 0
@@ -77,7 +80,8 @@ def compress(
     layers = planned_layers(task, [plan])
     if moments is None:
         moments = calibration_moments(task, layers, seed=config.seed, progress=progress)
-    fitted, refitted = refit(task, layers, plan, moments, config.iterations, progress)
+    effort = Effort(iterations=config.iterations, fit_flops=config.fit_flops)
+    fitted, refitted = refit(task, layers, plan, moments, effort, progress)
     model = fast_layout(build(task.model, layers, refitted, fitted)).to(task.device)
     verify(model, task.example, [name for name, c in plan.choices.items() if not c.is_dense])
     cost = measure_cost(model, task.example)
@@ -159,7 +163,7 @@ def refit(
     layers: Sequence[Layer],
     plan: Plan,
     moments: Mapping[str, Moments],
-    iterations: int,
+    effort: Effort,
     progress: Progress = lambda stage, done, total: None,
 ) -> tuple[Fitted, Plan]:
     """Fit each chain of a plan afresh, thoroughly; the weights, and the plan with the ε that they reach."""
@@ -174,7 +178,7 @@ def refit(
         form, ranks = candidate.form, candidate.ranks
         with algebra_threads(layer.fan_in):
             whitened = whiten(kernel, *moments[layer.name].shrunk())
-            fit = fit_candidate(whitened, layer, decomposition, form, ranks, (), iterations=iterations)
+            fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
         weights[layer.name] = tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
         choices[layer.name] = replace(candidate, error=fit.error)
     progress("refitting", len(chosen), len(chosen))

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.options import RunOptions
 
-FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers"})
+FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
 RUN_CONFIG = "config.toml"
 """Name of the options in a run folder."""
 
-_PATHS = ("weights", "out")
+_PATHS = ("weights", "out", "cache")
 _OBJECTS = ("model", "data", "metric_fn", "loss")
 
 

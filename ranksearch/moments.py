@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ranksearch.errors import NonFiniteError, expected
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
+from ranksearch.metric import Columns
 from ranksearch.modules import copy_model
-from ranksearch.task import Role, Task
 
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
@@ -22,29 +22,52 @@ _CHUNK_BYTES = 64 * 2**20
 POSITIONS = 128
 """Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""
 
+WIDE = 1536
+"""Layers with more than so many entries in a patch are wide: A itself would cost n² to keep and n³ to use."""
+
+COLUMNS = 1024
+"""Patches of all images together that stand for A of a wide layer."""
+
 
 @dataclass(frozen=True)
 class Moments:
     """Raw second moments of one layer.
 
     A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs; where an
-    image has more than 128 positions, over that many, drawn anew for each batch.
+    image has more than 128 positions, over that many, drawn anew for each batch. Of a layer with n > 1536
+    about 1,024 columns (n, r) float32 that stand for it.
     G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
     samples, patches: how many images, and how many columns x, they were estimated from.
     """
 
-    A: Tensor
+    A: Tensor | Columns
     G: Tensor
     samples: int
     patches: int
 
-    def shrunk(self) -> tuple[Tensor, Tensor]:
-        """(A, G) shrunk towards their diagonals by sample count, positive definite.
+    def shrunk(self) -> tuple[Tensor | Columns, Tensor]:
+        """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments.
 
         A is singular where there are fewer patches than entries or dead channels, G where outputs are
         redundant; taken at face value such directions would seem free of error.
         """
+        if isinstance(self.A, Columns):
+            n, r = self.A.X.shape
+            return Columns(self.A.X, n / (n + r)), _shrink(self.G, self.samples)
         return _shrink(self.A, self.patches), _shrink(self.G, self.samples)
+
+    def merged(self, other: Moments) -> Moments:
+        """Moments of the images of both."""
+        samples, patches = self.samples + other.samples, self.patches + other.patches
+        G = (self.samples * self.G + other.samples * other.G) / samples
+        a, b = self.patches / patches, other.patches / patches
+        if isinstance(self.A, Columns) and isinstance(other.A, Columns):
+            return Moments(
+                Columns(torch.cat([a**0.5 * self.A.X, b**0.5 * other.A.X], dim=1), 0.0), G, samples, patches
+            )
+        assert isinstance(self.A, Tensor)
+        assert isinstance(other.A, Tensor)
+        return Moments(a * self.A + b * other.A, G, samples, patches)
 
 
 def _shrink(matrix: Tensor, count: int) -> Tensor:
@@ -57,15 +80,36 @@ def _shrink(matrix: Tensor, count: int) -> Tensor:
 
 @dataclass
 class _Sums:
-    A: Tensor
+    """Of one layer; `columns` of a wide one, `A` of the others."""
+
     G: Tensor
+    A: Tensor | None
+    columns: list[Tensor] = field(default_factory=list)
     patches: int = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Take patches (n, P) in."""
+        if self.A is None:
+            self.columns.append(rows)
+        else:
+            self.A += (rows @ rows.T).double()
+        self.patches += rows.shape[1]
+
+    def moments(self, samples: int) -> Moments:
+        count = max(1, self.patches)
+        A = Columns(torch.cat(self.columns, dim=1) / count**0.5, 0.0) if self.A is None else self.A / count
+        return Moments(A, self.G / max(1, samples), samples, self.patches)
+
+    def finite(self) -> tuple[bool, bool]:
+        """Whether what was taken in of the inputs, and of the gradients, is finite."""
+        inputs = self.columns if self.A is None else [self.A]
+        return all(bool(torch.isfinite(x).all()) for x in inputs), bool(torch.isfinite(self.G).all())
 
 
 def collect_moments(
     model: nn.Module,
     layers: Sequence[Layer],
-    batches: Iterable[Tensor],
+    batches: Sequence[Tensor],
     loss: Loss,
     *,
     seed: int,
@@ -74,7 +118,7 @@ def collect_moments(
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
 
-    Without layers nothing is run. `batches` yields inputs (N, …). Memory is bounded by one batch's activations
+    Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
     NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite.
     """
@@ -82,8 +126,10 @@ def collect_moments(
         return {}
     model = copy_model(model).to(device).eval().requires_grad_(False)
     sums = {layer.name: _empty(layer, device) for layer in layers}
+    total = sum(len(batch) for batch in batches)
     for layer in layers:
-        _attach(model.get_submodule(layer.name), layer, sums[layer.name], torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        _attach(model.get_submodule(layer.name), layer, sums[layer.name], generator, total)
     generator = torch.Generator().manual_seed(seed)
     samples = 0
     for batch in batches:
@@ -96,42 +142,16 @@ def collect_moments(
         samples += len(batch)
         on_batch(samples)
     _check_finite(layers, sums)
-    return {
-        name: Moments(found.A / max(1, found.patches), found.G / max(1, samples), samples, found.patches)
-        for name, found in sums.items()
-    }
-
-
-def task_moments(
-    task: Task,
-    layers: Sequence[Layer],
-    roles: Sequence[Role],
-    *,
-    seed: int,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Moments]:
-    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done."""
-    images = torch.cat([task.inputs(role) for role in roles])
-    return collect_moments(
-        task.model,
-        layers,
-        images.split(task.batch_size),
-        task.loss,
-        seed=seed,
-        device=task.device,
-        on_batch=lambda done: on_batch(done, len(images)),
-    )
+    return {name: found.moments(samples) for name, found in sums.items()}
 
 
 def _empty(layer: Layer, device: torch.device) -> _Sums:
     n, o = layer.fan_in, layer.out_channels
-    return _Sums(
-        torch.zeros(n, n, dtype=torch.float64, device=device),
-        torch.zeros(o, o, dtype=torch.float64, device=device),
-    )
+    G = torch.zeros(o, o, dtype=torch.float64, device=device)
+    return _Sums(G, None if n > WIDE else torch.zeros(n, n, dtype=torch.float64, device=device))
 
 
-def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator) -> None:
+def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
     """Accumulate on every call. The first layers' outputs become leaves: the model's parameters need no gradient."""
 
     def accumulate_gradient(gradient: Tensor) -> None:
@@ -139,9 +159,12 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
         sums.G += (rows @ rows.T).double()
 
     def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        for rows in unfold_chunks(args[0].detach(), layer, generator):
-            sums.A += (rows @ rows.T).double()
-            sums.patches += rows.shape[1]
+        inputs = args[0].detach()
+        if sums.A is None:
+            sums.add(_drawn_columns(inputs, layer, generator, total))
+        else:
+            for rows in unfold_chunks(inputs, layer, generator):
+                sums.add(rows)
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
         output.register_hook(accumulate_gradient)
@@ -150,17 +173,28 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
     module.register_forward_hook(hook)
 
 
+def _drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
+    """A batch's share of the columns of a wide layer, (n, r), drawn from all images and positions."""
+    share = -(-COLUMNS * len(inputs) // total)
+    places = max(1, share // len(inputs))
+    rows = torch.cat(list(unfold_chunks(inputs, layer, generator, places)), dim=1)
+    picked = torch.randperm(rows.shape[1], generator=generator)[:share].sort().values
+    return rows[:, picked.to(rows.device)].clone()
+
+
 def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
     """A layer's output or gradient as (O, samples · positions)."""
     channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
     return tensor.movedim(channel, 0).flatten(1)
 
 
-def unfold_chunks(inputs: Tensor, layer: Layer, generator: torch.Generator) -> Iterable[Tensor]:
+def unfold_chunks(
+    inputs: Tensor, layer: Layer, generator: torch.Generator, positions: int = POSITIONS
+) -> Iterable[Tensor]:
     """A layer's inputs as columns (n, patches), n = I·kh·kw, a bounded number of samples at a time.
 
-    The layer's own padding, padding mode included, is applied before unfolding. At most `POSITIONS` patches
-    of a sample are taken, at places that `generator` draws.
+    The layer's own padding, padding mode included, is applied before unfolding. At most `positions` patches
+    of a sample are taken, at places that `generator` draws; of a Linear's inputs, all.
     """
     if layer.kind == "linear":
         yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
@@ -172,8 +206,8 @@ def unfold_chunks(inputs: Tensor, layer: Layer, generator: torch.Generator) -> I
     sizes = windows.shape[2 : 2 + dims]
     count = prod(sizes)
     places = torch.arange(count)
-    if count > POSITIONS:
-        places = torch.randperm(count, generator=generator)[:POSITIONS].sort().values
+    if count > positions:
+        places = torch.randperm(count, generator=generator)[:positions].sort().values
     index = torch.unravel_index(places.to(inputs.device), sizes)
     step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * len(places)))
     for chunk in windows.split(step):
@@ -205,8 +239,8 @@ def _windows(padded: Tensor, layer: Layer) -> Tensor:
 
 def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
     for layer in layers:
-        for what, matrix in (("inputs", sums[layer.name].A), ("output gradients", sums[layer.name].G)):
-            if not bool(torch.isfinite(matrix).all()):
+        for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
+            if not finite:
                 raise _not_finite(f"layer {layer.name}", what)
 
 

@@ -200,6 +200,10 @@ class RunOptions(BaseModel):
     out: Path | None = _in("Run", None, "DIR", "runs/MODEL-DATE-TIME")
     """Folder of the run."""
 
+    cache: Path | None = _in("Run", None, "DIR", "~/.cache/ranksearch/calibration")
+    """Folder that keeps moments and candidates for later runs and other budgets, at most 10 GB; none keeps
+    nothing."""
+
     resume: bool = _in("Run", False)
     """Continue the killed run in --out; its options need not be given again."""
 

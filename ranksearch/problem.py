@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ranksearch import decompositions
 from ranksearch.build import build
+from ranksearch.cache import Cache, Entry, digest
+from ranksearch.calibration import moments_keys, source_of, task_moments
 from ranksearch.candidates import CandidateConfig, Fits, held_out_error, layer_candidates
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
-from ranksearch.metric import whiten
+from ranksearch.metric import Whitened, whiten
 from ranksearch.modules import algebra_threads, fast_layout
-from ranksearch.moments import Moments, task_moments
+from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan, Table
 from ranksearch.task import Role, Task
 
@@ -79,22 +82,53 @@ def prepare(
 
     fitted_to = moments_of("moments", "moments")
     checked_on = moments_of("divergence", "held-out moments")
-    tables, grid, whitened = [], {}, {}
+
+    def whitened(name: str) -> Whitened:
+        return whiten(_kernel(task, name), *fitted_to[name].shrunk())
+
+    cache, keys = Cache(task.cache), _table_keys(task, able, config, seed) if task.cache else {}
+    tables = []
     for done, layer in enumerate(able):
         progress("candidates", done, len(able))
-        kernel, other = _kernel(task.model, layer).to(task.device), checked_on[layer.name]
-        with algebra_threads(layer.fan_in):
-            white = whiten(kernel, *fitted_to[layer.name].shrunk())
-            check = held_out_error(kernel, white, other.A, other.G)
-            table, fits = layer_candidates(layer, white, config, check)
+        entry = cache.get(keys[layer.name]) if keys else None
+        table = _read(layer, entry) if entry is not None else None
+        if table is None:
+            other = checked_on[layer.name]
+            with algebra_threads(layer.fan_in):
+                white = whitened(layer.name)
+                check = held_out_error(_kernel(task, layer.name), white, other.A, other.G)
+                table = layer_candidates(layer, white, config, check)
+            if keys:
+                cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
-        grid[layer.name] = fits
-        whitened[layer.name] = white
     progress("candidates", len(able), len(able))
-    return Problem(task, layers, dense, tuple(tables), Fits(whitened, grid, config.iterations))
+    return Problem(task, layers, dense, tuple(tables), Fits(whitened, config))
 
 
-def _kernel(model: nn.Module, layer: Layer) -> Tensor:
-    weight = model.get_submodule(layer.name).weight
-    assert isinstance(weight, torch.Tensor)
-    return weight.detach()
+def _kernel(task: Task, name: str) -> Tensor:
+    return task.model.get_parameter(f"{name}.weight").detach().to(task.device)
+
+
+def _table_keys(task: Task, layers: Sequence[Layer], config: CandidateConfig, seed: int) -> dict[str, str]:
+    """What a layer's candidates depend on, as keys of a cache."""
+    moments = [moments_keys(task, layers, role, seed) for role in ("moments", "divergence")]
+    code = [source_of(type(decompositions.get(name))) for name in config.decompositions]
+    return {
+        layer.name: digest([keys[layer.name] for keys in moments], config, layer, code) for layer in layers
+    }
+
+
+def _written(table: Table) -> dict[str, Any]:
+    rows = [
+        (c.decomposition, c.form, c.ranks, c.cost.params, c.cost.flops, c.error) for c in table.candidates
+    ]
+    return {"candidates": rows, "scale": table.scale}
+
+
+def _read(layer: Layer, entry: Entry) -> Table:
+    plain = entry[1]
+    rows = plain["candidates"]
+    candidates = (
+        Candidate(name, form, tuple(r), Cost(params, flops), e) for name, form, r, params, flops, e in rows
+    )
+    return Table(layer, tuple(candidates), plain["scale"])

@@ -130,7 +130,7 @@ class _Projection:
         """The adjoint of `images`: of components, (R, n/S)."""
         taps, _, m = self.blocks.shape
         by_tap = images[:, :m].unflatten(0, (-1, taps)).movedim(1, 0)
-        components = (by_tap @ self.blocks.mT).sum(0)
+        components: Tensor = (by_tap @ self.blocks.mT).sum(0)
         if self.ridge:
             placed = images[:, m:].reshape(-1, taps, taps, self.blocks.shape[1])
             components += self.ridge**0.5 * placed.diagonal(dim1=1, dim2=2).sum(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -50,6 +51,8 @@ class Task:
     seed: int = 0
     calibration_size: int = 1536
     val_split: float = 0.1
+    cache: Path | None = None
+    """Folder where moments and candidates are kept, so that the next run need not compute them; None keeps none."""
 
     def __post_init__(self) -> None:
         if self.splits is None:

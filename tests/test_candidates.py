@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.candidates import CandidateConfig, Fits, fit_candidate, layer_candidates, pareto
+from ranksearch.candidates import CandidateConfig, Effort, Fits, fit_candidate, layer_candidates, pareto
 from ranksearch.chain import chain_cost, reconstruct
 from ranksearch.costs import Cost
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, kernel_error, whiten
 from ranksearch.plan import Candidate
+from ranksearch.rankpaths import rank_path
 
 
 def spd(size: int, seed: int) -> Tensor:
@@ -47,7 +50,7 @@ def test_interpolated_errors_of_svd_are_exact(layer: Layer, dead: int) -> None:
     """Also next to a rank at which the kernel is already reproduced, as with dead channels."""
     white = whiten(smooth_kernel(dead), spd(72, 1), spd(16, 2))
     config = CandidateConfig(decompositions=("svd",), fits_per_form=3)
-    table, _ = layer_candidates(layer, white, config)
+    table = layer_candidates(layer, white, config)
     svd = decompositions.get("svd")
     for candidate in table.candidates[:-1]:
         exact = white.error(svd.chain(layer, "", candidate.ranks), svd.init(white, "", candidate.ranks))
@@ -56,17 +59,19 @@ def test_interpolated_errors_of_svd_are_exact(layer: Layer, dead: int) -> None:
 
 @pytest.mark.parametrize("name", ["spatial_svd", "tucker2", "cp", "tensor_train"])
 def test_interpolated_errors_are_near_the_fitted(layer: Layer, white: Whitened, name: str) -> None:
-    table, grid = layer_candidates(layer, white, CandidateConfig(decompositions=(name,)))
-    fits = Fits({layer.name: white}, {layer.name: grid}, 15)
-    assert len(grid) >= 5
+    config = CandidateConfig(decompositions=(name,))
+    table = layer_candidates(layer, white, config)
     assert len(table.candidates) >= 12
     for candidate in table.candidates[:-1]:
-        fitted = fits.fit(layer, candidate).error
+        decomposition = decompositions.get(candidate.decomposition)
+        fitted = fit_candidate(
+            white, layer, decomposition, candidate.form, candidate.ranks, config=config
+        ).error
         assert fitted / 2 - 1e-5 * white.scale <= candidate.error <= fitted * 2 + 1e-5 * white.scale
 
 
 def test_tables_are_pareto_fronts_with_the_dense_layer(layer: Layer, white: Whitened) -> None:
-    table, _ = layer_candidates(layer, white, CandidateConfig())
+    table = layer_candidates(layer, white, CandidateConfig())
     assert sum(c.is_dense for c in table.candidates) == 1
     for a in table.candidates:
         if not a.is_dense:
@@ -87,16 +92,16 @@ def test_pareto_by_hand() -> None:
 
 def test_options_bound_the_ranks(layer: Layer, white: Whitened) -> None:
     config = CandidateConfig(min_rank=3, rank_multiple=(("*", 4), ("other", 1)))
-    table, _ = layer_candidates(layer, white, config)
+    table = layer_candidates(layer, white, config)
     assert len(table.candidates) > 3
     assert all(rank >= 3 and rank % 4 == 0 for c in table.candidates for rank in c.ranks)
     only = CandidateConfig(decompositions=("svd",), rank_multiple=(("*", 4), (layer.name, 1)))
-    assert (1,) in {c.ranks for c in layer_candidates(layer, white, only)[0].candidates}
+    assert (1,) in {c.ranks for c in layer_candidates(layer, white, only).candidates}
 
 
 def test_ranks_of_a_single_decomposition_are_all_there(layer: Layer, white: Whitened) -> None:
     """So that a candidate's place is its rank."""
-    table, _ = layer_candidates(layer, white, CandidateConfig(decompositions=("svd",)))
+    table = layer_candidates(layer, white, CandidateConfig(decompositions=("svd",)))
     ranks = [c.ranks[0] for c in table.candidates if not c.is_dense]
     assert ranks == list(range(1, len(ranks) + 1))
 
@@ -105,18 +110,21 @@ def test_ranks_of_a_single_decomposition_are_all_there(layer: Layer, white: Whit
 def test_every_decomposition_spans_from_tiny_to_nearly_dense(
     layer: Layer, white: Whitened, name: str
 ) -> None:
-    _, grid = layer_candidates(layer, white, CandidateConfig(decompositions=(name,)))
-    for form in decompositions.get(name).forms(layer):
-        kept = [c.cost.params / layer.cost.params for c, _ in grid if c.form == form]
-        assert len(kept) >= 5
+    decomposition = decompositions.get(name)
+    for form in decomposition.forms(layer):
+        path = rank_path(layer, decomposition, form, white, min_rank=1, multiple=1)
+        kept = [cost.params / layer.cost.params for cost in path.costs]
+        assert kept == sorted(kept)
         assert min(kept) < 0.12
         assert max(kept) > 0.85
+        for smaller, larger in pairwise(path.ranks):
+            assert all(a <= b for a, b in zip(smaller, larger, strict=True))
 
 
 def test_factors_do_not_depend_on_what_was_asked_before(layer: Layer, white: Whitened) -> None:
-    table, grid = layer_candidates(layer, white, CandidateConfig(decompositions=("cp",)))
+    table = layer_candidates(layer, white, CandidateConfig(decompositions=("cp",)))
     wanted = [c for c in table.candidates if not c.is_dense][2:9:2]
-    first, second = (Fits({layer.name: white}, {layer.name: grid}, 5) for _ in range(2))
+    first, second = (Fits(lambda name: white, CandidateConfig(iterations=5)) for _ in range(2))
     forward = [first.factors(layer, c) for c in wanted]
     backward = [second.factors(layer, c) for c in reversed(wanted)][::-1]
     for a, b in zip(forward, backward, strict=True):
@@ -124,18 +132,20 @@ def test_factors_do_not_depend_on_what_was_asked_before(layer: Layer, white: Whi
 
 
 def test_factors_stand_for_the_error_that_is_stated(layer: Layer) -> None:
+    """At fitted ranks; in between it is an estimate."""
     A, G, kernel = spd(72, 1), spd(16, 2), smooth_kernel()
     white = whiten(kernel, A, G)
-    _, grid = layer_candidates(layer, white, CandidateConfig(decompositions=("tucker2",)))
-    fits = Fits({layer.name: white}, {layer.name: grid}, 15)
-    candidate, fit = grid[1]
-    rebuilt = reconstruct(fit.chain, fits.factors(layer, candidate), (3, 3))
+    config = CandidateConfig(decompositions=("tucker2",))
+    candidate = layer_candidates(layer, white, config).candidates[0]
+    factors = Fits(lambda name: white, config).factors(layer, candidate)
+    chain = decompositions.get("tucker2").chain(layer, candidate.form, candidate.ranks)
+    rebuilt = reconstruct(chain, factors, (3, 3))
     assert candidate.error == pytest.approx(kernel_error(kernel, rebuilt, A, G), rel=1e-3)
 
 
 def test_a_smaller_fit_is_never_thrown_away(layer: Layer, white: Whitened) -> None:
     cp = decompositions.get("cp")
-    good = fit_candidate(white, layer, cp, "joint", (6,), [], iterations=100)
-    larger = fit_candidate(white, layer, cp, "joint", (7,), [good], iterations=0)
+    good = fit_candidate(white, layer, cp, "joint", (6,), config=Effort(iterations=100, fit_flops=1e12))
+    larger = fit_candidate(white, layer, cp, "joint", (7,), [good], config=Effort(iterations=0, fit_flops=0))
     assert larger.error <= good.error
     assert larger.chain == cp.chain(layer, "joint", (7,))

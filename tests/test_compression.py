@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ranksearch.candidates import Effort
 from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers, refit
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError
@@ -49,7 +50,9 @@ def test_refitting_reaches_less_error_with_more_iterations(tiny_problem: Problem
     plan = half(tiny_problem)
     layers = planned_layers(task, [plan])
     moments = calibration_moments(task, layers)
-    errors = [refit(task, layers, plan, moments, k)[1].error for k in (0, 5, 100)]
+    errors = [
+        refit(task, layers, plan, moments, Effort(iterations=k, fit_flops=1e12))[1].error for k in (0, 5, 100)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -19,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+
+from ranksearch.cache import cache_dir
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +110,6 @@ def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
     except (OSError, SafetensorError) as error:
         log.warning("the digits model cannot be cached (%s): it is trained at each run", error)
     return model
-
-
-def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/ranksearch`, by default `~/.cache/ranksearch`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "ranksearch"
 
 
 def train_digits(recipe: Recipe = RECIPE) -> DigitsNet:

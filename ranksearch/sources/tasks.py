@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected
 from ranksearch.losses import CROSS_ENTROPY, Loss, get_loss
 from ranksearch.options import RunOptions
@@ -66,6 +68,7 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
         seed=options.seed,
         calibration_size=options.calibration_size,
         val_split=options.val_split,
+        cache=pick_cache(options.cache),
     )
     check_task(task, data)
     return task, data
@@ -84,6 +87,13 @@ def pick_device(name: str) -> torch.device:
             expected("--device", "a device that is there", f"{name!r} ({reason})", "Use cpu.")
         ) from error
     return device
+
+
+def pick_cache(folder: Path | None) -> Path | None:
+    """The folder of calibrations; None where nothing shall be kept."""
+    if folder is None:
+        return cache_dir() / "calibration"
+    return None if str(folder) == "none" else folder
 
 
 def pick_loss(name: str) -> Loss:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ranksearch import decompositions
 from ranksearch.build import chain_module
-from ranksearch.candidates import fit_candidate
+from ranksearch.candidates import Effort, fit_candidate
 from ranksearch.chain import chain_cost, reconstruct
 from ranksearch.costs import measure_cost
 from ranksearch.layers import Layer, discover
@@ -60,6 +60,7 @@ def _cases() -> list[Case]:
     return cases
 
 
+EFFORT = Effort(iterations=3, fit_flops=1e12)
 CASES = _cases()
 APPLICABLE = [
     pytest.param(case, name, form, id=f"{name}{form and '-' + form}-{case.id}")
@@ -158,7 +159,7 @@ def test_error_does_not_rise_with_the_ranks(case: Case, name: str, form: str) ->
     fits: list[Fit] = []
     for quarter in (1, 2, 3, 4):
         ranks = tuple(max(1, min(limit, 12) * quarter // 4) for limit in limits)
-        fits.append(fit_candidate(white, layer, decomposition, form, ranks, fits, iterations=3))
+        fits.append(fit_candidate(white, layer, decomposition, form, ranks, fits, config=EFFORT))
     errors = [fit.error for fit in fits]
     assert errors == sorted(errors, reverse=True)
 

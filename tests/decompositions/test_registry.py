@@ -68,7 +68,7 @@ def test_one_of_the_users_own(own: str) -> None:
     torch.manual_seed(0)
     module = nn.Conv2d(8, 6, 3)
     (layer,) = discover(module, torch.zeros(1, 8, 6, 6))
-    table, _ = layer_candidates(layer, whiten(module.weight), CandidateConfig(decompositions=(own,)))
+    table = layer_candidates(layer, whiten(module.weight), CandidateConfig(decompositions=(own,)))
     assert {c.decomposition for c in table.candidates} == {"dense", own}
     errors = [c.error for c in table.candidates]
     assert errors == sorted(errors, reverse=True)

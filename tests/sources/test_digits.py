@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ranksearch.cache import cache_dir
 from ranksearch.sources.digits import (
     DigitsNet,
     Recipe,
-    cache_dir,
     digits_data,
     digits_model,
     train_digits,

@@ -1,0 +1,118 @@
+"""What calibration yields, kept on disk under a digest of all that it depends on.
+
+One safetensors file an entry, its plain values as JSON in the header. Entries are read back as they were written,
+so that a run gives the same plan with the cache and without. Old entries go when the folder grows beyond a limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ranksearch.files import whole_file
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Part of every key: raised when what is computed, or how it is written, changes."""
+
+_LIMIT = 10 * 2**30
+
+Entry = tuple[dict[str, Tensor], Any]
+"""Tensors by name, and plain values that JSON knows."""
+
+
+def cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/ranksearch`, by default `~/.cache/ranksearch`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "ranksearch"
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of tensors, mappings of tensors, and whatever has a faithful repr; 32 hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        _feed(found, part)
+    return found.hexdigest()[:32]
+
+
+def _feed(found: Any, part: object) -> None:
+    if isinstance(part, Tensor):
+        tensor = part.detach().cpu().contiguous()
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(-1).numpy().tobytes())
+    elif isinstance(part, Mapping):
+        for key, value in part.items():
+            found.update(repr(key).encode())
+            _feed(found, value)
+    else:
+        found.update(repr(part).encode())
+    found.update(b"\0")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Entries in a folder; None keeps nothing."""
+
+    folder: Path | None = None
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of that key, if there is a sound one."""
+        if self.folder is None or not (path := self._path(key)).is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                plain = json.loads((file.metadata() or {})["plain"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            os.utime(path)
+            return tensors, plain
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            log.warning("cached %s cannot be used (%s): computing it again", path, error)
+            return None
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], plain: object) -> None:
+        """Keep an entry; where the folder cannot be written to, a warning."""
+        if self.folder is None:
+            return
+        try:
+            with whole_file(self._path(key)) as path:
+                own = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+                save_file(own, path, {"plain": json.dumps(plain)})
+            self._prune()
+        except (OSError, SafetensorError) as error:
+            log.warning("nothing is cached in %s: %s", self.folder, error)
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key}.safetensors"
+
+    def _prune(self) -> None:
+        assert self.folder is not None
+        found = sorted(
+            ((stat.st_mtime, stat.st_size, path) for path, stat in _stats(self.folder)), reverse=True
+        )
+        size = 0
+        for _, own, path in found:
+            size += own
+            if size > _LIMIT:
+                path.unlink(missing_ok=True)
+
+
+def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    found = []
+    for path in folder.glob("*.safetensors"):
+        try:
+            found.append((path, path.stat()))
+        except OSError:  # another process was faster
+            continue
+    return found

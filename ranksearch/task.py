@@ -30,7 +30,7 @@ def top1(outputs: Tensor, targets: Tensor) -> Tensor:
 class Task:
     """What is compressed, on which data.
 
-    `train`, `validation` and `test` yield (input, target) pairs, or bare inputs where there are no labels.
+    `train`, `validation` and `test` yield (input, target) pairs; (input,) or bare inputs where there are no labels.
     `splits` says which of the training images serve what; where it is None it is made from `seed`,
     `calibration_size` and, without a `validation` set, `val_split`. The model is never changed: every step
     works on copies.
@@ -94,7 +94,7 @@ class Task:
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """(inputs, targets) on the task's device, targets None where the data has no labels."""
         for batch in self.loader(role, shuffle_seed=shuffle_seed):
-            inputs, targets = batch if isinstance(batch, list | tuple) else (batch, None)
+            inputs, targets = (*batch, None)[:2] if isinstance(batch, list | tuple) else (batch, None)
             yield inputs.to(self.device), None if targets is None else targets.to(self.device)
 
     def inputs(self, role: Role) -> Tensor:

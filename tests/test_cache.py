@@ -1,0 +1,160 @@
+"""The cache of moments and candidates: what it gives back, what it depends on, what it survives."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ranksearch import cache as cache_module
+from ranksearch import calibration, problem
+from ranksearch.cache import Cache, digest
+from ranksearch.calibration import moments_keys, task_moments
+from ranksearch.candidates import CandidateConfig
+from ranksearch.layers import discover
+from ranksearch.modules import copy_model
+from ranksearch.moments import Moments
+from ranksearch.problem import Problem, prepare
+from ranksearch.task import Task
+
+CONFIG = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
+
+
+@pytest.fixture
+def task(tiny_task: Task, tmp_path: Path) -> Task:
+    return replace(tiny_task, cache=tmp_path)
+
+
+def no_more(*_: object, **__: object) -> None:
+    raise AssertionError("computed again")
+
+
+def test_entries_come_back_as_they_were(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "new")
+    tensors = {"a": torch.randn(3, 2, dtype=torch.float64), "b": torch.randn(4, 2).T}
+    assert cache.get("key") is None
+    cache.put("key", tensors, {"error": 0.1 + 0.2, "ranks": [1, 2]})
+    found = cache.get("key")
+    assert found is not None
+    assert all(torch.equal(found[0][name], tensors[name]) for name in tensors)
+    assert found[1] == {"error": 0.1 + 0.2, "ranks": [1, 2]}
+    assert Cache(None).get("key") is None
+
+
+def test_a_broken_entry_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache(tmp_path)
+    cache.put("key", {"a": torch.ones(2)}, None)
+    (tmp_path / "key.safetensors").write_bytes(b"not this")
+    with caplog.at_level(logging.WARNING):
+        assert cache.get("key") is None
+    assert "computing it again" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        Cache(tmp_path / "file").put("key", {"a": torch.ones(2)}, None)
+    assert "nothing is cached" in caplog.text
+
+
+def test_the_oldest_entries_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    monkeypatch.setattr(cache_module, "_LIMIT", 10_000)
+    for age, name in enumerate(("old", "older", "oldest")):
+        cache.put(name, {"a": torch.ones(500)}, None)
+        os.utime(tmp_path / f"{name}.safetensors", (1e9 - age, 1e9 - age))
+    for _ in range(3):
+        cache.put("new", {"a": torch.ones(1000)}, None)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["new", "old", "older"]
+
+
+def test_digests_tell_values_shapes_and_types_apart() -> None:
+    a = torch.arange(6.0)
+    found = {
+        digest(a),
+        digest(a.reshape(2, 3)),
+        digest(a.double()),
+        digest(a + 1),
+        digest({"a": a}),
+        digest({"b": a}),
+        digest(a, 1),
+        digest(a, "1"),
+    }
+    assert len(found) == 8
+    assert digest(a.reshape(2, 3).T) == digest(a.reshape(2, 3).T.contiguous())
+
+
+def test_a_second_run_computes_nothing(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(task, config=CONFIG)
+    monkeypatch.setattr(problem, "layer_candidates", no_more)
+    monkeypatch.setattr(
+        calibration, "collect_moments", lambda model, layers, *a, **k: {} if not layers else no_more()
+    )
+    second = prepare(task, config=CONFIG)
+    assert second.tables == first.tables
+    choice = [0] * len(first.tables)
+    for a, b in zip(*(p.build(p.plan(choice)).state_dict().values() for p in (first, second)), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_cache_changes_nothing(task: Task, tiny_problem: Problem) -> None:
+    assert prepare(task, config=CONFIG).tables == tiny_problem.tables
+
+
+def test_another_setting_is_another_entry(task: Task) -> None:
+    prepare(task, config=CONFIG)
+    before = len(list(task.cache.iterdir()))  # type: ignore[union-attr]
+    layers = sum(layer.reason is None for layer in discover(task.model, task.example))
+    prepare(task, config=replace(CONFIG, iterations=4))
+    assert len(list(task.cache.iterdir())) == before + layers  # type: ignore[union-attr]
+
+
+def test_keys_follow_weights_images_code_and_seed(task: Task) -> None:
+    layers = discover(task.model, task.example)
+
+    class Other(nn.Sequential):
+        pass
+
+    model = copy_model(task.model)
+    with torch.no_grad():
+        model.get_parameter("0.weight")[0, 0, 0, 0] += 1
+    tasks = [
+        task,
+        replace(task, model=model),
+        replace(task, model=Other(*task.model.children())),
+        replace(task, batch_size=task.batch_size + 1),
+    ]
+    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    keys += [
+        moments_keys(task, layers, "divergence", 0)[layers[0].name],
+        moments_keys(task, layers, "moments", 1)[layers[0].name],
+        moments_keys(task, layers, "moments", 0)[layers[1].name],
+    ]
+    assert len(set(keys)) == len(keys)
+    assert moments_keys(task, layers, "moments", 0)[layers[0].name] == keys[0]
+
+
+def test_moments_of_both_roles_are_merged(task: Task) -> None:
+    layers = [layer for layer in discover(task.model, task.example) if layer.reason is None]
+    a, b = (task_moments(task, layers, (role,), seed=0) for role in ("moments", "divergence"))
+    both = task_moments(task, layers, ("moments", "divergence"), seed=0)
+    for name, found in both.items():
+        share = a[name].samples / (a[name].samples + b[name].samples)
+        assert found.samples == a[name].samples + b[name].samples
+        torch.testing.assert_close(found.G, share * a[name].G + (1 - share) * b[name].G)
+        torch.testing.assert_close(found.A, share * a[name].A + (1 - share) * b[name].A)
+
+
+def test_merging_by_hand() -> None:
+    eye = torch.eye(2, dtype=torch.float64)
+    found = Moments(eye, eye, 1, 1).merged(Moments(3 * eye, 5 * eye, 3, 1))
+    torch.testing.assert_close(found.A, 2 * eye)
+    torch.testing.assert_close(found.G, 4 * eye)
+    assert (found.samples, found.patches) == (4, 2)

@@ -12,7 +12,7 @@ from ranksearch.cache import FORMAT, Cache, Entry, digest
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.metric import Columns
-from ranksearch.moments import Moments, collect_moments
+from ranksearch.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
 from ranksearch.task import Role, Task
 
 
@@ -74,6 +74,7 @@ def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> 
         task.inputs(role),
         task.batch_size,
         task.device.type,
+        (WIDE, COLUMNS, POSITIONS, TEMPERATURE),
         seed,
     )
     return {layer.name: digest(common, layer) for layer in layers}

@@ -28,6 +28,13 @@ WIDE = 1536
 COLUMNS = 1024
 """Patches of all images together that stand for A of a wide layer."""
 
+TEMPERATURE = 4.0
+"""Of the softmax whose Fisher information G is, as in distillation (Hinton et al. 2015).
+
+That of the plain softmax all but vanishes where a network is sure of itself, as it is of most training images, and
+tells nothing of the change that would make it change its mind.
+"""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -114,9 +121,13 @@ def collect_moments(
     *,
     seed: int,
     device: torch.device,
+    temperature: float = TEMPERATURE,
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
+
+    G is the Fisher information of the outputs divided by `temperature`, times its square, so that ε estimates the
+    divergence that distillation at this temperature minimises.
 
     Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
@@ -137,8 +148,9 @@ def collect_moments(
         if not bool(torch.isfinite(outputs).all()):
             _check_finite(layers, sums)
             raise _not_finite("model", "outputs")
-        targets = loss.sample(outputs, generator)
-        loss.value(outputs, targets).sum().backward()
+        softened = outputs / temperature
+        targets = loss.sample(softened, generator)
+        (temperature * loss.value(softened, targets).sum()).backward()
         samples += len(batch)
         on_batch(samples)
     _check_finite(layers, sums)

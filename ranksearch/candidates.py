@@ -21,6 +21,7 @@ from ranksearch import decompositions
 from ranksearch.chain import Chain, chain_cost, reconstruct
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.errorkind import ErrorKind
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened, kernel_error
 from ranksearch.modules import threads
@@ -44,7 +45,7 @@ class CandidateConfig:
 
     rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
     last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
-    are interpolated. iterations: of a candidate's refinement.
+    are interpolated. iterations: of a candidate's refinement. error: what is fitted and compared, see `simplify`.
     """
 
     decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
@@ -52,6 +53,7 @@ class CandidateConfig:
     rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
     fits_per_form: int = 6
     iterations: int = 15
+    error: ErrorKind = "fisher"
 
     def multiple(self, name: str) -> int:
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
@@ -266,8 +268,10 @@ def _front(points: NDArray[np.float64]) -> list[int]:
     return keep
 
 
-def held_out_error(kernel: Tensor, whitened: Whitened, A: Tensor, G: Tensor) -> Callable[[Fit], float]:
-    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O)."""
+def held_out_error(
+    kernel: Tensor, whitened: Whitened, A: Tensor | None, G: Tensor | None
+) -> Callable[[Fit], float]:
+    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O); None stands for the identity."""
 
     def error(fit: Fit) -> float:
         factors = whitened.to_layer(fit.chain, fit.factors)

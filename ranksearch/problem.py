@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ranksearch.build import build
 from ranksearch.candidates import CandidateConfig, Fits, held_out_error, layer_candidates
 from ranksearch.costs import Cost, measure_cost
+from ranksearch.errorkind import simplify
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
@@ -83,9 +84,10 @@ def prepare(
     for done, layer in enumerate(able):
         progress("candidates", done, len(able))
         kernel = _kernel(task.model, layer).to(task.device)
-        white = whiten(kernel, *fitted_to[layer.name].shrunk())
+        white = whiten(kernel, *simplify(*fitted_to[layer.name].shrunk(), config.error))
         other = checked_on[layer.name]
-        table, fits = layer_candidates(layer, white, config, held_out_error(kernel, white, other.A, other.G))
+        held_out = held_out_error(kernel, white, *simplify(other.A, other.G, config.error))
+        table, fits = layer_candidates(layer, white, config, held_out)
         tables.append(table)
         grid[layer.name] = fits
         whitened[layer.name] = white

@@ -25,10 +25,10 @@ from ranksearch.layers import Call, Layer
 from ranksearch.objectives import OBJECTIVES, Objective, Report, Score, no_report
 from ranksearch.plan import DENSE, Candidate, Plan, Table
 from ranksearch.problem import Problem
+from ranksearch.quietness import quiet_optuna
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchResult, SearchSettings, open_storage, search
 from ranksearch.searching.samplers import SAMPLERS, fresh_sampler
-from ranksearch.searching.storage import quiet_optuna
 from ranksearch.searching.trials import BROKEN
 from ranksearch.splits import Splits
 

@@ -13,11 +13,12 @@ from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
+from ranksearch.quietness import quiet_optuna
 from ranksearch.searching.job import Job, ranking
 from ranksearch.searching.progress import Progress, no_progress
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.storage import open_storage, quiet_optuna
+from ranksearch.searching.storage import open_storage
 from ranksearch.searching.tune import shortlist, tune
 
 

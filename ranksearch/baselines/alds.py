@@ -38,7 +38,7 @@ def relative_norms(problem: Problem, table: Table) -> NDArray[np.float64]:
         if not candidate.is_dense and decompositions.get(candidate.decomposition).closed_form:
             (rank,) = candidate.ranks
             norms[k] = values[rank] if rank < len(values) else 0.0
-    return norms / max(values[0], np.finfo(float).tiny)
+    return np.asarray(norms / max(values[0], np.finfo(float).tiny))
 
 
 def _squared_norm(white: Whitened, fit: Fit) -> float:

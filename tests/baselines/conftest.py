@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import pytest
 import torch
@@ -49,7 +50,9 @@ def paper_problem(base: Problem, error: ErrorKind, names: tuple[str, ...]) -> Pr
         n = layer.fan_in
         left, right = (torch.randn(m, m, generator=generator).double() for m in (o, n))
         values = torch.diag_embed(0.8 ** torch.arange(min(o, n)).double())
-        kernel = torch.linalg.qr(left)[0][:, : len(values)] @ values @ torch.linalg.qr(right)[0][: len(values)]
+        kernel = (
+            torch.linalg.qr(left)[0][:, : len(values)] @ values @ torch.linalg.qr(right)[0][: len(values)]
+        )
         rows = torch.randn(n, 3 * n, generator=generator).double()
         gradients = torch.randn(o, 3 * o, generator=generator).double() * (k + 1)
         A, G = rows @ rows.T / (3 * n), gradients @ gradients.T / (3 * o)
@@ -78,14 +81,30 @@ def svd_problem(tiny_problem: Problem) -> Problem:
     return paper_problem(tiny_problem, "plain", ("svd",))
 
 
-def context_of(
-    problem: Problem, budget: float, metric: Metric = "params", seed: int = 0, evaluations: int = 12
-) -> Context:
-    """A context whose score of a plan is a made-up one that no method optimises."""
+class MakeContext(Protocol):
+    def __call__(
+        self,
+        problem: Problem,
+        budget: float,
+        metric: Metric = "params",
+        *,
+        seed: int = 0,
+        evaluations: int = 12,
+    ) -> Context: ...
 
-    def score(choice: Choice) -> float:
-        errors = [t.candidates[k].error / t.scale for t, k in zip(problem.tables, choice, strict=True)]
-        return sum((k + 1) * error**0.7 for k, error in enumerate(errors))
 
-    limit = budget_limit(problem.dense, budget, metric)
-    return Context(problem, limit, metric, Evaluations(score), seed, evaluations)
+@pytest.fixture(scope="session")
+def make_context() -> MakeContext:
+    """Contexts whose score of a plan is a made-up one that no method optimises."""
+
+    def make(
+        problem: Problem, budget: float, metric: Metric = "params", *, seed: int = 0, evaluations: int = 12
+    ) -> Context:
+        def score(choice: Choice) -> float:
+            errors = [t.candidates[k].error / t.scale for t, k in zip(problem.tables, choice, strict=True)]
+            return sum((k + 1) * error**0.7 for k, error in enumerate(errors))
+
+        limit = budget_limit(problem.dense, budget, metric)
+        return Context(problem, limit, metric, Evaluations(score), seed, evaluations)
+
+    return make

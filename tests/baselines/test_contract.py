@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from ranksearch.allocation import smallest_limit
-from ranksearch.baselines import BASELINES, Baseline, get_baseline, register
+from ranksearch.baselines import BASELINES, Baseline, Context, get_baseline, register
 from ranksearch.costs import METRICS, Metric
 from ranksearch.errors import BudgetError, InputError
 from ranksearch.problem import Problem
-from tests.baselines.conftest import context_of
+
+MakeContext = Callable[..., Context]
 
 each = pytest.mark.parametrize("name", BASELINES)
 metrics = pytest.mark.parametrize("metric", METRICS)
@@ -24,9 +28,11 @@ def problem(request: pytest.FixtureRequest) -> Problem:
 
 @each
 @metrics
-def test_plans_meet_the_budget_and_spend_it(problem: Problem, name: str, metric: Metric) -> None:
+def test_plans_meet_the_budget_and_spend_it(
+    problem: Problem, name: str, metric: Metric, make_context: MakeContext
+) -> None:
     for budget in (0.7, 0.4, 0.2):
-        context = context_of(problem, budget, metric)
+        context = make_context(problem, budget, metric)
         choice = get_baseline(name).allocate(context)
         assert len(choice) == len(problem.tables)
         cost = problem.plan(choice).cost.of(metric)
@@ -34,8 +40,10 @@ def test_plans_meet_the_budget_and_spend_it(problem: Problem, name: str, metric:
 
 
 @each
-def test_a_whole_budget_keeps_every_layer_dense(problem: Problem, name: str) -> None:
-    choice = get_baseline(name).allocate(context_of(problem, 1.0))
+def test_a_whole_budget_keeps_every_layer_dense(
+    problem: Problem, name: str, make_context: MakeContext
+) -> None:
+    choice = get_baseline(name).allocate(make_context(problem, 1.0))
     plan = problem.plan(choice)
     assert all(candidate.is_dense for candidate in plan.choices.values())
     assert plan.cost == problem.dense
@@ -43,25 +51,27 @@ def test_a_whole_budget_keeps_every_layer_dense(problem: Problem, name: str) -> 
 
 @each
 @metrics
-def test_the_smallest_budget_is_met_and_less_is_refused(problem: Problem, name: str, metric: Metric) -> None:
+def test_the_smallest_budget_is_met_and_less_is_refused(
+    problem: Problem, name: str, metric: Metric, make_context: MakeContext
+) -> None:
     least = smallest_limit(problem.tables, metric, problem.dense)
-    context = context_of(problem, 1.0, metric)
-    tight = get_baseline(name).allocate(replace_limit(context, least))
+    context = make_context(problem, 1.0, metric)
+    tight = get_baseline(name).allocate(replace(context, limit=least))
     assert problem.plan(tight).cost.of(metric) == least
     with pytest.raises(BudgetError, match="budget: expected at least"):
-        get_baseline(name).allocate(replace_limit(context, least - 1))
+        get_baseline(name).allocate(replace(context, limit=least - 1))
 
 
 @each
-def test_same_seed_same_plan(problem: Problem, name: str) -> None:
-    plans = {get_baseline(name).allocate(context_of(problem, 0.3, seed=3)) for _ in range(2)}
+def test_same_seed_same_plan(problem: Problem, name: str, make_context: MakeContext) -> None:
+    plans = {get_baseline(name).allocate(make_context(problem, 0.3, seed=3)) for _ in range(2)}
     assert len(plans) == 1
 
 
 @each
-def test_more_budget_never_costs_less(problem: Problem, name: str) -> None:
+def test_more_budget_never_costs_less(problem: Problem, name: str, make_context: MakeContext) -> None:
     costs = [
-        problem.plan(get_baseline(name).allocate(context_of(problem, budget))).cost.params
+        problem.plan(get_baseline(name).allocate(make_context(problem, budget))).cost.params
         for budget in (0.15, 0.3, 0.6, 1.0)
     ]
     assert costs == sorted(costs)
@@ -71,8 +81,10 @@ RUNS_THE_MODEL = ("aimet", "bayes_layer", "optuna_tpe", "optuna_nsgaii", "optuna
 
 
 @each
-def test_evaluations_are_counted_and_kept_to_what_was_asked(problem: Problem, name: str) -> None:
-    context = context_of(problem, 0.4, evaluations=12)
+def test_evaluations_are_counted_and_kept_to_what_was_asked(
+    problem: Problem, name: str, make_context: MakeContext
+) -> None:
+    context = make_context(problem, 0.4, evaluations=12)
     get_baseline(name).allocate(context)
     layers = len(problem.tables)
     most = {"aimet": 11 * layers, "bayes_layer": 4 * layers}.get(name, 12)
@@ -83,8 +95,10 @@ def test_evaluations_are_counted_and_kept_to_what_was_asked(problem: Problem, na
 
 
 @each
-def test_a_shared_memory_of_scores_changes_nothing(problem: Problem, name: str) -> None:
-    first, second = context_of(problem, 0.4), context_of(problem, 0.4)
+def test_a_shared_memory_of_scores_changes_nothing(
+    problem: Problem, name: str, make_context: MakeContext
+) -> None:
+    first, second = make_context(problem, 0.4), make_context(problem, 0.4)
     chosen = get_baseline(name).allocate(first)
     second.evaluate.known.update(first.evaluate.known)
     assert get_baseline(name).allocate(second) == chosen
@@ -97,9 +111,3 @@ def test_names_are_registered_once() -> None:
     with pytest.raises(InputError, match=r"allocator: expected knapsack or uniform or .*, got 'best'"):
         get_baseline("best")
     assert all(isinstance(b, Baseline) and b.name == name for name, b in BASELINES.items())
-
-
-def replace_limit(context, limit):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
-    return replace(context, limit=limit)

@@ -18,12 +18,15 @@ from ranksearch.scoring import Scoring
 from ranksearch.searching import SearchSettings, search
 from ranksearch.task import Task
 
-OWN: Mapping[str, Mapping[str, int]] = {
-    "ranksearch": {"n_trials": 0, "finetune_trials": 0},
-    "ranksearch_search": {"finetune_trials": 0},
-    "ranksearch_finetune": {"finetune_trials": 4},
+OWN: Mapping[str, tuple[int | None, int]] = {
+    "ranksearch": (0, 0),
+    "ranksearch_search": (None, 0),
+    "ranksearch_finetune": (None, 4),
 }
-"""This project: the analytic plan, the best of a search by divergence, the best after short fine-tunes."""
+"""This project: the analytic plan, the best of a search by divergence, the best after short fine-tunes.
+
+Trials (None: as many as the run gives to every method) and fine-tuned plans.
+"""
 
 METHODS = (*OWN, *(name for name in BASELINES if name != "knapsack"))
 """`knapsack` is the analytic plan, here called `ranksearch`."""
@@ -83,8 +86,14 @@ def choose(
     """A method's plan, and how many plans it ran the model with. Raises BudgetError."""
     problem = bench.problem
     if method in OWN:
-        wanted = {"n_trials": trials, **OWN[method]}
-        settings = SearchSettings(budgets=(budget,), metric=metric, seed=seed, **wanted)
+        n_trials, finetune_trials = OWN[method]
+        settings = SearchSettings(
+            budgets=(budget,),
+            metric=metric,
+            seed=seed,
+            n_trials=trials if n_trials is None else n_trials,
+            finetune_trials=finetune_trials,
+        )
         (result,) = search(problem, settings)
         ran = [
             record

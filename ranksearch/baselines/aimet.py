@@ -3,7 +3,8 @@
 AIMET, AI Model Efficiency Toolkit, Qualcomm Innovation Center, 2020, "greedy compression ratio selection" of its
 spatial and weight SVD: the model is evaluated with one layer at a time compressed to 0.1, 0.2, … 0.9 of its
 cost; scores are made monotone in the ratio; a bisection finds the score at which every layer takes its
-smallest ratio that does no worse. Its score is an accuracy on labelled images, here it is the divergence.
+smallest ratio that does no worse. Its score is an accuracy on labelled images, here it is the divergence. The
+cheapest candidate is evaluated beside the nine, so that budgets below a tenth can be met.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
         )
     if dense is not None:
         axes.axhline(dense, color="black", linewidth=0.8, label="dense")
-    axes.set_xlabel(f"fraction of the {what} kept")
+    axes.set_xlabel(f"{what} kept, as a fraction of the dense model's")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, ncols=2, loc="lower right")

@@ -19,7 +19,7 @@ from ranksearch.files import write_text
 Row = tuple[str, str]
 BIG = ("correct", "correct_without", "choice", "plan")
 FOREMOST = 5
-UNITS = {"params": "parameters", "flops": "FLOPs"}
+UNITS = {"params": "Parameters", "flops": "FLOPs"}
 
 
 def write_report(store: Store, cells: Sequence[Cell], reference: str, tuned_budgets: Sequence[float]) -> None:
@@ -119,10 +119,8 @@ def _tables(records: Sequence[Record], metric: str, reference: Row) -> list[str]
         ("correct", "BatchNorm statistics re-estimated"),
         ("correct_without", "BatchNorm statistics of the dense model"),
     ):
-        parts.append(
-            f"### {unit.capitalize()} kept; {what}\n\n" + _accuracies(series(records, reference, key))
-        )
-    parts.append(f"### What it took, {unit}\n\n" + _costs(records))
+        parts.append(f"### {unit} kept; {what}\n\n" + _accuracies(series(records, reference, key)))
+    parts.append(f"### {unit} kept; what it took\n\n" + _costs(records))
     return parts
 
 
@@ -162,7 +160,7 @@ def _costs(records: Sequence[Record]) -> str:
 def _tuned_table(records: Sequence[Record], budgets: Sequence[float], reference: Row) -> str:
     steps = records[0]["steps"]
     own = [r for r in records if r["budget"] in budgets]
-    return f"### After {steps} steps of fine-tuning, parameters kept\n\n" + _accuracies(
+    return f"### Parameters kept; after {steps} steps of fine-tuning\n\n" + _accuracies(
         series(own, reference)
     )
 

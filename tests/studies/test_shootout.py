@@ -164,7 +164,7 @@ def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: 
     assert run(*methods, "--finetune-steps", "2", "--finetune-budgets", "0.6") == 0
     assert {p.name: p.stat().st_mtime_ns for p in (out / "cells").iterdir()} == cells
     assert len(list((out / "finetuned").iterdir())) == 2 * 5
-    assert "After 2 steps of fine-tuning" in (out / "results.md").read_text()
+    assert "after 2 steps of fine-tuning" in (out / "results.md").read_text()
 
     # A cell that was lost is measured again, to the same result.
     lost = out / "cells" / "alds-published-params-0.6-seed1.json"

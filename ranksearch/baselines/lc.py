@@ -1,8 +1,8 @@
 """`lc`: ranks that minimise λ · cost + ‖W − W_r‖², one λ for all layers.
 
 Idelbayev & Carreira-Perpiñán, Low-rank compression of neural nets: learning the rank of each layer, CVPR 2020,
-section 4: the C step of their learning-compression algorithm has this solution per layer, by enumeration of
-the ranks. The L steps, which train the weights towards it, are left out: no method here trains before ranks are
+pp. 8049-8059: the C step of their learning-compression algorithm has this solution per layer, by enumeration
+of the ranks. The L steps, which train the weights towards it, are left out: no method here trains before ranks are
 chosen. They set λ by hand; here the least λ that meets the budget is found.
 """
 

@@ -91,13 +91,22 @@ def series(records: Sequence[Record], reference: Row, key: str = "correct") -> d
 
 
 def strongest(store: Store, cells: Sequence[Cell], budgets: Sequence[float]) -> list[Row]:
-    """The rows with the best mean accuracy at these budgets of the parameters, those that lack one left out."""
+    """The rows with the best mean accuracy at these budgets of the parameters.
+
+    Those that lack a budget are left out, and so are those whose every answer is that of a better placed row.
+    """
     wanted = [c.name for c in cells if c.metric == "params" and c.budget in budgets]
     records = [r for r in store.every("cells", wanted) if "infeasible" not in r]
     means: dict[Row, float] = {}
+    answers: dict[Row, list[tuple[float, int, str]]] = {}
     for row in dict.fromkeys((r["method"], r["variant"]) for r in records):
         own = [hits(records, row, budget, "correct") for budget in budgets]
-        if all(own):
+        if not all(own):
+            continue
+        mine = [r for r in records if (r["method"], r["variant"]) == row]
+        same = sorted((r["budget"], r["seed"], r["correct"]["bits"]) for r in mine)
+        if same not in answers.values():
+            answers[row] = same
             means[row] = fmean(mean_accuracy(found) for found in own)
     return sorted(means, key=lambda row: -means[row])[:FOREMOST]
 

@@ -8,8 +8,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-
-Z95 = 1.959964
+from scipy.stats import t as student
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,17 @@ def paired(
 
     Two sources of chance are added: the images, by the variance over images of the difference averaged over
     seeds, and the seeds, by the variance over seeds of the difference averaged over images (none of it with
-    one seed). Normal approximation.
+    one seed). Student's t with the degrees of freedom of Welch and Satterthwaite, since seeds are few.
     """
     seeds = sorted(set(other) & set(reference))
     if not seeds:
         return None
     d = 100 * np.stack([other[s].astype(float) - reference[s].astype(float) for s in seeds])
-    variance = float(d.mean(axis=0).var(ddof=1)) / d.shape[1]
+    parts = [(float(d.mean(axis=0).var(ddof=1)) / d.shape[1], d.shape[1] - 1)]
     if len(seeds) > 1:
-        variance += float(d.mean(axis=1).var(ddof=1)) / len(seeds)
-    return Difference(float(d.mean()), Z95 * sqrt(variance), len(seeds))
+        parts.append((float(d.mean(axis=1).var(ddof=1)) / len(seeds), len(seeds) - 1))
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Difference(float(d.mean()), 0.0, len(seeds))
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    return Difference(float(d.mean()), float(student.ppf(0.975, freedom)) * sqrt(variance), len(seeds))

@@ -1,7 +1,8 @@
 """`energy`: every layer keeps the same fraction of its energy, the sum of its squared singular values.
 
 Thresholds on the energy are the oldest automatic choice of ranks; the accuracy of a network is assumed to
-follow the product of the layers' energies by Zhang et al. 2016 (arXiv:1505.06798), who maximise it greedily; with one threshold for all layers it is what BALF (arXiv:2509.25136) compares with.
+follow the product of the layers' energies by Zhang et al. 2016 (arXiv:1505.06798), who maximise it greedily;
+with one threshold for all layers it is what BALF (arXiv:2509.25136) compares with.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import networks
 import numpy as np
+import plot
 import pytest
 import report
 import shootout
@@ -196,6 +197,21 @@ def test_a_budget_that_cannot_be_met_is_recorded(run: Callable[..., int], tmp_pa
     assert run("--methods", "lc", "--seeds", "0", "--budgets", "0.01") == 0
     record = json.loads((tmp_path / "out" / "cells" / "lc-ours-params-0.01-seed0.json").read_text())
     assert record["infeasible"].startswith("budget: expected at least")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_plots_need_matplotlib_and_nothing_else_does(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    if there:
+        pytest.importorskip("matplotlib")
+    else:
+        monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    assert run("--methods", "ranksearch,uniform", "--variants", "ours", "--seeds", "0") == 0
+    assert (tmp_path / "out" / "results.md").is_file()
+    picture = tmp_path / "out" / "accuracy-params.png"
+    assert picture.is_file() == there
+    assert not there or picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_are_told(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,16 @@ def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: 
         assert after[key] == before[key]
 
 
+@pytest.mark.parametrize(("method", "least", "most"), [("ranksearch_finetune", 2, 9), ("optuna_tpe", 1, 3)])
+def test_evaluations_of_methods_that_run_the_model(
+    run: Callable[..., int], tmp_path: Path, method: str, least: int, most: int
+) -> None:
+    assert run("--methods", method, "--variants", "ours", "--seeds", "0") == 0
+    record = json.loads((tmp_path / "out" / "cells" / f"{method}-ours-params-0.6-seed0.json").read_text())
+    assert least <= record["evaluations"] <= most
+    assert record["seconds_choose"] > 0
+
+
 def test_a_budget_that_cannot_be_met_is_recorded(run: Callable[..., int], tmp_path: Path) -> None:
     assert run("--methods", "lc", "--seeds", "0", "--budgets", "0.01") == 0
     record = json.loads((tmp_path / "out" / "cells" / "lc-ours-params-0.01-seed0.json").read_text())

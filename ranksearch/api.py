@@ -43,7 +43,8 @@ def search(
 
     decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
     mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
-    dense. settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage.
+    dense. settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
+    allocator, a name of `ranksearch.baselines` whose plan takes the place of a search.
 
     Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
     """

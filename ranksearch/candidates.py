@@ -18,6 +18,7 @@ from ranksearch import decompositions
 from ranksearch.chain import reconstruct
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.errorkind import ErrorKind
 from ranksearch.layers import Layer
 from ranksearch.metric import Columns, Whitened, kernel_error
 from ranksearch.modules import algebra_threads
@@ -43,7 +44,7 @@ class CandidateConfig(Effort):
 
     rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
     last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
-    are interpolated.
+    are interpolated. error: what is fitted and compared, see `simplify`.
     """
 
     decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
@@ -52,6 +53,7 @@ class CandidateConfig(Effort):
     fits_per_form: int = 6
     iterations: int = 15
     fit_flops: float = 5e10
+    error: ErrorKind = "fisher"
 
     def multiple(self, name: str) -> int:
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
@@ -59,7 +61,7 @@ class CandidateConfig(Effort):
 
 @dataclass
 class Fits:
-    """The factors of candidates, fitted when first asked for; the same whatever was asked before.
+    """Fits of candidates, made when first asked for; the same whatever was asked before.
 
     `whiten` gives the whitened kernel of a layer by name, `config` the effort.
     """
@@ -67,20 +69,34 @@ class Fits:
     whiten: Callable[[str], Whitened]
     config: CandidateConfig
     _whitened: dict[str, Whitened] = field(default_factory=dict)
-    _factors: dict[tuple[str, str, str, Ranks], tuple[Tensor, ...]] = field(default_factory=dict)
+    _fits: dict[tuple[str, str, str, Ranks], Fit] = field(default_factory=dict)
+
+    def whitened(self, name: str) -> Whitened:
+        """The whitened kernel of a layer."""
+        if name not in self._whitened:
+            self._whitened[name] = self.whiten(name)
+        return self._whitened[name]
+
+    def fit(self, layer: Layer, candidate: Candidate) -> Fit:
+        """A candidate's fit in whitened coordinates."""
+        name, form, ranks = candidate.decomposition, candidate.form, candidate.ranks
+        key = (layer.name, name, form, ranks)
+        if key not in self._fits:
+            with algebra_threads(layer.fan_in):
+                self._fits[key] = fit_candidate(
+                    self.whitened(layer.name),
+                    layer,
+                    decompositions.get(name),
+                    form,
+                    ranks,
+                    config=self.config,
+                )
+        return self._fits[key]
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
         """Weights of a candidate's chain for the layer's own inputs and outputs, float32."""
-        name, form, ranks = candidate.decomposition, candidate.form, candidate.ranks
-        key = (layer.name, name, form, ranks)
-        if key not in self._factors:
-            with algebra_threads(layer.fan_in):
-                if layer.name not in self._whitened:
-                    self._whitened[layer.name] = self.whiten(layer.name)
-                white = self._whitened[layer.name]
-                fit = fit_candidate(white, layer, decompositions.get(name), form, ranks, config=self.config)
-                self._factors[key] = tuple(f.float() for f in white.to_layer(fit.chain, fit.factors))
-        return self._factors[key]
+        fit = self.fit(layer, candidate)
+        return tuple(f.float() for f in self.whitened(layer.name).to_layer(fit.chain, fit.factors))
 
 
 def fit_candidate(
@@ -186,9 +202,9 @@ def _front(points: NDArray[np.float64]) -> list[int]:
 
 
 def held_out_error(
-    kernel: Tensor, whitened: Whitened, A: Tensor | Columns, G: Tensor
+    kernel: Tensor, whitened: Whitened, A: Tensor | Columns | None, G: Tensor | None
 ) -> Callable[[Fit], float]:
-    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O)."""
+    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O); None stands for the identity."""
 
     def error(fit: Fit) -> float:
         factors = whitened.to_layer(fit.chain, fit.factors)

@@ -65,6 +65,12 @@ class Root:
     matrix: Tensor
     ridge: float = 0.0
 
+    @property
+    def length(self) -> int:
+        """Entries of a weighed row."""
+        n, m = self.matrix.shape
+        return m + n if self.ridge else m
+
     def weigh(self, kernel: Tensor) -> Tensor:
         """Rows (O, n) in coordinates where ε is half a sum of squares: (O, m), or (O, m + n) with a ridge."""
         rows = kernel @ self.matrix
@@ -159,7 +165,7 @@ def _remaining(
     """The root of A in coordinates where its modes are white."""
     n = prod(modes)
     if A is None:
-        return Root(_eye(n, kernel))
+        return Root(kernel.new_zeros(n, 0), 1.0)
     if isinstance(A, Columns):
         columns = A.X.double().reshape(*modes, -1)
         for mode, (_, inverse) in enumerate(roots):
@@ -191,7 +197,7 @@ def _marginal(
     """
     size, rest = modes[mode], prod(modes) // modes[mode]
     if A is None:
-        return _eye(size, kernel)
+        return kernel.new_ones(size)
     if isinstance(A, Columns):
         rows = A.X.double().reshape(*modes, -1).movedim(mode, 0).flatten(1)
         wide = size > _WIDE_MODE

@@ -163,6 +163,11 @@ class RunOptions(BaseModel):
     """Ranks are multiples of N, in all layers or those whose name matches (8, 'layer1.*=4'). Can be repeated,
     the last match counts."""
 
+    allocator: str = _in("Search", "knapsack", "NAME")
+    """How a plan is chosen: knapsack (the analytic plan, then the search), or, to compare with, a method of the
+    literature whose plan is delivered without a search: uniform, energy, evbmf, balf, alds, aimet, lc, fwsvd,
+    bayes_layer, optuna_tpe, optuna_nsgaii, optuna_random."""
+
     space: str = _in("Search", "sensitivities", "SPACE")
     """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
     index per layer) or grouped (an index per group of layers)."""

@@ -114,6 +114,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     return SearchSettings(
         budgets=options.budget,
         metric=options.metric,
+        allocator=options.allocator,
         space=options.space,
         sampler=options.sampler,
         n_trials=options.n_trials,

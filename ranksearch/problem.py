@@ -14,6 +14,7 @@ from ranksearch.cache import Cache, Entry, digest
 from ranksearch.calibration import moments_keys, source_of, task_moments
 from ranksearch.candidates import CandidateConfig, Fits, held_out_error, layer_candidates
 from ranksearch.costs import Cost, measure_cost
+from ranksearch.errorkind import simplify
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, whiten
@@ -84,7 +85,7 @@ def prepare(
     checked_on = moments_of("divergence", "held-out moments")
 
     def whitened(name: str) -> Whitened:
-        return whiten(_kernel(task, name), *fitted_to[name].shrunk())
+        return whiten(_kernel(task, name), *simplify(*fitted_to[name].shrunk(), config.error))
 
     cache, keys = Cache(task.cache), _table_keys(task, able, config, seed) if task.cache else {}
     tables = []
@@ -93,10 +94,10 @@ def prepare(
         entry = cache.get(keys[layer.name]) if keys else None
         table = _read(layer, entry) if entry is not None else None
         if table is None:
-            other = checked_on[layer.name]
+            other = simplify(checked_on[layer.name].A, checked_on[layer.name].G, config.error)
             with algebra_threads(layer.fan_in):
                 white = whitened(layer.name)
-                check = held_out_error(_kernel(task, layer.name), white, other.A, other.G)
+                check = held_out_error(_kernel(task, layer.name), white, *other)
                 table = layer_candidates(layer, white, config, check)
             if keys:
                 cache.put(keys[layer.name], {}, _written(table))

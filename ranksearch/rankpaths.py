@@ -45,7 +45,7 @@ def rank_path(
     values = [_rank_values(min_rank, limit, multiple, most) for limit in limits]
     if not all(values):
         return RankPath([], [], np.empty(0))
-    tails = [_tails(energies) for energies in decomposition.spectra(whitened, form)]
+    tails = [_tails(found.energies) for found in decomposition.spectra(whitened, form)]
     at = [0] * len(values)
     ranks, costs, lost = [], [], []
     while True:

@@ -84,7 +84,7 @@ def step_flops(whitened: Whitened, chain: Chain) -> float:
     """About what one step of `refine` costs: with K the last factor's inputs times its taps, 6·K·n·m for the
     images of the components, as much again for K² and K·O inner products of them."""
     o, n, m = len(whitened.kernel), *whitened.root.matrix.shape
-    length = m + n * (whitened.root.ridge > 0)
+    length = whitened.root.length
     last = chain[-1].shape(whitened.kernel.shape[2:])[1:]
     return 6.0 * prod(last) * (n * m / prod(last[1:]) + (prod(last) + o) * length)
 

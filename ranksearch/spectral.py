@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,12 +11,19 @@ _SMALL = 128
 """Matrices whose shorter side is at most so long are left to LAPACK's SVD."""
 
 
-def energies(matrix: Tensor) -> Tensor:
-    """Squared singular values of (m, n), falling, float64, from the smaller Gram matrix."""
+class Spectrum(NamedTuple):
+    """Squared singular values of a matrix, falling, float64, (min(m, n),), and its shape (m, n)."""
+
+    energies: Tensor
+    shape: tuple[int, int]
+
+
+def spectrum(matrix: Tensor) -> Spectrum:
+    """The spectrum of (m, n), from the smaller Gram matrix."""
     matrix = matrix.double()
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     values: Tensor = torch.linalg.eigvalsh(gram)
-    return values.flip(0).clamp_min(0)
+    return Spectrum(values.flip(0).clamp_min(0), (matrix.shape[0], matrix.shape[1]))
 
 
 def svd(matrix: Tensor, n_eigenvecs: int | None = None, **_: Any) -> tuple[Tensor, Tensor, Tensor]:

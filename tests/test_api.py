@@ -50,6 +50,15 @@ def test_several_budgets_and_options(tiny_task: Task) -> None:
         assert all(r % 2 == 0 for r in result.plan.choices["3"].ranks)
 
 
+def test_a_named_allocator(tiny_task: Task) -> None:
+    options = {"decompositions": ["svd"], "n_trials": 3}
+    result = ranksearch.search(tiny_task, budget=0.5, allocator="alds", **options)
+    assert result.origin == "alds"
+    assert {record.origin for record in result.records} == {"analytic", "uniform", "energy", "alds"}
+    with pytest.raises(InputError, match=r"allocator: expected knapsack or .*, got 'adls'"):
+        ranksearch.search(tiny_task, budget=0.5, allocator="adls")
+
+
 def test_mistakes(tiny_task: Task) -> None:
     with pytest.raises(BudgetError, match=r"budget: expected at least 0\.0978 \(117 of 1,197 parameters\)"):
         ranksearch.search(tiny_task, budget=0.01, n_trials=0)

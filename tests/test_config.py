@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     "decompositions": ["cp"],
     "min_rank": 2,
     "rank_multiple": ["8", "x=y=4"],
+    "allocator": "alds",
     "space": "ranks",
     "sampler": "random",
     "n_trials": 0,

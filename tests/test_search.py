@@ -19,16 +19,17 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from ranksearch.allocation import knapsack
+from ranksearch.baselines import BASELINES
 from ranksearch.costs import Cost, budget_limit
 from ranksearch.errors import BudgetError, InputError, MismatchError
 from ranksearch.layers import Call, Layer
 from ranksearch.objectives import OBJECTIVES, Objective, Report, Score, no_report
 from ranksearch.plan import DENSE, Candidate, Plan, Table
 from ranksearch.problem import Problem
+from ranksearch.quietness import quiet_optuna
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchResult, SearchSettings, open_storage, search
 from ranksearch.searching.samplers import SAMPLERS, fresh_sampler
-from ranksearch.searching.storage import quiet_optuna
 from ranksearch.searching.trials import BROKEN
 from ranksearch.splits import Splits
 
@@ -188,6 +189,32 @@ def test_no_trials_means_the_analytic_plan_and_no_model_run(
     assert result.plan.error == min(record.plan.error for record in result.records)
     assert [record.stage for record in result.records] == ["reconstruction"] * 3
     assert not journal.exists()
+
+
+@pytest.mark.parametrize("allocator", [name for name in BASELINES if name != "knapsack"])
+def test_another_allocator_takes_the_place_of_the_search(
+    tiny_problem: Problem, allocator: str, tmp_path: Path
+) -> None:
+    journal = tmp_path / "study.jsonl"
+    wanted = measured(allocator=allocator, n_trials=5, storage=str(journal))
+    (result,) = search(tiny_problem, wanted)
+    names = list(dict.fromkeys(["analytic", "uniform", "energy", allocator]))
+    assert [record.origin for record in result.records] == names
+    assert {record.stage for record in result.records} == {"divergence"}
+    chosen = next(record for record in result.records if record.origin == allocator)
+    assert result.plan == chosen.plan
+    assert result.plan.cost.params <= result.limit
+    runs_model = allocator in ("aimet", "bayes_layer") or allocator.startswith("optuna")
+    assert (chosen.scores["evaluations"] > 0) == runs_model
+    assert not journal.exists()
+    assert essence([result]) == essence(search(tiny_problem, wanted))
+
+
+def test_what_an_allocator_evaluated_is_not_scored_again(paper_problem: Problem, cheap: type[Cheap]) -> None:
+    (result,) = search(paper_problem, settings(allocator="optuna_random", n_trials=8))
+    keys = [plan.key for plan in cheap.scored]
+    assert len(keys) == len(set(keys))
+    assert result.scores["cheap"] == pytest.approx(cheap("").score(result.plan).value)
 
 
 @pytest.mark.parametrize("space", SEARCH_SPACES)
@@ -630,6 +657,10 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
         ({"budgets": (0.5, 0.5)}, r"budget: expected distinct fractions, got \(0.5, 0.5\)"),
         ({"metric": "ms"}, "metric: expected params or flops, got 'ms'"),
         ({"space": "x"}, "space: expected sensitivities or ranks or grouped, got 'x'"),
+        (
+            {"allocator": "x"},
+            "allocator: expected knapsack or uniform or energy or .* or optuna_random, got 'x'",
+        ),
         ({"sampler": "x"}, "sampler: expected tpe or random or nsgaii or gp, got 'x'"),
         ({"objective": "x"}, "objective: expected reconstruction or divergence or finetune"),
         ({"n_trials": -1}, "n-trials: expected a whole number, 0 or more, got -1"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import Tensor
-
 from ranksearch.chain import Chain, Factor, Factors, chain_cost, reconstruct
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import Spectrum
 
 __all__ = [
     "Chain",
@@ -53,8 +52,8 @@ class Decomposition(ABC):
         moments' metric: a plain decomposition of it will do.
         """
 
-    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        """For each rank squared singular values, falling; those beyond the rank estimate twice the ε it costs.
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
+        """For each rank the spectrum of a cut; squared singular values beyond the rank estimate twice the ε it costs.
 
         Needed where there are several ranks, to tell which of them to raise first; () where there is no estimate.
         """

@@ -9,7 +9,7 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
-from ranksearch.spectral import energies, truncated_svd
+from ranksearch.spectral import Spectrum, spectrum, truncated_svd
 
 
 class SpatialSVD(Decomposition):
@@ -45,8 +45,8 @@ class SpatialSVD(Decomposition):
             left.reshape(o, prod(rest), ranks[0]).movedim(1, 2).reshape(o, ranks[0], *rest),
         )
 
-    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        return (energies(_cut(whitened.kernel)),)
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
+        return (spectrum(_cut(whitened.kernel)),)
 
 
 def _cut(kernel: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
+from ranksearch.spectral import Spectrum
 
 
 class SVD(Decomposition):
@@ -36,5 +35,6 @@ class SVD(Decomposition):
         left = whitened.output_basis[:, : ranks[0]]
         return (left.T @ whitened.kernel.flatten(1)).reshape(-1, *whitened.kernel.shape[1:]), left
 
-    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
-        return (whitened.output_energies,)
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
+        shape = (len(whitened.kernel), whitened.root.length)
+        return (Spectrum(whitened.output_energies, shape),)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
-from ranksearch.spectral import energies, svd
+from ranksearch.spectral import Spectrum, spectrum, svd
 
 
 class TensorTrain(Decomposition):
@@ -42,9 +42,9 @@ class TensorTrain(Decomposition):
             Factor(ranks[-1], layer.out_channels),
         )
 
-    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
         train = _as_train(whitened.kernel, form)
-        return tuple(energies(train.reshape(prod(train.shape[:cut]), -1)) for cut in range(1, train.dim()))
+        return tuple(spectrum(train.reshape(prod(train.shape[:cut]), -1)) for cut in range(1, train.dim()))
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         with tl.backend_context("pytorch", local_threadsafe=True):

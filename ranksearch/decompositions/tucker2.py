@@ -6,12 +6,11 @@ from math import prod
 
 import tensorly as tl
 from tensorly.decomposition import partial_tucker
-from torch import Tensor
 
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
-from ranksearch.spectral import energies, svd
+from ranksearch.spectral import Spectrum, spectrum, svd
 
 
 class Tucker2(Decomposition):
@@ -34,9 +33,9 @@ class Tucker2(Decomposition):
             Factor(r2, layer.out_channels),
         )
 
-    def spectra(self, whitened: Whitened, form: str) -> tuple[Tensor, ...]:
+    def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
         kernel = whitened.kernel
-        return energies(kernel.movedim(1, 0).flatten(1)), energies(kernel.flatten(1))
+        return spectrum(kernel.movedim(1, 0).flatten(1)), spectrum(kernel.flatten(1))
 
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
         r1, r2 = ranks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
@@ -13,11 +13,13 @@ from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
+from ranksearch.quietness import quiet_optuna
+from ranksearch.searching.allocate import allocate
 from ranksearch.searching.job import Job, ranking
 from ranksearch.searching.progress import Progress, no_progress
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.storage import open_storage, quiet_optuna
+from ranksearch.searching.storage import open_storage
 from ranksearch.searching.tune import shortlist, tune
 
 
@@ -53,11 +55,11 @@ def search(
     """
     if not problem.tables:
         raise InputError(expected("model", "at least one layer that can be factorised", "none"))
-    if settings.n_trials and settings.finetune_trials and problem.task.dataset("finetune") is None:
+    if settings.searches and settings.finetune_trials and problem.task.dataset("finetune") is None:
         way_out = "Use --finetune-trials 0."
         raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
     if storage is None:
-        storage = open_storage(settings.storage if settings.n_trials else None)
+        storage = open_storage(settings.storage if settings.searches else None)
     jobs = [Job(problem, settings, budget, storage, progress) for budget in settings.budgets]
     for job in jobs:
         _ = job.baselines  # raises where the budget cannot be met
@@ -67,8 +69,14 @@ def search(
 
 
 def search_budget(job: Job, scoring: Scoring) -> SearchResult:
-    """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best."""
+    """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best.
+
+    With another allocator than the knapsack there are no stages: its plan is the best one.
+    """
     settings, problem = job.settings, job.problem
+    if settings.allocator != "knapsack":
+        records, best = allocate(job, make_objective(settings.objective, scoring))
+        return replace(_result(job, records, best), origin=best.origin)
     if not settings.n_trials:
         plans = {name: problem.plan(choice) for name, choice in job.baselines.items()}
         stage = "reconstruction"

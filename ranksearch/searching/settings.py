@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from ranksearch.baselines import get_baseline
 from ranksearch.costs import METRICS, Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
@@ -20,7 +21,9 @@ class SearchSettings:
     analytic one first; 0 takes the analytic plan without running the model. No further trial starts when
     `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct plans
     are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
-    0 leaves that out. `storage` is the path of a journal file or an RDB URL; None keeps studies in memory.
+    0 leaves that out. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
+    all this: its plan is the result, and where it evaluates plans it is given `n_trials`. `storage` is the
+    path of a journal file or an RDB URL; None keeps studies in memory.
     """
 
     budgets: tuple[float, ...]
@@ -36,6 +39,12 @@ class SearchSettings:
     study_name: str = "ranksearch"
     storage: str | None = None
     objective: str = "divergence"
+    allocator: str = "knapsack"
+
+    @property
+    def searches(self) -> bool:
+        """Whether there are trials."""
+        return self.n_trials > 0 and self.allocator == "knapsack"
 
     def __post_init__(self) -> None:
         if not self.budgets:
@@ -48,6 +57,7 @@ class SearchSettings:
         if self.metric not in METRICS:
             raise InputError(expected("metric", " or ".join(METRICS), repr(self.metric)))
         get_search_space(self.space)
+        get_baseline(self.allocator)
         if self.sampler not in SAMPLERS:
             raise InputError(expected("sampler", " or ".join(SAMPLERS), repr(self.sampler)))
         if self.objective not in OBJECTIVES:

@@ -102,7 +102,9 @@ def measure(name: str, images: int, trial: bool) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--images", type=int, default=64, help="calibration images")
     parser.add_argument("--no-trial", action="store_true", help="leave the divergence trial out")

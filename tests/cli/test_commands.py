@@ -146,6 +146,26 @@ def test_same_seed_same_plan(finished_run: tuple[Path, Result], run: Invoke, tmp
         assert (tmp_path / "b" / name).read_bytes() == (path / name).read_bytes()
 
 
+def test_a_named_allocator_is_delivered_beside_the_analytic_plan(run: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    result = run("--budget", "0.5", "--out", out, "--allocator", "lc", "--epochs", "0")
+    assert result.exit_code == 0, result.output
+    record = read_front(out / "front.json")
+    assert {"analytic", "uniform", "energy"} <= {plan.origin for plan in record.plans}
+    (chosen,) = [plan for plan in record.plans if plan.chosen]
+    assert chosen.scores["evaluations"] == 0
+    rows = (out / "trials.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows[1:]] == ["analytic", "uniform", "energy", "lc"]
+    assert read_plan(out / "plan-0.5.json").options["allocator"] == "lc"
+    assert (out / "compressed" / "0.5" / "model.safetensors").is_file()
+
+
+def test_an_unknown_allocator_is_refused_at_once(run: Invoke, tmp_path: Path) -> None:
+    error = refused(run("--budget", "0.5", "--out", tmp_path / "u", "--allocator", "best"))
+    assert "allocator: expected knapsack or uniform" in error
+    assert "got 'best'" in error
+
+
 def test_a_budget_that_needs_no_compression(run: Invoke, tmp_path: Path) -> None:
     result = run("--budget", "1", "--out", "w", "--n-trials", "2", "--finetune-trials", "0")
     assert result.exit_code == 0, result.output

@@ -1,0 +1,48 @@
+"""Baselines: how the methods of the field choose ranks, by name, on the same tables and under the same budget."""
+
+from __future__ import annotations
+
+from ranksearch.baselines.aimet import AIMET
+from ranksearch.baselines.alds import ALDS
+from ranksearch.baselines.balf import BALF
+from ranksearch.baselines.base import Baseline, Context, Evaluations
+from ranksearch.baselines.bayes_layer import BAYES_LAYER
+from ranksearch.baselines.energy import ENERGY
+from ranksearch.baselines.evbmf import EVBMF
+from ranksearch.baselines.fwsvd import FWSVD
+from ranksearch.baselines.knapsack import KNAPSACK
+from ranksearch.baselines.lc import LC
+from ranksearch.baselines.optuna_ranks import OPTUNA
+from ranksearch.baselines.published import prepare_published
+from ranksearch.baselines.uniform import UNIFORM
+from ranksearch.errors import InputError, expected
+
+BASELINES: dict[str, Baseline] = {}
+
+
+def register(baseline: Baseline) -> None:
+    """Offer a method under its name."""
+    if baseline.name in BASELINES:
+        raise InputError(expected("allocator name", "one that is free", repr(baseline.name)))
+    BASELINES[baseline.name] = baseline
+
+
+def get_baseline(name: str) -> Baseline:
+    """The method of that name. Raises InputError that lists them."""
+    if name not in BASELINES:
+        raise InputError(expected("allocator", " or ".join(BASELINES), repr(name)))
+    return BASELINES[name]
+
+
+for _baseline in (KNAPSACK, UNIFORM, ENERGY, EVBMF, BALF, ALDS, AIMET, LC, FWSVD, BAYES_LAYER, *OPTUNA):
+    register(_baseline)
+
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "Context",
+    "Evaluations",
+    "get_baseline",
+    "prepare_published",
+    "register",
+]

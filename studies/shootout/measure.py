@@ -1,0 +1,142 @@
+"""What a plan is worth: built, with and without re-estimated BatchNorm statistics, on the test images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from cells import Record, pack
+from methods import Bench
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ranksearch.allocation import Choice
+from ranksearch.batchnorm import recalibrate
+from ranksearch.build import build
+from ranksearch.candidates import Effort
+from ranksearch.compression import CompressConfig, refit
+from ranksearch.costs import Metric, measure_cost
+from ranksearch.errors import InputError, expected
+from ranksearch.evaluate import divergence, run
+from ranksearch.finetune import finetune
+from ranksearch.modules import fast_layout
+from ranksearch.moments import Moments
+from ranksearch.task import Task
+
+
+@dataclass(frozen=True)
+class Images:
+    """inputs (N, …) and their classes (N,)."""
+
+    inputs: Tensor
+    classes: Tensor
+
+
+def load_images(task: Task, count: int | None) -> Images:
+    """All test images, or `count` of them, drawn once and for all (folders are sorted by class)."""
+    if task.test is None:
+        raise InputError(expected("--data", "data with test images", "none"))
+    size = len(cast(Any, task.test))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))[: count or size].sort().values
+    loader = DataLoader(Subset(task.test, order.tolist()), batch_size=500)
+    inputs, classes = zip(*loader, strict=True)
+    return Images(torch.cat(inputs), torch.cat(classes))
+
+
+def correct(model: nn.Module, task: Task, images: Images) -> NDArray[np.bool_]:
+    """Which test images the model classifies correctly, (N,)."""
+    outputs = run(model, images.inputs, batch_size=task.batch_size, device=task.device).cpu()
+    return np.asarray(outputs.argmax(dim=1) == images.classes)
+
+
+def accuracy(hits: NDArray[np.bool_]) -> float:
+    """Per cent."""
+    return 100 * float(hits.mean())
+
+
+def carried_out(bench: Bench, choice: Choice, moments: Mapping[str, Moments]) -> nn.Module:
+    """The model of a plan: fitted afresh for this project's candidates, with the method's own factors else."""
+    problem, plan = bench.problem, bench.problem.plan(choice)
+    if bench.published:
+        return problem.build(plan)
+    task = problem.task
+    usual = CompressConfig()
+    effort = Effort(iterations=usual.iterations, fit_flops=usual.fit_flops)
+    fitted, refitted = refit(task, problem.layers, plan, moments, effort)
+    return fast_layout(build(task.model, problem.layers, refitted, fitted)).to(task.device)
+
+
+def measure(
+    bench: Bench, choice: Choice, metric: Metric, images: Images, moments: Mapping[str, Moments]
+) -> dict[str, Any]:
+    """Accuracy without and with re-estimated statistics, held-out divergence, cost, seconds."""
+    started = time.monotonic()
+    problem, task, scoring = bench.problem, bench.problem.task, bench.scoring
+    model = carried_out(bench, choice, moments)
+    fitted = time.monotonic()
+    cost = measure_cost(model, task.example)
+    assert cost == problem.plan(choice).cost
+    before = correct(model, task, images)
+    outputs = run(model, scoring.held_out, batch_size=task.batch_size, device=task.device)
+    raw = divergence(scoring.dense_outputs, outputs, task.loss)
+    found = recalibrated(bench, model)
+    after = correct(found.model, task, images)
+    return {
+        "params": cost.params,
+        "flops": cost.flops,
+        "fraction": cost.of(metric) / problem.dense.of(metric),
+        "accuracy_without": accuracy(before),
+        "accuracy": accuracy(after),
+        "divergence_without": raw.mean,
+        "divergence": found.divergence.mean,
+        "blend": found.blend,
+        "correct_without": pack(before),
+        "correct": pack(after),
+        "seconds_fit": fitted - started,
+        "seconds_measure": time.monotonic() - fitted,
+    }
+
+
+def recalibrated(bench: Bench, model: nn.Module) -> Any:
+    """The product's way: old, new and mixed statistics compete on held-out divergence."""
+    task, scoring = bench.problem.task, bench.scoring
+    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    return recalibrate(
+        model,
+        calibration,
+        scoring.held_out,
+        scoring.dense_outputs,
+        task.loss,
+        batch_size=task.batch_size,
+        device=task.device,
+    )
+
+
+def measure_tuned(
+    bench: Bench,
+    choice: Choice,
+    images: Images,
+    moments: Mapping[str, Moments],
+    *,
+    steps: int,
+    seed: int,
+) -> Record:
+    """Accuracy before and after a short fine-tune by distillation, the same steps and rate for every method."""
+    started = time.monotonic()
+    task = bench.problem.task
+    model = recalibrated(bench, carried_out(bench, choice, moments)).model
+    before = correct(model, task, images)
+    tuned = finetune(model, task.model, task, steps=steps, seed=seed)
+    after = correct(tuned, task, images)
+    return {
+        "steps": steps,
+        "accuracy_before": accuracy(before),
+        "accuracy": accuracy(after),
+        "correct": pack(after),
+        "seconds": time.monotonic() - started,
+    }

@@ -1,0 +1,50 @@
+"""Accuracy against budget, one line per method and variant. Needs matplotlib: pip install '.[studies]'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ranksearch.files import whole_file
+
+if TYPE_CHECKING:
+    from report import Point, Row
+
+
+def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, dense: float | None) -> None:
+    """Bars are the paired 95 % intervals of the difference to the reference; without matplotlib, no plot."""
+    if find_spec("matplotlib") is None:
+        print(f"{path.name}: left out, matplotlib is not installed (pip install '.[studies]')")
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    methods = list(dict.fromkeys(method for method, _ in found))
+    for (method, variant), points in found.items():
+        budgets = [budget for budget, *_ in points]
+        halves = [0.0 if difference is None else difference.half for *_, difference in points]
+        axes.errorbar(
+            budgets,
+            [accuracy for _, accuracy, _ in points],
+            yerr=halves,
+            label=f"{method}, {variant}",
+            color=f"C{methods.index(method) % 10}",
+            linestyle="-" if variant == "ours" else "--",
+            marker="os^vD"[methods.index(method) // 10 % 5],
+            markersize=4,
+            linewidth=2.5 if method == "ranksearch" else 1.2,
+            capsize=2,
+        )
+    if dense is not None:
+        axes.axhline(dense, color="black", linewidth=0.8, label="dense")
+    axes.set_xlabel(f"{what} kept, as a fraction of the dense model's")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=2, loc="lower right")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

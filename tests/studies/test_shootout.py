@@ -1,0 +1,251 @@
+"""The shoot-out's parts, and a whole one on a network of two convolutions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import numpy as np
+import plot
+import pytest
+import report
+import shootout
+import torch
+import train
+from cells import Cell, Store, pack, unpack
+from methods import METHODS, variants
+from safetensors.torch import load_file, save_file
+from stats import paired
+
+from ranksearch.baselines import BASELINES
+from ranksearch.errors import InputError
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def model():
+    torch.manual_seed(0)
+    found = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4),
+    )
+    for _ in range(20):
+        found(torch.randn(64, 3, 6, 6))
+    with torch.no_grad():
+        # Outputs that differ between images.
+        found[-1].weight *= 8
+        found[-1].bias.zero_()
+    return found
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+
+    def part(n):
+        return TensorDataset(torch.randn(n, 3, 6, 6, generator=generator), torch.arange(n) % 4)
+
+    return {"train": part(96), "validation": part(16), "test": part(40)}
+"""
+
+
+# ---- parts ----
+
+
+def test_correctness_survives_packing() -> None:
+    for count in (1, 7, 8, 9, 100):
+        hits = np.random.default_rng(count).random(count) < 0.5
+        packed = json.loads(json.dumps(pack(hits)))
+        assert unpack(packed).tolist() == hits.tolist()
+
+
+def test_paired_difference_by_hand() -> None:
+    reference = {0: np.array([True, True, False, False])}
+    other = {0: np.array([True, False, False, False])}
+    # Differences 0, −100, 0, 0: mean −25, variance 2500 over 4 images, standard error 25.
+    found = paired(other, reference)
+    assert found is not None
+    assert (found.mean, found.seeds) == (-25, 1)
+    # Three degrees of freedom: t = 3.182446.
+    assert found.half == pytest.approx(3.182446 * 25, rel=1e-6)
+    assert str(found) == "-25.00 ± 79.56"
+    many = {0: np.tile(reference[0], 2500)}
+    found = paired({0: np.tile(other[0], 2500)}, many)
+    assert found is not None
+    assert found.half == pytest.approx(1.96 * 43.3 / 100, rel=1e-3)
+    assert str(paired(many, many)) == "+0.00 ± 0.00"
+
+
+def test_seeds_widen_the_interval_by_what_differs_between_them() -> None:
+    truth = np.array([True, True, False, False])
+    reference = {0: truth, 1: truth, 2: truth}
+    other = {0: np.array([True, False, False, False]), 1: truth, 5: truth}
+    # Per image over seeds 0 and 1: 0, −50, 0, 0: variance 625 over 4 images. Per seed −25 and 0: 312.5 over 2.
+    found = paired(other, reference)
+    assert found is not None
+    assert (found.mean, found.seeds) == (-12.5, 2)
+    # Both parts are 156.25, with 3 and 1 degrees of freedom: together 312.5² / (156.25² / 3 + 156.25²) = 3.
+    assert found.half == pytest.approx(3.182446 * 312.5**0.5, rel=1e-6)
+    assert paired({7: truth}, reference) is None
+
+
+def test_every_baseline_takes_part() -> None:
+    assert set(METHODS) - {"ranksearch", "ranksearch_search", "ranksearch_finetune"} == set(BASELINES) - {
+        "knapsack"
+    }
+    assert variants("ranksearch") == ("ours",)
+    assert variants("alds") == ("published", "ours")
+    with pytest.raises(InputError, match="--methods: expected ranksearch or"):
+        variants("best")
+
+
+def test_the_strongest_rows_have_all_budgets(tmp_path: Path) -> None:
+    store, cells = Store(tmp_path, {}), []
+    # c lacks a budget; d is b under another name.
+    every = (("a", (0.2, 0.1), 3), ("b", (0.2, 0.1), 5), ("c", (0.2,), 9), ("d", (0.2, 0.1), 5))
+    for method, budgets, right in every:
+        for budget in budgets:
+            cell = Cell(method, "ours", budget, "params", 0)
+            cells.append(cell)
+            record = {"method": method, "variant": "ours", "budget": budget, "seed": 0, "metric": "params"}
+            store.write("cells", cell.name, {**record, "correct": pack(np.arange(10) < right)})
+    assert report.strongest(store, cells, [0.2, 0.1]) == [("b", "ours"), ("a", "ours")]
+
+
+def test_another_setup_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path, {"trials": 40})
+    with pytest.raises(InputError, match=r"trials of .*: expected 40, got 3"):
+        Store(tmp_path, {"trials": 3})
+
+
+# ---- the whole ----
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., int]:
+    (tmp_path / "own.py").write_text(OWN)
+    spec = f"{tmp_path / 'own.py'}"
+    namespace: dict[str, Callable[[], torch.nn.Module]] = {}
+    exec(OWN, namespace)
+    save_file(namespace["model"]().state_dict(), tmp_path / "w.safetensors")
+
+    def call(*more: str) -> int:
+        return shootout.main(
+            [
+                *("--data", f"{spec}:data", "--model", f"{spec}:model"),
+                *("--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "out")),
+                *("--trials", "3", "--calibration-size", "48", "--budgets", "0.6", "--metrics", "params"),
+                *more,
+            ]
+        )
+
+    return call
+
+
+def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: Path) -> None:
+    methods = ("--methods", "ranksearch,ranksearch_search,alds,evbmf", "--seeds", "0,1")
+    assert run(*methods) == 0
+    out = tmp_path / "out"
+    cells = {p.name: p.stat().st_mtime_ns for p in (out / "cells").iterdir()}
+    assert len(cells) == 2 * (2 + 2 * 2)
+    for path in (out / "cells").iterdir():
+        record = json.loads(path.read_text())
+        assert record["fraction"] <= 0.6
+        assert record["correct"]["count"] == 40
+        assert record["accuracy"] == pytest.approx(100 * unpack(record["correct"]).mean())
+        # Three trials, and up to two plans beside the study.
+        most = 5 if record["method"] == "ranksearch_search" else 0
+        assert most / 5 <= record["evaluations"] <= most
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert len(rows) == len(cells)
+    assert {row["variant"] for row in rows} == {"published", "ours"}
+    assert len({row["accuracy"] for row in rows}) > 1
+    text = (out / "results.md").read_text()
+    assert "`alds` | published" in text
+    assert " ± " in text
+
+    # The same again, with fine-tuning: no cell is measured anew.
+    assert run(*methods, "--finetune-steps", "2", "--finetune-budgets", "0.6") == 0
+    assert {p.name: p.stat().st_mtime_ns for p in (out / "cells").iterdir()} == cells
+    answers: dict[tuple[str, str], dict[int, str]] = {}
+    for path in (out / "cells").iterdir():
+        record = json.loads(path.read_text())
+        answers.setdefault((record["method"], record["variant"]), {})[record["seed"]] = record["correct"][
+            "bits"
+        ]
+    distinct = {tuple(sorted(own.items())) for own in answers.values()}
+    assert len(list((out / "finetuned").iterdir())) == 2 * min(5, len(distinct))
+    assert "after 2 steps of fine-tuning" in (out / "results.md").read_text()
+
+    # A cell that was lost is measured again, to the same result.
+    lost = out / "cells" / "alds-published-params-0.6-seed1.json"
+    before = json.loads(lost.read_text())
+    lost.unlink()
+    assert run(*methods) == 0
+    after = json.loads(lost.read_text())
+    for key in ("choice", "accuracy", "correct", "divergence", "fraction"):
+        assert after[key] == before[key]
+
+
+@pytest.mark.parametrize(("method", "least", "most"), [("ranksearch_finetune", 2, 9), ("optuna_tpe", 1, 3)])
+def test_evaluations_of_methods_that_run_the_model(
+    run: Callable[..., int], tmp_path: Path, method: str, least: int, most: int
+) -> None:
+    assert run("--methods", method, "--variants", "ours", "--seeds", "0") == 0
+    record = json.loads((tmp_path / "out" / "cells" / f"{method}-ours-params-0.6-seed0.json").read_text())
+    assert least <= record["evaluations"] <= most
+    assert record["seconds_choose"] > 0
+
+
+def test_a_budget_that_cannot_be_met_is_recorded(run: Callable[..., int], tmp_path: Path) -> None:
+    assert run("--methods", "lc", "--seeds", "0", "--budgets", "0.01") == 0
+    record = json.loads((tmp_path / "out" / "cells" / "lc-ours-params-0.01-seed0.json").read_text())
+    assert record["infeasible"].startswith("budget: expected at least")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_plots_need_matplotlib_and_nothing_else_does(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    if there:
+        pytest.importorskip("matplotlib")
+    else:
+        monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    assert run("--methods", "ranksearch,uniform", "--variants", "ours", "--seeds", "0") == 0
+    assert (tmp_path / "out" / "results.md").is_file()
+    picture = tmp_path / "out" / "accuracy-params.png"
+    assert picture.is_file() == there
+    assert not there or picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_told(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--methods", "best") == 2
+    assert "--methods: expected" in capsys.readouterr().err
+    assert run("--metrics", "ms") == 2
+    assert "--metrics: expected params or flops, got 'ms'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", train.NETWORKS)
+def test_networks_train_and_load(name: str, tmp_path: Path) -> None:
+    channels, size = (1, 28) if name.endswith("grey") else (3, 32)
+    network = getattr(networks, name)(10)
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 10)
+    path = tmp_path / "data.py"
+    path.write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\n\n\ndef data():\n"
+        f"    images = torch.rand(40, {channels}, {size}, {size})\n"
+        "    part = TensorDataset(images, torch.arange(40) % 10)\n"
+        "    return {'train': part, 'test': part}\n"
+    )
+    out = tmp_path / "w.safetensors"
+    arguments = ["--network", name, "--data", f"{path}:data", "--out", str(out), "--steps", "2"]
+    assert train.main([*arguments, "--batch-size", "8"]) == 0
+    trained = load_file(out)
+    network.load_state_dict(trained)
+    assert not torch.equal(trained["classifier.weight"], getattr(networks, name)(10).classifier.weight)

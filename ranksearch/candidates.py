@@ -52,7 +52,7 @@ class CandidateConfig(Effort):
     rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
     fits_per_form: int = 6
     iterations: int = 15
-    fit_flops: float = 5e10
+    fit_flops: float = 2e10
     error: ErrorKind = "fisher"
 
     def multiple(self, name: str) -> int:

@@ -27,7 +27,7 @@ from ranksearch.plan import Plan
 from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
-from ranksearch.report import front_record, write_front, write_trials
+from ranksearch.report import describe_validity, front_record, write_front, write_trials
 from ranksearch.runfolder import RunFolder, budget_name
 from ranksearch.searching import SearchResult, SearchSettings, search
 from ranksearch.sources.objects import load_object
@@ -80,7 +80,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         )
         describe_layers(problem, reporter)
         results = search(problem, settings, progress=reporter.progress)
-        record_search(problem, results, options, folder)
+        record_search(problem, results, options, folder, reporter)
         delivered = deliver(task, options, folder, reporter)
         test = evaluate(task.model, task, "test")
         return RunReport(problem.dense, metric_name(task), validation, test, delivered)
@@ -212,14 +212,21 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
 
 
 def record_search(
-    problem: Problem, results: Sequence[SearchResult], options: RunOptions, folder: RunFolder
+    problem: Problem,
+    results: Sequence[SearchResult],
+    options: RunOptions,
+    folder: RunFolder,
+    reporter: Reporter,
 ) -> None:
-    """Write trials.csv, front.json and a plan file per budget."""
+    """Write trials.csv, front.json and a plan file per budget; say how far the scores can be trusted."""
     write_trials(folder.trials, [record for result in results for record in result.records])
     name = problem.task.model_name
-    write_front(folder.front, front_record(results, model=name, metric=options.metric, dense=problem.dense))
+    front = front_record(results, model=name, metric=options.metric, dense=problem.dense)
+    write_front(folder.front, front)
     for result in results:
         write_plan(folder.plan(result.budget), plan_record(problem, result, options, result.scores))
+    for found in front.validity:
+        reporter.line(describe_validity(found))
 
 
 def plan_record(problem: Problem, result: SearchResult, options: RunOptions, scores: Any) -> PlanRecord:

@@ -17,6 +17,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.front import Evaluated, State, merged, pareto_front
 from ranksearch.searching import SearchResult
+from ranksearch.validity import proxy_validity
 
 
 class _Record(BaseModel):
@@ -38,6 +39,16 @@ class PlanEntry(_Record):
     ranks: dict[str, str]
 
 
+class ValidityRecord(_Record):
+    """Spearman's rank correlation of two scores over the plans of one budget that have both; null if undefined."""
+
+    budget: float
+    cheap: str
+    dear: str
+    plans: int
+    correlation: FiniteFloat | None
+
+
 class FrontRecord(_Record):
     """What front.json holds: plans by budget, in the order in which they were first evaluated."""
 
@@ -49,6 +60,8 @@ class FrontRecord(_Record):
     dense_params: int
     dense_flops: int
     plans: tuple[PlanEntry, ...]
+    validity: tuple[ValidityRecord, ...] = ()
+    """How far each score ranks plans as the next dearer one does, by budget."""
 
 
 def front_record(
@@ -80,6 +93,22 @@ def front_record(
             )
             for p in plans
         ),
+        validity=tuple(ValidityRecord(**vars(found)) for found in proxy_validity(plans)),
+    )
+
+
+SCORES = {"error": "ε", "divergence": "divergence", "finetune": "fine-tuning"}
+"""What to call the scores in a sentence."""
+
+
+def describe_validity(found: ValidityRecord) -> str:
+    """`budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93`."""
+    cheap, dear = SCORES[found.cheap], SCORES[found.dear]
+    if found.correlation is None:
+        return f"budget {found.budget:g}: {found.plans} plans with {cheap} and {dear}: too few, or too alike, to compare the two"
+    return (
+        f"budget {found.budget:g}: {cheap} ranks {found.plans} plans as {dear} does "
+        f"with a Spearman correlation of {found.correlation:.2f}"
     )
 
 

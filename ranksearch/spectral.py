@@ -11,6 +11,10 @@ _SMALL = 128
 """Matrices whose shorter side is at most so long are left to LAPACK's SVD."""
 
 
+LARGE = 2**18
+"""Kernels with more entries are started from more cheaply."""
+
+
 class Spectrum(NamedTuple):
     """Squared singular values of a matrix, falling, float64, (min(m, n),), and its shape (m, n)."""
 

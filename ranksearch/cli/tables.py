@@ -13,7 +13,7 @@ from ranksearch.layers import Layer
 from ranksearch.pipeline import UNITS, RunReport
 from ranksearch.planfile import kernel_shape
 from ranksearch.planrecord import LayerRecord, PlanRecord
-from ranksearch.report import FrontRecord, PlanEntry
+from ranksearch.report import FrontRecord, PlanEntry, describe_validity
 from ranksearch.runfolder import budget_name
 
 
@@ -138,7 +138,8 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
             _share(plan.flops, record.dense_flops),
             *(_score(plan.scores, s) for s in scores),
         )
-    return _titled(title, table)
+    validity = [Text(describe_validity(found), overflow="fold") for found in record.validity]
+    return Group(_titled(title, table), *validity)
 
 
 def _standing(plan: PlanEntry) -> str:

@@ -14,11 +14,13 @@ from torch import Tensor
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
-from ranksearch.spectral import svd
+from ranksearch.spectral import LARGE, svd
 
 JOINT, AXES = "joint", "axes"
 
 _SWEEPS = 10
+_FEW = 3
+"""For large kernels, where a sweep costs as much as a step of the refinement that follows."""
 
 
 class CP(Decomposition):
@@ -72,7 +74,7 @@ def _als(tensor: Tensor, rank: int) -> list[Tensor]:
         _, factors = parafac(
             tensor.float(),
             rank,
-            n_iter_max=_SWEEPS,
+            n_iter_max=_SWEEPS if tensor.numel() <= LARGE else _FEW,
             init="svd",
             svd=svd,
             tol=1e-6,

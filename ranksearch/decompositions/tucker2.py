@@ -10,7 +10,7 @@ from tensorly.decomposition import partial_tucker
 from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
 from ranksearch.layers import Layer
 from ranksearch.metric import Whitened
-from ranksearch.spectral import Spectrum, spectrum, svd
+from ranksearch.spectral import LARGE, Spectrum, spectrum, svd
 
 
 class Tucker2(Decomposition):
@@ -44,7 +44,7 @@ class Tucker2(Decomposition):
                 whitened.kernel,
                 rank=[r2, r1],
                 modes=[0, 1],
-                n_iter_max=3,
+                n_iter_max=3 if whitened.kernel.numel() <= LARGE else 1,
                 init="svd",
                 tol=0,
                 svd=svd,

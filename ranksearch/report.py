@@ -105,7 +105,8 @@ def describe_validity(found: ValidityRecord) -> str:
     """`budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93`."""
     cheap, dear = SCORES[found.cheap], SCORES[found.dear]
     if found.correlation is None:
-        return f"budget {found.budget:g}: {found.plans} plans with {cheap} and {dear}: too few, or too alike, to compare the two"
+        plans = f"{found.plans} plans with {cheap} and {dear}"
+        return f"budget {found.budget:g}: {plans}: too few, or too alike, to compare the two"
     return (
         f"budget {found.budget:g}: {cheap} ranks {found.plans} plans as {dear} does "
         f"with a Spearman correlation of {found.correlation:.2f}"

@@ -10,6 +10,7 @@ from ranksearch import decompositions
 from ranksearch import moments as moments_module
 from ranksearch.candidates import CandidateConfig, Effort, fit_candidate, layer_candidates
 from ranksearch.chain import reconstruct
+from ranksearch.decompositions.cp import principal_fibres
 from ranksearch.layers import Layer, discover
 from ranksearch.losses import CROSS_ENTROPY
 from ranksearch.metric import Columns, kernel_error, whiten
@@ -117,6 +118,20 @@ def test_candidates_of_a_wide_layer(kernel: Tensor, layer: Layer) -> None:
     table = layer_candidates(layer, whiten(kernel, Columns(columns(), WEIGHT)), CandidateConfig())
     assert len(table.candidates) > 10
     assert all(0 <= c.error <= table.scale for c in table.candidates)
+
+
+def test_principal_fibres_are_a_decomposition() -> None:
+    """All of them reproduce the tensor; some reproduce the energy of as many orthogonal terms."""
+    tensor = torch.randn(5, 4, 3, 2, generator=torch.Generator().manual_seed(0)).double()
+    errors = []
+    for rank in (3, 10, 24, 30):
+        o, i, h, w = principal_fibres(tensor, rank)
+        assert o.shape == (5, rank)
+        rebuilt = torch.einsum("or,ir,hr,wr->oihw", o, i, h, w)
+        errors.append(float((rebuilt - tensor).norm() / tensor.norm()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.3
+    assert errors[2] < 1e-10
 
 
 def test_effort_is_bounded(kernel: Tensor, layer: Layer) -> None:

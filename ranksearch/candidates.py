@@ -7,7 +7,7 @@ whose factors are asked for is fitted then, from the nearest fitted ranks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -16,18 +16,24 @@ from torch import Tensor
 
 from ranksearch import decompositions
 from ranksearch.chain import reconstruct
-from ranksearch.costs import Cost
+from ranksearch.costs import METRICS, Cost, Metric
 from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.errorkind import ErrorKind
 from ranksearch.layers import Layer
 from ranksearch.metric import Columns, Whitened, kernel_error
 from ranksearch.modules import algebra_threads
 from ranksearch.plan import DENSE, Candidate, Table
-from ranksearch.rankpaths import RankPath, rank_path
+from ranksearch.rankpaths import RankLimits, RankPath, rank_path
 from ranksearch.refine import Fit, fits_into, pad, refine
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
+
+_DEAR = 2
+"""Of each form so many of the dearest fits are refined only while the form is in the running."""
+
+_FAR = 1.4
+"""A form is beaten where another has an ε smaller by this factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,12 @@ class CandidateConfig(Effort):
     error: ErrorKind = "fisher"
 
     def multiple(self, name: str) -> int:
+        """What the ranks of a layer are multiples of."""
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
+
+    def ranks_of(self, layer: Layer) -> RankLimits:
+        """Which ranks a layer may have."""
+        return RankLimits(self.min_rank, self.multiple(layer.name))
 
 
 @dataclass
@@ -134,33 +145,71 @@ def layer_candidates(
     """The table of a layer.
 
     `held_out` maps a fit to its ε on moments that it was not fitted to; where it is given, that error counts.
+    Forms that others beat by far when it comes to the dearest ranks are not refined there: these fits take
+    most of the time, and hardly a plan will use them.
     """
+    forms = [
+        _Form(name, form, path, _nodes(path.costs, config.fits_per_form))
+        for name in config.decompositions
+        for form in decompositions.get(name).forms(layer)
+        if (path := rank_path(layer, decompositions.get(name), form, whitened, config.ranks_of(layer))).ranks
+    ]
+    rough = replace(config, iterations=0)
+    for place in range(config.fits_per_form):
+        for own in forms:
+            if place < len(own.nodes):
+                beaten = place >= config.fits_per_form - _DEAR and _beaten(own, forms)
+                own.fits.append(
+                    fit_candidate(
+                        whitened,
+                        layer,
+                        decompositions.get(own.name),
+                        own.form,
+                        own.path.ranks[own.nodes[place]],
+                        own.fits,
+                        config=rough if beaten else config,
+                    )
+                )
     candidates = [Candidate(DENSE, "", (), layer.cost, 0.0)]
-    for name in config.decompositions:
-        decomposition = decompositions.get(name)
-        for form in decomposition.forms(layer):
-            path = rank_path(
-                layer,
-                decomposition,
-                form,
-                whitened,
-                min_rank=config.min_rank,
-                multiple=config.multiple(layer.name),
-            )
-            if not path.ranks:
-                continue
-            nodes = _nodes(path.costs, config.fits_per_form)
-            fits: list[Fit] = []
-            for node in nodes:
-                ranks = path.ranks[node]
-                fits.append(fit_candidate(whitened, layer, decomposition, form, ranks, fits, config=config))
-            fitted = [held_out(fit) if held_out else fit.error for fit in fits]
-            errors = _interpolate(path, nodes, fitted, _EXACT * whitened.scale)
-            candidates += [
-                Candidate(name, form, ranks, cost, float(error))
-                for ranks, cost, error in zip(path.ranks, path.costs, errors, strict=True)
-            ]
+    for own in forms:
+        fitted = [held_out(fit) if held_out else fit.error for fit in own.fits]
+        errors = _interpolate(own.path, own.nodes, fitted, _EXACT * whitened.scale)
+        candidates += [
+            Candidate(own.name, own.form, ranks, cost, float(error))
+            for ranks, cost, error in zip(own.path.ranks, own.path.costs, errors, strict=True)
+        ]
     return Table(layer, pareto(candidates), whitened.scale)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form in the making: its ranks, the indices of those to fit, by rising cost, and the fits so far."""
+
+    name: str
+    form: str
+    path: RankPath
+    nodes: list[int]
+    fits: list[Fit] = field(default_factory=list)
+
+    def points(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logarithms of cost and ε of the fits so far, by rising cost."""
+        costs = np.log([self.path.costs[node].of(metric) for node in self.nodes[: len(self.fits)]])
+        errors = np.log(np.maximum([fit.error for fit in self.fits], np.finfo(float).tiny))
+        order = np.argsort(costs)
+        return costs[order], errors[order]
+
+
+def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
+    """Whether at the cost of its dearest fit some other form has a far smaller ε, in either metric."""
+    others = [other for other in forms if other is not own and other.fits]
+
+    def beaten_in(metric: Metric) -> bool:
+        costs, errors = own.points(metric)
+        return any(
+            np.interp(costs[-1], *other.points(metric)) + np.log(_FAR) < errors[-1] for other in others
+        )
+
+    return all(map(beaten_in, METRICS))
 
 
 def _nodes(costs: Sequence[Cost], count: int) -> list[int]:

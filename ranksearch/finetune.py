@@ -24,7 +24,7 @@ class FinetuneConfig:
 
     lr: float = 5e-4
     weight_decay: float = 1e-4
-    temperature: float = 2.0
+    temperature: float = 4.0
     label_weight: float = 0.0
     warmup: float = 0.05
 

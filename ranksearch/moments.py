@@ -19,7 +19,7 @@ from ranksearch.modules import copy_model
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
 
-POSITIONS = 128
+POSITIONS = 64
 """Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""
 
 WIDE = 1536
@@ -41,7 +41,7 @@ class Moments:
     """Raw second moments of one layer.
 
     A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs; where an
-    image has more than 128 positions, over that many, drawn anew for each batch. Of a layer with n > 1536
+    image has more than 64 positions, over that many, drawn anew for each batch. Of a layer with n > 1536
     about 1,024 columns (n, r) float32 that stand for it.
     G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
     samples, patches: how many images, and how many columns x, they were estimated from.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,15 @@ class RankPath:
     tails: NDArray[np.float64]
 
 
+class RankLimits(NamedTuple):
+    """The least rank, and the number whose multiples ranks are."""
+
+    least: int
+    multiple: int
+
+
 def rank_path(
-    layer: Layer, decomposition: Decomposition, form: str, whitened: Whitened, *, min_rank: int, multiple: int
+    layer: Layer, decomposition: Decomposition, form: str, whitened: Whitened, allowed: RankLimits
 ) -> RankPath:
     """Ranks from the smallest up that are cheaper than the dense layer in some metric.
 
@@ -42,7 +50,7 @@ def rank_path(
     """
     limits = decomposition.max_ranks(layer, form)
     most = _MAX_VALUES if len(limits) == 1 else _MAX_STEPS
-    values = [_rank_values(min_rank, limit, multiple, most) for limit in limits]
+    values = [_rank_values(allowed.least, limit, allowed.multiple, most) for limit in limits]
     if not all(values):
         return RankPath([], [], np.empty(0))
     tails = [_tails(found.energies) for found in decomposition.spectra(whitened, form)]

@@ -15,7 +15,7 @@ from ranksearch.costs import Cost
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, kernel_error, whiten
 from ranksearch.plan import Candidate
-from ranksearch.rankpaths import rank_path
+from ranksearch.rankpaths import RankLimits, rank_path
 
 
 def spd(size: int, seed: int) -> Tensor:
@@ -112,7 +112,7 @@ def test_every_decomposition_spans_from_tiny_to_nearly_dense(
 ) -> None:
     decomposition = decompositions.get(name)
     for form in decomposition.forms(layer):
-        path = rank_path(layer, decomposition, form, white, min_rank=1, multiple=1)
+        path = rank_path(layer, decomposition, form, white, RankLimits(1, 1))
         kept = [cost.params / layer.cost.params for cost in path.costs]
         assert kept == sorted(kept)
         assert min(kept) < 0.12

@@ -34,7 +34,7 @@ def test_unfolding_is_torchs_own(options: dict[str, int]) -> None:
     conv = nn.Conv2d(3, 4, 3, **options)  # type: ignore[arg-type]
     x = torch.randn(5, 3, 8, 9)
     (layer,) = discover(conv, x[:1])
-    (rows,) = unfold_chunks(x, layer, torch.Generator())
+    (rows,) = unfold_chunks(x, layer, torch.Generator(), positions=1000)
     unfold = {k: v for k, v in options.items() if k in ("padding", "stride", "dilation")}
     wanted = F.unfold(x, 3, **unfold)  # type: ignore[arg-type]
     torch.testing.assert_close(rows, wanted.transpose(0, 1).flatten(1))
@@ -49,7 +49,7 @@ def test_patches_times_kernel_are_the_outputs(
     conv = kind(2, 3, 3, padding=padding, padding_mode=mode, bias=False)
     x = torch.randn(2, 2, *size)
     (layer,) = discover(conv, x[:1])
-    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator())), dim=1)
+    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator(), positions=1000)), dim=1)
     outputs = conv(x).detach()
     torch.testing.assert_close(
         conv.weight.detach().flatten(1) @ rows, outputs.transpose(0, 1).flatten(1), rtol=1e-4, atol=1e-5
@@ -122,7 +122,7 @@ def test_many_positions_are_sampled_without_bias() -> None:
     assert rows.shape == (18, 64 * moments_module.POSITIONS)
     wanted = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
     torch.testing.assert_close(
-        rows @ rows.T / rows.shape[1], wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.08
+        rows @ rows.T / rows.shape[1], wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.11
     )
 
 

@@ -79,7 +79,8 @@ def inputs(case: Case, count: int = 24) -> Tensor:
 
 
 def moments_of(case: Case) -> Tensor:
-    rows = torch.cat(list(unfold_chunks(inputs(case), case.layer, torch.Generator().manual_seed(0))), dim=1)
+    chunks = unfold_chunks(inputs(case), case.layer, torch.Generator(), positions=1000)
+    rows = torch.cat(list(chunks), dim=1)
     return (rows @ rows.T).double() / rows.shape[1]
 
 

@@ -72,7 +72,7 @@ def measure(name: str, images: int, trial: bool) -> dict[str, object]:
     def progress(stage: str, done: int, total: int) -> None:
         if done == total:
             now = time.perf_counter()
-            seconds[stage] = now - clock["last"]
+            seconds[stage] = seconds.get(stage, 0.0) + now - clock["last"]
             clock["last"] = now
 
     problem = prepare(task, config=CandidateConfig(), progress=progress)

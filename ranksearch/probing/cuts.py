@@ -28,6 +28,13 @@ class Cut:
     left: tuple[int, ...]
     right: tuple[int, ...]
 
+    @classmethod
+    def named(cls, name: str) -> Cut:
+        """The cut of a name such as `o|ihw`."""
+        left, right = name.split("|")
+        letters = LETTERS[len(left) + len(right)]
+        return cls(tuple(map(letters.index, left)), tuple(map(letters.index, right)))
+
     @property
     def name(self) -> str:
         """Such as `o|ihw`."""

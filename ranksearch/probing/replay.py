@@ -59,7 +59,7 @@ def finished_before(trace: Trace, layer: str) -> Ordinals:
 def captured(model: nn.Module, inputs: Tensor, ordinals: Ordinals) -> tuple[Replays, Trace]:
     """One forward pass that keeps the outputs of some calls, copied: a later step may write into them."""
     counts: dict[str, int] = {}
-    kept: dict[str, tuple[Any, ...]] = {name: () for name in ordinals}
+    kept: dict[str, tuple[Any, ...]] = dict.fromkeys(ordinals, ())
     trace: list[tuple[str, bool]] = []
 
     def begins(name: str) -> None:

@@ -108,7 +108,9 @@ class SweepFile:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         for row in rows:
-            writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in _values(row)])
+            writer.writerow(
+                ["" if v is None else repr(v) if isinstance(v, float) else v for v in _values(row)]
+            )
         self._write(text.getvalue())
         self._rows |= {row.key: row for row in rows}
 

@@ -24,8 +24,6 @@ Coordinates = Literal["plain", "moments", "moments, approximate"]
 """The kernel itself; G^½ W A^½, whose squared singular values beyond a rank are twice the ε of truncation there; the
 mode-whitened kernel, as if A were A_i ⊗ A_h ⊗ A_w."""
 
-NORMS = (0.9, 0.99, 0.999)
-
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -120,10 +118,10 @@ def _gram(matrix: Tensor) -> Tensor:
     return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
 
 
-def layer_spectra(layer: Layer, kernel: Tensor) -> LayerSpectra:
-    """Spectra and bases of a kernel (O, I, *kernel_size) across all its cuts; one eigenproblem each."""
+def layer_spectra(layer: Layer, kernel: Tensor, cuts: Sequence[Cut] | None = None) -> LayerSpectra:
+    """Spectra and bases of a kernel (O, I, *kernel_size) across all its cuts, or some; one eigenproblem each."""
     spectra, bases = [], []
-    for cut in cuts_of(kernel.shape):
+    for cut in cuts_of(kernel.shape) if cuts is None else cuts:
         matrix = cut.matrix(kernel)
         values, vectors = singular_vectors(matrix)
         spectra.append(Spectrum(layer.name, cut, "plain", tuple(values.tolist())))

@@ -39,7 +39,8 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
         yield (
             f"Down to {point.budget:.0%} of its parameters ({point.params:,} of {dense.params:,}, "
             f"{_megabytes(point.params)} instead of {_megabytes(dense.params)}; "
-            f"{point.flops / dense.flops:.0%} of the FLOPs) its outputs should stay what they are"
+            f"{point.flops / dense.flops:.0%} of the FLOPs) its outputs should differ little "
+            f"(divergence at most {verdict.threshold:g})"
             f"{_accuracies(point, dense.accuracy, record.metric)}. Below, trouble starts."
         )
         if verdict.spare:

@@ -42,6 +42,14 @@ class Material:
         names = [s.cut.name for s in self.spectra if s.coordinates == "plain"]
         return tuple(sorted(dict.fromkeys(names), key=lambda n: -names.count(n)))
 
+    def column(self, cut: str) -> str:
+        """The cut under which one is shown: among convolutions that of a Linear is the one of its outputs, too."""
+        return next((name for name in self.cuts if name.startswith("o|")), cut) if cut == "o|i" else cut
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(self.column, self.cuts)))
+
     def depth(self, layer: str) -> float:
         return self.layers.index(layer) / max(1, len(self.layers) - 1)
 
@@ -110,19 +118,19 @@ def _depth_bar(figure: Any, axes: Sequence[Any]) -> None:
 
 def spectra_figure(material: Material) -> Any:
     """A panel per cut, a line per layer: singular values over the largest one, against the part of the rank."""
-    cuts = material.cuts[:8]
+    cuts = material.columns[:16]
     columns = min(4, len(cuts))
     rows = -(-len(cuts) // columns)
     figure, axes = _new(columns, rows, 2.6 * columns + 1.2, 2.5 * rows + 0.5)
     colours = _colours()
     for axis, cut in zip(axes, cuts, strict=False):
         for s in material.spectra:
-            if s.cut.name == cut and s.coordinates == "plain" and s.values[0] > 0:
+            if material.column(s.cut.name) == cut and s.coordinates == "plain" and s.values[0] > 0:
                 x = [(k + 1) / s.full_rank for k in range(s.full_rank)]
                 y = [max(v / s.values[0], 1e-9) for v in s.values]
                 marker = "." if s.full_rank < 12 else ""
                 axis.plot(x, y, color=colours(material.depth(s.layer)), lw=1.1, marker=marker)
-        axis.set(title=cut, yscale="log", xlim=(0, 1.02), ylim=(1e-3, 1.3))
+        axis.set(title=cut, yscale="log", xlim=(0, 1.02), ylim=(0.01, 1.2))
         axis.grid(alpha=0.3)
     for axis in axes[len(cuts) :]:
         axis.set_visible(False)
@@ -135,14 +143,14 @@ def spectra_figure(material: Material) -> Any:
 def entropy_figure(material: Material) -> Any:
     """Entanglement entropy by depth, over its largest possible value, one line per cut."""
     figure, (axis,) = _new(1, 1, max(7.0, 0.24 * len(material.layers) + 3.5), 4.6)
-    for k, cut in enumerate(material.cuts[: len(_MARKERS)]):
+    for k, cut in enumerate(material.columns):
         found = [
             (material.layers.index(s.layer), s.entropy / log(s.full_rank))
             for s in material.spectra
-            if s.cut.name == cut and s.coordinates == "plain" and s.full_rank > 1
+            if material.column(s.cut.name) == cut and s.coordinates == "plain" and s.full_rank > 1
         ]
         xs, ys = [x for x, _ in found], [y for _, y in found]
-        axis.plot(xs, ys, marker=_MARKERS[k], ms=5, lw=1.2, label=cut)
+        axis.plot(xs, ys, marker=_MARKERS[k % len(_MARKERS)], ms=5, lw=1.2, label=cut)
     axis.set(ylabel="entropy / log(full bond dimension)", ylim=(0, 1.03))
     _layer_ticks(axis.xaxis, material.layers, rotation=90)
     axis.grid(alpha=0.3)
@@ -157,9 +165,9 @@ def _layer_ticks(axis: Any, layers: Sequence[str], rotation: int = 0) -> None:
 
 def heatmap_figure(material: Material) -> Any:
     """Layer × cut: the metric with one layer truncated across one cut to 0.9 of the norm."""
-    found = equal_norm(material.rows, EQUAL_NORM)
+    found = {(x, material.column(cut)): y for (x, cut), y in equal_norm(material.rows, EQUAL_NORM).items()}
     layers = [x for x in material.layers if any(key[0] == x for key in found)]
-    cuts = [c for c in material.cuts if any(key[1] == c for key in found)]
+    cuts = [c for c in material.columns if any(key[1] == c for key in found)]
     grid = [[found.get((layer, cut), float("nan")) for cut in cuts] for layer in layers]
     figure, (axis,) = _new(1, 1, 0.75 * len(cuts) + 3.4, 0.26 * len(layers) + 1.6)
     dense = material.record.dense.accuracy
@@ -203,10 +211,16 @@ def depth_figure(material: Material) -> Any:
     """The metric with the first, and with the last, so many layers truncated at once, one line per cut."""
     figure, axes = _new(2, 1, 9.6, 3.9)
     for axis, scope, words in zip(axes, ("prefix", "suffix"), ("first", "last"), strict=True):
-        for k, cut in enumerate(material.cuts[: len(_MARKERS)]):
+        for k, cut in enumerate(material.columns):
             rows = [r for r in material.rows if r.scope == scope and r.cut == cut and r.accuracy is not None]
             rows.sort(key=lambda r: r.layers)
-            axis.plot([r.layers for r in rows], [r.accuracy for r in rows], marker=_MARKERS[k], label=cut)
+            axis.plot(
+                [r.layers for r in rows],
+                [r.accuracy for r in rows],
+                marker=_MARKERS[k % len(_MARKERS)],
+                label=cut,
+            )
+        axis.xaxis.get_major_locator().set_params(integer=True)
         _levels(axis, material)
         axis.set_xlabel(f"the {words} so many layers at {PARTIAL_NORM:.0%} of the norm or more")
         axis.grid(alpha=0.3)

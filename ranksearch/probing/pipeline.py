@@ -21,7 +21,7 @@ from ranksearch.pipeline import (
 )
 from ranksearch.probing.bench import Bench
 from ranksearch.probing.folder import ProbeFolder
-from ranksearch.probing.joint import sweep_joint
+from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.options import ProbeOptions
 from ranksearch.probing.record import (
     ProbeRecord,
@@ -34,7 +34,7 @@ from ranksearch.probing.record import (
     verdict_record,
     write_record,
 )
-from ranksearch.probing.recovery import WAYS, is_chain, plan_truncation, recover, telling_norm
+from ranksearch.probing.recovery import WAYS, is_chain, plan_truncation, recover, telling_norm, usual_cut
 from ranksearch.probing.rows import SweepFile
 from ranksearch.probing.scores import Images, Judge, pick_images
 from ranksearch.probing.spectra import LayerSpectra, Spectrum, moments_spectra, plain_spectra
@@ -171,19 +171,21 @@ def _recovery(
     """Both ways, each stored when it is through; None where it was not asked for or there are no images for it."""
     if not wanted.recovery_epochs or task.dataset("finetune") is None:
         return None
+    cut = wanted.recovery_cut or usual_cut(spectra)
     if folder.recovery.is_file():
         record = read_recovery(folder.recovery)
     else:
-        norm = wanted.recovery_norm or _norm(swept, spectra, wanted)
-        truncations = plan_truncation(spectra, norm, wanted.recovery_cut)
+        accuracy = swept.judge.dense.accuracy
+        dense = accuracy.mean if accuracy else 0.0
+        telling = telling_norm(swept.file.rows, cut, dense, swept.judge.chance)
         record = RecoveryRecord(
-            cut=wanted.recovery_cut or max({t.cut.name for t in truncations}, key=len),
-            norm=norm,
-            layers=len(truncations),
+            cut=cut,
+            norm=wanted.recovery_norm or telling or PARTIAL_NORM,
+            layers=len(plan_truncation(spectra, 1.0, cut)),
             project_each=wanted.project_each,
             epochs=(),
         )
-    truncations = plan_truncation(spectra, record.norm, wanted.recovery_cut)
+    truncations = plan_truncation(spectra, record.norm, cut)
     ways = WAYS if all(is_chain(t.cut) for t in truncations) else WAYS[:1]
     for way in ways:
         if any(epoch.way == way for epoch in record.epochs):
@@ -203,16 +205,6 @@ def _recovery(
         record = record.model_copy(update={"epochs": record.epochs + tuple(map(epoch_record, epochs))})
         write_record(folder.recovery, record)
     return record
-
-
-def _norm(swept: _Swept, spectra: Mapping[str, LayerSpectra], wanted: ProbeOptions) -> float:
-    """The mildest norm at which truncation hurts: there recovery has something to show."""
-    found = plan_truncation(spectra, 1.0, wanted.recovery_cut)
-    names = [t.cut.name for t in found]
-    cut = max(sorted(set(names)), key=names.count)
-    accuracy = swept.judge.dense.accuracy
-    dense = accuracy.mean if accuracy else 0.0
-    return telling_norm(swept.file.rows, cut, dense, swept.judge.chance) or 0.8
 
 
 def _verdict(

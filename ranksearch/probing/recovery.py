@@ -50,18 +50,20 @@ class Epoch:
     scores: Scores
 
 
-def plan_truncation(
-    spectra: Mapping[str, LayerSpectra], norm: float, cut: str | None
-) -> tuple[Truncation, ...]:
-    """Each layer across `cut` (None: its outputs against the rest) at the least bond dimension that keeps `norm`.
+def usual_cut(spectra: Mapping[str, LayerSpectra]) -> str:
+    """The outputs against the rest, by the name that most layers have for it; "" where no layer has such a cut."""
+    names = [s.cut.name for x in spectra.values() for s in x.spectra if s.cut.left == (0,)]
+    return max(sorted(set(names)), key=names.count, default="")
 
-    Raises InputError where no layer has such a cut.
-    """
-    found = []
-    for x in spectra.values():
-        for spectrum in x.spectra:
-            if spectrum.cut.name == cut if cut else spectrum.cut.left == (0,):
-                found.append(Truncation(x.layer, spectrum.cut, spectrum.rank_for(norm)))
+
+def plan_truncation(spectra: Mapping[str, LayerSpectra], norm: float, cut: str) -> tuple[Truncation, ...]:
+    """Each layer that has this cut, at the least bond dimension that keeps `norm`. Raises InputError for none."""
+    found = [
+        Truncation(x.layer, spectrum.cut, spectrum.rank_for(norm))
+        for x in spectra.values()
+        for spectrum in x.spectra
+        if spectrum.cut.name == cut
+    ]
     if not found:
         known = sorted({s.cut.name for x in spectra.values() for s in x.spectra})
         raise InputError(expected("--recovery-cut", " or ".join(known), repr(cut)))

@@ -57,7 +57,8 @@ def scored(scores: Scores) -> dict[str, float | None]:
     named = {"accuracy": scores.accuracy, "drop": scores.drop, "loss": scores.loss, "kl": scores.kl}
     columns: dict[str, float | None] = {}
     for name, estimate in named.items():
-        columns |= {name: estimate and estimate.mean, f"{name}_se": estimate and estimate.stderr}
+        columns[name] = None if estimate is None else estimate.mean
+        columns[f"{name}_se"] = None if estimate is None else estimate.stderr
     return columns
 
 

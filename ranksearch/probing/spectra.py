@@ -70,7 +70,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Basis:
-    """The singular vectors of a kernel across one cut, on the smaller side: (side, side), columns in descending order."""
+    """The singular vectors of a kernel across one cut, on the smaller side: (side, side), in descending order."""
 
     cut: Cut
     vectors: Tensor
@@ -104,7 +104,8 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     Values below 1e-8 of the largest are noise: far below what a trained kernel has to say.
     """
-    return torch.linalg.eigvalsh(_gram(matrix)).flip(0).clamp_min(0).sqrt()
+    squares: Tensor = torch.linalg.eigvalsh(_gram(matrix))
+    return squares.flip(0).clamp_min(0).sqrt()
 
 
 def singular_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ After arXiv:2403.14379: the kernel is truncated by SVD across the cut and put ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -61,7 +61,7 @@ def _sweep_layer(
     moments: Moments | None,
     file: SweepFile,
     most: int,
-) -> Sequence[int]:
+) -> Iterator[int]:
     """Yields how many of the layer's bond dimensions are settled, after each level of its grids.
 
     All cuts of a level are measured together, since they share the prefix of the network.

@@ -1,0 +1,127 @@
+"""The paper's claims (arXiv:2403.14379) as numbers that a probe's files decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ranksearch.probing.joint import equal_norm
+from ranksearch.probing.record import ProbeRecord
+from ranksearch.probing.rows import Row
+
+STRONG = 0.2
+"""Part of the norm that counts as a large loss."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, what was measured for it, and whether that bears it out."""
+
+    claim: str
+    measured: str
+    holds: bool
+
+
+def findings(record: ProbeRecord, rows: Sequence[Row]) -> list[Finding]:
+    """The claims against one network's measurements; those that they cannot decide are left out."""
+    order = [layer.name for layer in record.layers if layer.reason is None]
+    dense = record.dense.accuracy
+    if dense is None or dense.mean is None or len(order) < 3:
+        return []
+    found = [
+        norm_goes_before_accuracy(rows, dense.mean, order),
+        depth(rows, dense.mean, order),
+        ends(rows, dense.mean),
+    ]
+    found.append(recovery(record, dense.mean))
+    return [x for x in found if x is not None]
+
+
+def norm_goes_before_accuracy(rows: Sequence[Row], dense: float, order: Sequence[str]) -> Finding:
+    """Much norm can be lost at little loss of accuracy, above all in deeper layers."""
+    at = equal_norm(rows, 1 - STRONG)
+    deep = set(order[len(order) // 2 :])
+    good = [dense - accuracy <= 2 for (layer, _), accuracy in at.items()]
+    good_deep = [dense - accuracy <= 2 for (layer, _), accuracy in at.items() if layer in deep]
+    share, share_deep = float(np.mean(good)), float(np.mean(good_deep))
+    return Finding(
+        "A kernel can lose much of its norm across several cuts at little loss of accuracy, above all in deeper layers",
+        f"at {1 - STRONG:.0%} of the norm at most 2 points are lost in {share:.0%} of all layers and cuts, "
+        f"in {share_deep:.0%} of those in the deeper half",
+        share_deep >= 0.5,
+    )
+
+
+def depth(rows: Sequence[Row], dense: float, order: Sequence[str]) -> Finding:
+    """Early layers are the sensitive ones."""
+    at = equal_norm(rows, 1 - STRONG)
+    drops = {x: float(np.mean([dense - a for (layer, _), a in at.items() if layer == x])) for x in order}
+    rho = spearmanr(range(len(order)), [drops[x] for x in order])
+    third = max(1, len(order) // 3)
+    early, late = (float(np.mean([drops[x] for x in part])) for part in (order[:third], order[-third:]))
+    return Finding(
+        "Early layers are more sensitive than deep ones",
+        f"at {1 - STRONG:.0%} of the norm the first third of the layers loses {early:.1f} points on average, the last "
+        f"third {late:.1f}; Spearman of depth and loss {float(rho.statistic):+.2f} (p = {float(rho.pvalue):.2g})",
+        float(rho.statistic) < -0.3 and early > late,
+    )
+
+
+def ends(rows: Sequence[Row], dense: float) -> Finding | None:
+    """The same with many layers truncated at once: the network's beginning against its end.
+
+    A row that ended at a guess counts as one for all that it left out.
+    """
+    pairs = []
+    for cut in sorted({r.cut for r in rows if r.scope == "prefix"}):
+        first, last = (
+            {
+                r.layers: r.accuracy
+                for r in rows
+                if r.scope == scope and r.cut == cut and r.accuracy is not None
+            }
+            for scope in ("prefix", "suffix")
+        )
+        if first and last:
+            pairs += [(_at(first, k), _at(last, k)) for k in sorted(first.keys() | last.keys())]
+    if not pairs:
+        return None
+    first_loss, last_loss = (float(np.mean([dense - pair[k] for pair in pairs])) for k in (0, 1))
+    better = float(np.mean([b > a for a, b in pairs]))
+    return Finding(
+        "Truncating the last layers costs less than truncating as many of the first",
+        f"{first_loss:.1f} points for the first layers, {last_loss:.1f} for as many of the last, on average; "
+        f"the last ones cost less in {better:.0%} of {len(pairs)} comparisons",
+        better > 0.5 and last_loss < first_loss,
+    )
+
+
+def _at(curve: dict[int, float], layers: int) -> float:
+    """The accuracy with so many layers truncated, or the last one that was measured before."""
+    return curve[max(k for k in curve if k <= layers)]
+
+
+def recovery(record: ProbeRecord, dense: float) -> Finding | None:
+    """A strongly truncated network recovers in a few epochs."""
+    found = record.recovery
+    if found is None or not found.epochs:
+        return None
+    parts, regained = [], []
+    for way in dict.fromkeys(e.way for e in found.epochs):
+        scores = [
+            e.accuracy.mean
+            for e in found.epochs
+            if e.way == way and e.accuracy and e.accuracy.mean is not None
+        ]
+        regained.append((scores[-1] - scores[0]) / (dense - scores[0]))
+        parts.append(f"{way} {scores[0]:.1f} → {scores[-1]:.1f}")
+    epochs = max(e.epoch for e in found.epochs)
+    return Finding(
+        "A strongly truncated network recovers within a few epochs, without low-rank training from scratch",
+        f"{found.layers} layers at {found.norm:.0%} of the norm across {found.cut}, {epochs} epochs: "
+        f"{', '.join(parts)} (dense {dense:.1f})",
+        max(regained) >= 0.9,
+    )

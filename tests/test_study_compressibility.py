@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorly as tl
 import torch
 from safetensors.torch import load_file
+from tensorly.decomposition import tensor_train
 
 from ranksearch.probing.rows import Row
 from ranksearch.sources.data import load_data
@@ -135,33 +137,48 @@ def test_networks_take_small_images(module, name: str) -> None:  # type: ignore[
 
 def test_twelve_orders_of_which_two_are_plain(module) -> None:  # type: ignore[no-untyped-def]
     orders = module("orders")
-    found = orders.orders(4)
-    assert len(found) == 12
-    assert {orders.name(o) for o in found if orders.is_plain(o)} == {"i-h-w-o", "i-w-h-o"}
-    assert len({frozenset({o, o[::-1]}) for o in found}) == 12
+    assert len(orders.ORDERS) == 12
+    assert {orders.name(o) for o in orders.ORDERS if orders.is_plain(o)} == {"i-h-w-o", "i-w-h-o"}
+    assert len({frozenset({o, o[::-1]}) for o in orders.ORDERS}) == 12
 
 
-def test_trains_stay_within_their_error_and_are_exact_at_zero(module) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("error", [0.1, 0.3, 0.6])
+def test_trains_keep_their_promise(module, error: float) -> None:  # type: ignore[no-untyped-def]
+    """tensorly's TT-SVD at the ranks that were found stays within the error, and stores what was said."""
     orders = module("orders")
     torch.manual_seed(0)
+    kernel = torch.randn(6, 5, 3, 3, dtype=torch.float64)
+    spectra = orders.spectra_of(kernel)
+    for order in orders.ORDERS:
+        found = orders.cheapest(spectra, (6, 5, 3, 3), order, error)
+        assert found.error <= error + 1e-9
+        permuted = kernel.permute(order)
+        with tl.backend_context("pytorch", local_threadsafe=True):
+            train = tensor_train(permuted, rank=[1, *found.ranks, 1])
+            full = tl.tt_to_tensor(train)
+        assert float((full - permuted).norm() / kernel.norm()) <= found.error + 1e-9
+        if tuple(train.rank[1:-1]) == found.ranks:
+            assert sum(core.numel() for core in train.factors) == found.params
+
+
+def test_no_error_takes_the_full_ranks(module) -> None:  # type: ignore[no-untyped-def]
+    orders = module("orders")
     kernel = torch.randn(6, 5, 3, 3)
-    for order in orders.orders(4):
-        assert orders.truncate(kernel, order, 0.0).error < 1e-12
-        errors = [orders.truncate(kernel, order, e) for e in (0.2, 0.5, 0.8)]
-        assert all(t.error <= e + 1e-12 for t, e in zip(errors, (0.2, 0.5, 0.8), strict=True))
-        assert errors[0].params >= errors[1].params >= errors[2].params
-    assert orders.gain({"a": kernel}, 0.3) >= 1
+    found = orders.cheapest(orders.spectra_of(kernel), (6, 5, 3, 3), (1, 2, 3, 0), 0.0)
+    assert found.ranks == (5, 15, 6)
 
 
 def test_an_order_finds_the_structure_that_it_suits(module) -> None:  # type: ignore[no-untyped-def]
     orders = module("orders")
     torch.manual_seed(0)
     kernel = torch.einsum("ow,ih->oihw", torch.randn(8, 3), torch.randn(8, 3))  # rank one across ow|ih
-    best = min(orders.orders(4), key=lambda o: orders.truncate(kernel, o, 1e-6).params)
-    # The ends w and h are cheap there, and the middle bond is one.
-    assert orders.truncate(kernel, best, 1e-6).ranks[1] == 1
-    assert {frozenset(best[:2]), frozenset(best[2:])} == {frozenset({0, 3}), frozenset({1, 2})}
-    assert min(orders.entropies(kernel, best)) == pytest.approx(0, abs=1e-9)
+    found = orders.compare({"a": kernel}, 1e-5)
+    suited = [row for row in found["orders"] if row["cheapest"]]
+    pairs = ({"o", "w"}, {"i", "h"})
+    assert {row["order"] for row in suited} <= {
+        row["order"] for row in found["orders"] if set(row["order"].split("-")[:2]) in pairs
+    }
+    assert found["best"] <= found["best_plain"]
 
 
 def test_a_row_that_ended_counts_on(module) -> None:  # type: ignore[no-untyped-def]

@@ -96,14 +96,13 @@ def one(network: Network, given: Given) -> report.Result | None:
     probe_command(None, options | {"out": str(folder.path), "resume": begun}, given.probe)
     reached = run(network, options, given) if given.runs else None
     model = load_model(network.model, weights=weights)
-    kernels = {n: p.detach() for n, p in model.named_parameters() if p.dim() == 4 and min(p.shape) > 1}
+    kernels = orders.four_index_kernels(model)
     return report.Result(
         name=network.name,
         record=read_probe(folder.record),
         rows=read_rows(folder.sweep),
         reached=reached,
         orders=stored(given.out / network.name / "orders.json", lambda: orders.compare(kernels, ERROR)),
-        gain=stored(given.out / network.name / "gain.json", lambda: orders.gain(kernels, ERROR)),
     )
 
 

@@ -108,20 +108,23 @@ def _budgets(record: ProbeRecord) -> RenderableType:
     assert verdict is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("kept")
-    for column in ("parameters", "FLOPs", "predicted divergence", f"predicted {record.metric}"):
+    for column in ("parameters", "FLOPs", "divergence", record.metric):
         table.add_column(column, justify="right")
+    table.add_column("")
     for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):
         accuracy = "–" if point.accuracy is None else f"{point.accuracy:.1f}"
         flops = f"{point.flops / record.dense.flops:.0%}"
-        table.add_row(f"{point.budget:.2f}", f"{point.params:,}", flops, f"{point.kl:.3g}", accuracy)
-    return Group(Text("predicted, before retraining", "bold"), table)
+        source = "measured" if point.measured else "predicted"
+        table.add_row(f"{point.budget:.2f}", f"{point.params:,}", flops, f"{point.kl:.3g}", accuracy, source)
+    return Group(Text("analytic plans, before any search or retraining", "bold"), table)
 
 
 def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[PointRecord]:
-    """The points nearest to some budgets, among those that there are."""
+    """The points nearest to some budgets, among those that there are, and those that were measured."""
     lowest = min(point.budget for point in front)
     wanted = [b for b in budgets if b >= 0.9 * lowest]
-    return list(dict.fromkeys(min(front, key=lambda p, b=b: abs(p.budget - b)) for b in wanted))  # type: ignore[misc]
+    near = [min(front, key=lambda p, b=b: abs(p.budget - b)) for b in wanted]  # type: ignore[misc]
+    return [point for point in front if point.measured or point in near]
 
 
 def _layers(record: ProbeRecord) -> RenderableType:

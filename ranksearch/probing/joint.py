@@ -130,7 +130,7 @@ def equal_norm(rows: Sequence[Row], norm: float) -> dict[tuple[str, str], float]
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
-        if row.scope == "layer" and row.accuracy is not None:
+        if row.scope == "layer" and row.accuracy is not None and row.norm_kept is not None:
             curves.setdefault((row.layer, row.cut), []).append((row.norm_kept, row.accuracy))
     found = {}
     for key, points in curves.items():

@@ -20,6 +20,7 @@ from ranksearch.pipeline import (
     torch_threads,
 )
 from ranksearch.probing.bench import Bench
+from ranksearch.probing.checks import analytic_plans, check_plans
 from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.options import ProbeOptions
@@ -217,4 +218,15 @@ def _verdict(
         seed=options.seed,
         progress=lambda stage, done, total: reporter.progress(f"verdict: {stage}", done, total),
     )
-    return judge_model(problem, swept.file.rows if swept else (), wanted.trouble)
+    plans = analytic_plans(problem)
+    if swept is not None:
+        check_plans(
+            problem,
+            plans,
+            swept.images,
+            swept.judge,
+            swept.file,
+            threshold=wanted.trouble,
+            progress=lambda done, total: reporter.progress("verdict: plans measured", done, total),
+        )
+    return judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)

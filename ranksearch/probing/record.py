@@ -53,13 +53,15 @@ class DenseRecord(_Record):
 
 
 class PointRecord(_Record):
-    """The analytic plan at a budget, and its predicted divergence and metric."""
+    """See `Point`."""
 
     budget: FiniteFloat
     params: int
     flops: int
+    epsilon: FiniteFloat
     kl: FiniteFloat
     accuracy: FiniteFloat | None
+    measured: bool
 
 
 class LayerRecord(_Record):
@@ -84,7 +86,6 @@ class VerdictRecord(_Record):
     """See `Verdict`. score: 1 − budget of `trouble`."""
 
     threshold: FiniteFloat
-    factor: FiniteFloat
     score: FiniteFloat
     trouble: PointRecord
     front: tuple[PointRecord, ...]
@@ -182,7 +183,6 @@ def verdict_record(verdict: Verdict) -> VerdictRecord:
     """The verdict as it is stored."""
     return VerdictRecord(
         threshold=verdict.threshold,
-        factor=verdict.factor,
         score=verdict.score,
         trouble=_point(verdict.trouble),
         front=tuple(_point(point) for point in verdict.front),
@@ -191,9 +191,14 @@ def verdict_record(verdict: Verdict) -> VerdictRecord:
 
 
 def _point(point: Point) -> PointRecord:
-    cost = point.cost
     return PointRecord(
-        budget=point.budget, params=cost.params, flops=cost.flops, kl=point.kl, accuracy=point.accuracy
+        budget=point.budget,
+        params=point.cost.params,
+        flops=point.cost.flops,
+        epsilon=point.epsilon,
+        kl=point.kl,
+        accuracy=point.accuracy,
+        measured=point.measured,
     )
 
 

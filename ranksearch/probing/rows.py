@@ -14,8 +14,9 @@ from ranksearch.errors import MismatchError, expected
 from ranksearch.evaluate import Estimate
 from ranksearch.probing.scores import Scores
 
-Scope = Literal["layer", "all", "prefix", "suffix"]
-"""Which layers are truncated at once: one; all; the first ones up to a layer; the last ones from a layer on."""
+Scope = Literal["layer", "all", "prefix", "suffix", "plan"]
+"""What is truncated at once: one layer; all; the first ones up to a layer; the last ones from a layer on. Or an
+analytic plan is carried out."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Row:
     """A truncation and what it cost.
 
     layer: the truncated one; the last of a prefix, the first of a suffix; "" for all. layers: how many.
-    target: the norm to keep that chose the bond dimensions, None where they were given; bond, full: the bond
-    dimension kept and the full one, None where layers differ. norm_kept: ‖Ŵ‖ / ‖W‖, the mean over layers. epsilon:
+    target: the norm to keep that chose the bond dimensions, None where they were given; of a plan its budget. bond,
+    full: the bond dimension kept and the full one, None where layers differ. norm_kept: ‖Ŵ‖ / ‖W‖, the mean over
+    layers, None of a plan. epsilon:
     the analytic ε of the truncated kernels, in units of the loss, None without moments. For the rest see `Scores`;
     _se are standard errors.
     """
@@ -36,7 +38,7 @@ class Row:
     target: float | None
     bond: int | None
     full: int | None
-    norm_kept: float
+    norm_kept: float | None
     epsilon: float | None
     accuracy: float | None
     accuracy_se: float | None

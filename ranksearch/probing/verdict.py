@@ -2,23 +2,22 @@
 
 The score of a model is 1 − b, b the smallest fraction of its parameters at which the analytic plan is
 predicted to stay within a divergence τ of the dense outputs; a layer's score is 1 − the fraction of it that this plan
-keeps. The prediction is the plan's summed ε times a factor that the sweep measures: ε is a second-order estimate, and
-how far it is off, in the median over truncations of middling size, says the model itself.
+keeps. Analytic plans are where a search starts, in the same metric over the same candidates, so that b is close to
+what a run reaches; plans that were measured correct the prediction (`checks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from math import isfinite
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from ranksearch.allocation import knapsack
 from ranksearch.costs import Cost
-from ranksearch.errors import BudgetError
 from ranksearch.plan import Plan, Table
+from ranksearch.probing.checks import Plans, predictor
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.rows import Row
 from ranksearch.problem import Problem
@@ -29,25 +28,21 @@ TROUBLE = 0.1
 SPARED = 0.9
 """A layer of which the plan keeps at least this part is better left alone."""
 
-BUDGETS = tuple(float(b) for b in np.geomspace(1.0, 0.01, 61))
-"""Fractions of the parameters at which the analytic plan is made."""
-
 SENSITIVE_NORM = 0.9
 """Norm kept at which layers are compared."""
-
-_MIDDLING = (0.01, 1.0)
-"""Divergences, in nats, from which ε is calibrated: below is noise, above the second order no longer holds."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """The analytic plan at a budget. kl: its predicted divergence; accuracy: the metric that the sweep found at
-    such a divergence, None without labels."""
+    """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric found
+    at such a divergence, None without labels; measured: whether this very plan was."""
 
     budget: float
     cost: Cost
+    epsilon: float
     kl: float
     accuracy: float | None
+    measured: bool
 
 
 @dataclass(frozen=True)
@@ -67,11 +62,10 @@ class LayerVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """threshold: τ in nats. factor: measured over analytic divergence. trouble: the analytic plan of the smallest
-    budget within τ. front: plans at falling budgets. spare: layers to leave alone."""
+    """threshold: τ in nats. trouble: the analytic plan of the smallest budget within τ. front: plans at falling
+    budgets. spare: layers to leave alone."""
 
     threshold: float
-    factor: float
     trouble: Point
     front: tuple[Point, ...]
     layers: tuple[LayerVerdict, ...]
@@ -85,23 +79,9 @@ class Verdict:
         return tuple(x.name for x in self.layers if x.kept >= SPARED)
 
 
-def calibration(rows: Sequence[Row]) -> float:
-    """Measured over analytic divergence: the median ratio over single-layer truncations of middling divergence.
-
-    1 where fewer than five rows say anything.
-    """
-    low, high = _MIDDLING
-    ratios = [
-        log(row.kl / row.epsilon)
-        for row in rows
-        if row.scope == "layer" and row.epsilon and row.epsilon > 0 and low <= row.kl <= high
-    ]
-    return exp(float(np.median(ratios))) if len(ratios) >= 5 else 1.0
-
-
 @dataclass(frozen=True)
 class Translation:
-    """From divergence to the task's metric, as the sweep found them together; falling, piecewise linear."""
+    """From divergence to the task's metric, as they were found together; falling, piecewise linear."""
 
     kl: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -111,8 +91,12 @@ class Translation:
 
 
 def translation(rows: Sequence[Row]) -> Translation:
-    """The isotonic regression of accuracy on divergence over all rows with labels."""
-    points = sorted((r.kl, r.accuracy) for r in rows if r.accuracy is not None and isfinite(r.kl))
+    """The isotonic regression of the metric on the divergence: over the plans that were measured and the dense
+    model; over all truncations where there are no plans."""
+    labelled = [r for r in rows if r.accuracy is not None and isfinite(r.kl)]
+    plans = [r for r in labelled if r.scope == "plan"]
+    exact = [r for r in labelled if r.kl == 0][:1]
+    points = sorted((r.kl, r.accuracy) for r in (exact + plans if plans else labelled))
     if not points:
         return Translation((), ())
     kl = np.array([x for x, _ in points])
@@ -120,31 +104,20 @@ def translation(rows: Sequence[Row]) -> Translation:
     return Translation(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
 
 
-def judge_model(problem: Problem, rows: Sequence[Row], threshold: float = TROUBLE) -> Verdict:
-    """The verdict on a prepared problem; `rows` are those of the sweep, () without one."""
-    factor, translate = calibration(rows), translation(rows)
-    plans = _plans(problem)
-    front = tuple(
-        Point(budget, plan.cost, factor * plan.error, translate(factor * plan.error))
-        for budget, plan in plans
-    )
+def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: float = TROUBLE) -> Verdict:
+    """The verdict on a prepared problem with its analytic plans; `rows` are those of the sweep, () without one."""
+    predict, translate = predictor(rows), translation(rows)
+    checked = {row.target for row in rows if row.scope == "plan"}
+    front = tuple(_point(b, plan, predict(plan.error), translate, b in checked) for b, plan in plans)
     within = [k for k, point in enumerate(front) if point.kl <= threshold]
     chosen = within[-1] if within else 0
     drops = mean_drops(rows)
     layers = tuple(_layer(table, plans[chosen][1], drops) for table in problem.tables)
-    return Verdict(threshold, factor, front[chosen], front, layers)
+    return Verdict(threshold, front[chosen], front, layers)
 
 
-def _plans(problem: Problem) -> list[tuple[float, Plan]]:
-    """Analytic plans at falling fractions of the parameters, down to where none fits."""
-    plans = []
-    for budget in BUDGETS:
-        limit = int(budget * problem.dense.params)
-        try:
-            plans.append((budget, problem.plan(knapsack(problem.tables, limit, "params", problem.dense))))
-        except BudgetError:
-            break
-    return plans
+def _point(budget: float, plan: Plan, kl: float, translate: Translation, measured: bool) -> Point:
+    return Point(budget, plan.cost, plan.error, kl, translate(kl), measured)
 
 
 def _layer(table: Table, plan: Plan, drops: Mapping[str, float]) -> LayerVerdict:

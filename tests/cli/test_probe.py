@@ -36,7 +36,7 @@ def test_files_and_words(probe: Invoke, tmp_path: Path) -> None:
     assert [(e.way, e.epoch) for e in record.recovery.epochs] == [
         ("projected", 0), ("projected", 1), ("factorised", 0), ("factorised", 1),
     ]  # fmt: skip
-    assert {r.scope for r in read_rows(out / "sweep.csv")} == {"layer", "all", "prefix", "suffix"}
+    assert {r.scope for r in read_rows(out / "sweep.csv")} == {"layer", "all", "prefix", "suffix", "plan"}
     kinds = {s.coordinates for s in read_spectra(out / "spectra.csv")}
     assert kinds == {"plain", "moments", "moments, approximate"}
     for words in ("How compressible is", "score", "Next: ranksearch run --budget", "layer by layer"):

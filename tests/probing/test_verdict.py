@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,24 +12,63 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from ranksearch.candidates import CandidateConfig
-from ranksearch.probing.rows import Row
-from ranksearch.probing.verdict import calibration, judge_model, mean_drops, translation
+from ranksearch.probing.bench import Bench
+from ranksearch.probing.checks import AIMS, analytic_plans, check_plans, predictor, truncation_factor
+from ranksearch.probing.rows import Row, SweepFile
+from ranksearch.probing.scores import Judge, pick_images
+from ranksearch.probing.verdict import judge_model, mean_drops, translation
 from ranksearch.problem import Problem, prepare
 from ranksearch.task import Task
 
 ROW = Row("layer", "a", 1, "o|i", None, 1, 4, 0.9, 0.1, 80.0, 1.0, 10.0, 0.5, 1.0, 0.1, 0.2, 0.01)
 
 
-def test_calibration_is_the_median_ratio_of_middling_rows() -> None:
+def test_factor_is_the_median_ratio_of_middling_rows() -> None:
     ratios = (0.5, 1.0, 2.0, 4.0, 8.0)
-    rows = [replace(ROW, epsilon=0.1, kl=0.1 * r) for r in ratios]
+    rows = [replace(ROW, epsilon=0.03, kl=0.03 * r) for r in ratios]
     noise = [
         replace(ROW, epsilon=1e-6, kl=1e-4),
         replace(ROW, epsilon=0.1, kl=3.0),
         replace(ROW, epsilon=None),
     ]
-    assert calibration(rows + noise) == pytest.approx(2.0)
-    assert calibration(rows[:4]) == 1.0
+    assert truncation_factor(rows + noise) == pytest.approx(2.0)
+    assert truncation_factor(rows[:4]) == 1.0
+    assert predictor(rows)(0.3) == pytest.approx(0.6)
+
+
+def plan_row(epsilon: float, kl: float) -> Row:
+    return replace(ROW, scope="plan", target=epsilon, norm_kept=None, epsilon=epsilon, kl=kl)
+
+
+def test_prediction_goes_through_the_measured_plans() -> None:
+    predict = predictor([plan_row(0.01, 0.02), plan_row(1.0, 8.0), ROW])
+    assert predict(0.01) == pytest.approx(0.02)
+    assert predict(1.0) == pytest.approx(8.0)
+    assert predict(0.1) == pytest.approx(0.4)  # the ratios 2 and 8 have the mean 4
+    assert predict(0.001) == pytest.approx(0.002)
+    assert predict(10) == pytest.approx(80)
+    assert predict(0.0) == 0
+    falling = predictor([plan_row(0.1, 0.3), plan_row(0.2, 0.2)])
+    assert falling(0.2) == pytest.approx(falling(0.1)) == pytest.approx(0.3)
+
+
+def test_plans_are_measured_around_the_threshold_once(tiny_problem: Problem, tmp_path: Path) -> None:
+    task = tiny_problem.task
+    images = pick_images(task, "divergence", 24, seed=0)
+    bench = Bench(task.model, images.inputs, batch_size=16, device=task.device)
+    judge = Judge(task, images, bench.dense)
+    plans, file = analytic_plans(tiny_problem), SweepFile(tmp_path / "sweep.csv")
+    check_plans(tiny_problem, plans, images, judge, file, threshold=0.05)
+    rows = file.rows
+    assert len(rows) == len({r.target for r in rows}) == len(AIMS)
+    by_budget = dict(plans)
+    assert all(r.epsilon == by_budget[r.target or 0].error for r in rows)
+    check_plans(tiny_problem, plans, images, judge, SweepFile(tmp_path / "sweep.csv"), threshold=0.05)
+    assert SweepFile(tmp_path / "sweep.csv").rows == rows
+    verdict = judge_model(tiny_problem, plans, rows, 0.05)
+    measured = [p for p in verdict.front if p.measured]
+    assert len(measured) == len(AIMS)
+    assert max(p.kl / r.kl for p in measured for r in rows if r.target == p.budget) >= 1 - 1e-9
 
 
 def test_translation_falls_and_passes_through_the_rows() -> None:
@@ -53,7 +93,7 @@ def test_drops_are_means_over_cuts_at_equal_norm() -> None:
 
 
 def test_predictions_worsen_as_budgets_fall(tiny_problem: Problem) -> None:
-    verdict = judge_model(tiny_problem, ())
+    verdict = judge_model(tiny_problem, analytic_plans(tiny_problem), ())
     budgets, kls = [p.budget for p in verdict.front], [p.kl for p in verdict.front]
     assert budgets == sorted(budgets, reverse=True)
     assert kls == sorted(kls)
@@ -64,9 +104,11 @@ def test_predictions_worsen_as_budgets_fall(tiny_problem: Problem) -> None:
 
 
 def test_a_stricter_threshold_never_raises_the_score(tiny_problem: Problem) -> None:
-    scores = [judge_model(tiny_problem, (), t).score for t in (0.001, 0.01, 0.1, 1.0)]
+    scores = [
+        judge_model(tiny_problem, analytic_plans(tiny_problem), (), t).score for t in (0.001, 0.01, 0.1, 1.0)
+    ]
     assert scores == sorted(scores)
-    strict = judge_model(tiny_problem, (), 1e-9)
+    strict = judge_model(tiny_problem, analytic_plans(tiny_problem), (), 1e-9)
     assert strict.score == 0
     assert set(strict.spare) == {t.layer.name for t in tiny_problem.tables}
 
@@ -90,5 +132,5 @@ def test_networks_of_lower_rank_score_higher() -> None:
     for rank in (2, 4, 12):
         task = Task(network(rank), data, calibration_size=90)
         problem = prepare(task, config=CandidateConfig(decompositions=("svd",)))
-        scores.append(judge_model(problem, (), 1e-4).score)
+        scores.append(judge_model(problem, analytic_plans(problem), (), 1e-4).score)
     assert scores[0] > scores[1] > scores[2]

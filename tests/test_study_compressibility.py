@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tensorly.decomposition import tensor_train
 
+from ranksearch.candidates import CandidateConfig
 from ranksearch.probing.rows import Row
 from ranksearch.sources.data import load_data
 
@@ -69,13 +70,13 @@ def test_cifar100_on_disk_is_read_and_trained_on(module, cifar100: Path, tmp_pat
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A handful of images in two class folders."""
+    """A handful of images in ten class folders."""
     from PIL import Image
 
     generator = np.random.default_rng(1)
-    for part, count in (("train", 12), ("test", 4)):
+    for part, count in (("train", 40), ("test", 20)):
         for k in range(count):
-            folder = tmp_path / "images" / part / f"class{k % 2}"
+            folder = tmp_path / "images" / part / f"class{k % 10}"
             folder.mkdir(parents=True, exist_ok=True)
             pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{k}.png")
@@ -200,3 +201,28 @@ def test_a_row_that_ended_counts_on(module) -> None:  # type: ignore[no-untyped-
     assert found.holds
     assert "66.7 points for the first layers, 14.0 for as many of the last" in found.measured
     assert "100% of 3 comparisons" in found.measured
+
+
+def test_the_whole_study_on_a_handful_of_images(
+    module,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+) -> None:
+    study = module("study")
+    arguments = [
+        "study.py", "--out", tmp_path / "out", "--cifar10", images, "--only", "cnn4-32-cifar10", "cnn4-64-fashion",
+        "--epochs", 1, "--images", 4, "--batch-size", 4, "--recovery-epochs", 0, "--threads", 1,
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", list(map(str, arguments)))
+    quick = CandidateConfig(decompositions=("svd",), fits_per_form=2)
+    monkeypatch.setattr("ranksearch.probing.pipeline.candidate_config", lambda options: quick)
+    study.main()
+    results = tmp_path / "out" / "results.md"
+    first = results.read_text()
+    assert "| cnn4-32-cifar10 | " in first
+    assert "cnn4-64-fashion" not in first
+    assert "The paper's claims on cnn4-32-cifar10" in first
+    assert "| i-h-w-o | yes |" in first
+    study.main()  # everything is there: nothing changes
+    assert results.read_text() == first

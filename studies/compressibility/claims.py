@@ -59,15 +59,23 @@ def depth(rows: Sequence[Row], dense: float, order: Sequence[str]) -> Finding:
     """Early layers are the sensitive ones."""
     at = equal_norm(rows, 1 - STRONG)
     drops = {x: float(np.mean([dense - a for (layer, _), a in at.items() if layer == x])) for x in order}
-    rho = spearmanr(range(len(order)), [drops[x] for x in order])
+    rho, p = rank_correlation(list(range(len(order))), [drops[x] for x in order])
     third = max(1, len(order) // 3)
     early, late = (float(np.mean([drops[x] for x in part])) for part in (order[:third], order[-third:]))
     return Finding(
         "Early layers are more sensitive than deep ones",
         f"at {1 - STRONG:.0%} of the norm the first third of the layers loses {early:.1f} points on average, the last "
-        f"third {late:.1f}; Spearman of depth and loss {float(rho.statistic):+.2f} (p = {float(rho.pvalue):.2g})",
-        float(rho.statistic) < -0.3 and early > late,
+        f"third {late:.1f}; Spearman of depth and loss {rho:+.2f} (p = {p:.2g})",
+        rho < -0.3 and early > late,
     )
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Spearman's coefficient and its p-value; 0 and 1 where all values are equal, which has no order."""
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return 0.0, 1.0
+    found = spearmanr(x, y)
+    return float(found.statistic), float(found.pvalue)
 
 
 def ends(rows: Sequence[Row], dense: float) -> Finding | None:

@@ -55,7 +55,7 @@ def vgg8(num_classes: int = 10) -> nn.Module:
 
 def resnet50_small(num_classes: int = 10) -> nn.Module:
     """torchvision's ResNet-50 with a 3×3 stem of stride 1, for 32×32 images; the max-pooling stays."""
-    model = resnet50(weights=None, num_classes=num_classes)
+    model: nn.Module = resnet50(weights=None, num_classes=num_classes)
     model.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     return model
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import claims
-from scipy.stats import spearmanr
 
 from ranksearch.probing.record import ProbeRecord
 from ranksearch.probing.rows import Row
@@ -54,7 +53,7 @@ def networks(results: Sequence[Result]) -> Iterator[str]:
         if r.reached and r.record.verdict
     ]
     if len(known) >= 3:
-        rho = spearmanr([s for s, _ in known], [d for _, d in known]).statistic
+        rho, _ = claims.rank_correlation([s for s, _ in known], [d for _, d in known])
         yield f"\nSpearman of score and accuracy lost at 0.2, over {len(known)} networks: {rho:.2f}"
 
 

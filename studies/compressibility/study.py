@@ -81,14 +81,18 @@ def main() -> None:
 
 def one(network: Network, given: Given) -> report.Result | None:
     """Everything about one network; None where its data or weights are not given."""
-    if network.data not in given.data or (network.weights and network.weights not in given.weights):
-        print(f"{network.name}: left out, --{network.data} or --{network.weights} is not given")
+    missing = [network.data] if network.data not in given.data else []
+    if network.weights and network.weights not in given.weights:
+        missing.append(network.weights)
+    if missing:
+        print(f"{network.name}: left out without {' and '.join(f'--{key}' for key in missing)}")
         return None
     weights = given.weights[network.weights] if network.weights else trained(network, given)
     options = {
         "model": network.model,
         "weights": str(weights),
         "data": data_spec(network.data, given.data[network.data]),
+        **network.image_options,
         **given.options,
     }
     folder = ProbeFolder(given.out / network.name / "probe")
@@ -109,7 +113,7 @@ def one(network: Network, given: Given) -> report.Result | None:
 def trained(network: Network, given: Given) -> Path:
     """The weights that the study trains for a network, once."""
     spec = data_spec(network.data, given.data[network.data])
-    settings = dict(network.training) | {"device": given.options["device"]}
+    settings = dict(network.training) | {"device": given.options["device"], "input_size": network.input_size}
     if given.epochs is not None:
         settings["epochs"] = given.epochs
     out = given.out / "weights" / f"{network.name}.safetensors"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ranksearch.sources.data import load_data
+from ranksearch.sources.data import ImageOptions, load_data
 from ranksearch.sources.models import make_model
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +30,7 @@ class Training:
 
     nuclear: weight of the mean nuclear norm of the kernels, as O × (I·kh·kw) matrices over their Frobenius norm: it
     rewards kernels of low rank, whatever their size. flip: mirror half of the images; shift: up to so many pixels.
+    input_size: side that images are resized to, 0 leaves them.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Training:
     nuclear: float = 0.0
     flip: bool = True
     shift: int = 4
+    input_size: int = 0
     seed: int = 0
     device: str = "cpu"
 
@@ -64,7 +66,8 @@ def train(config: Training, out: Path) -> Path:
     """Train and write the weights, unless they are there; the state after each epoch lies beside them until then."""
     if out.is_file():
         return out
-    data = load_data(config.data)
+    images = ImageOptions(input_size=(config.input_size,), crop_pct=1.0) if config.input_size else None
+    data = load_data(config.data, images=images)
     inputs, targets = everything(data.train)
     torch.manual_seed(config.seed)
     model = make_model(config.model, num_classes=len(data.classes) or None, base=HERE).to(config.device)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,9 @@ _GRADES = ((0.8, "very compressible"), (0.6, "well compressible"), (0.3, "somewh
 
 def verdict_view(record: ProbeRecord) -> RenderableType:
     """The whole verdict; of a probe without moments the measurements alone."""
-    parts: list[RenderableType] = [Panel("\n".join(sentences(record)), title=_title(record), padding=(1, 2))]
+    parts: list[RenderableType] = [
+        Panel(Text("\n".join(sentences(record))), title=_title(record), padding=(1, 2))
+    ]
     if record.verdict is not None:
         parts.append(_budgets(record))
     parts.append(_layers(record))
@@ -26,7 +29,8 @@ def verdict_view(record: ProbeRecord) -> RenderableType:
 
 
 def _title(record: ProbeRecord) -> str:
-    return f"How compressible is {record.model or 'the model'}?"
+    name = (record.model or "the model").replace("\\", "/").rsplit("/", 1)[-1]
+    return f"How compressible is {escape(name)}?"
 
 
 def sentences(record: ProbeRecord) -> Iterator[str]:

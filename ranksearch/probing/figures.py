@@ -172,7 +172,8 @@ def heatmap_figure(material: Material) -> Any:
     figure, (axis,) = _new(1, 1, 0.75 * len(cuts) + 3.4, 0.26 * len(layers) + 1.6)
     dense = material.record.dense.accuracy
     top = dense.mean if dense and dense.mean is not None else None
-    image = axis.imshow(grid, aspect="auto", cmap="magma", vmin=material.record.dense.chance, vmax=top)
+    # From the worst that there is: between a guess and the worst the colours would go to waste.
+    image = axis.imshow(grid, aspect="auto", cmap="magma", vmin=min(found.values()), vmax=top)
     axis.set_xticks(range(len(cuts)), cuts)
     _layer_ticks(axis.yaxis, layers)
     low, high = image.get_clim()
@@ -195,7 +196,7 @@ def norm_figure(material: Material) -> Any:
     _levels(axis, material)
     axis.set(xlabel="norm kept by the truncated kernel", ylabel=material.record.metric)
     axis.grid(alpha=0.3)
-    axis.legend(loc="upper left", frameon=False)
+    axis.legend(loc="lower right")
     _depth_bar(figure, [axis])
     return figure
 

@@ -20,7 +20,7 @@ from ranksearch.probing.rows import Row, SweepFile, scored
 from ranksearch.probing.scores import Images, Judge
 from ranksearch.problem import Problem
 
-BUDGETS = tuple(float(f"{b:.4g}") for b in np.geomspace(1.0, 0.01, 61))
+BUDGETS = tuple(float(f"{b:.4g}") for b in np.geomspace(1.0, 0.01, 121))
 """Fractions of the parameters at which the analytic plan is made."""
 
 AIMS = (0.3, 1.0, 3.0, 10.0)

@@ -35,7 +35,7 @@ SENSITIVE_NORM = 0.9
 @dataclass(frozen=True)
 class Point:
     """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric found
-    at such a divergence, None without labels; measured: whether this very plan was."""
+    at such a divergence, None without labels or beyond what was found; measured: whether this very plan was."""
 
     budget: float
     cost: Cost
@@ -81,13 +81,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Translation:
-    """From divergence to the task's metric, as they were found together; falling, piecewise linear."""
+    """From divergence to the task's metric, as they were found together; falling, piecewise linear. None beyond the
+    largest divergence that was found."""
 
     kl: tuple[float, ...]
     accuracy: tuple[float, ...]
 
     def __call__(self, kl: float) -> float | None:
-        return float(np.interp(kl, self.kl, self.accuracy)) if self.kl else None
+        if not self.kl or kl > self.kl[-1] * (1 + 1e-9):
+            return None
+        return float(np.interp(kl, self.kl, self.accuracy))
 
 
 def translation(rows: Sequence[Row]) -> Translation:

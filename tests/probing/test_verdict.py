@@ -79,7 +79,7 @@ def test_translation_falls_and_passes_through_the_rows() -> None:
     assert found(0.0) == 90
     assert found(0.1) == found(0.2) == 87  # pooled
     assert found(0.6) == pytest.approx((87 + 20) / 2)
-    assert found(5.0) == 20
+    assert found(5.0) is None
     assert translation([replace(ROW, accuracy=None)])(0.1) is None
 
 

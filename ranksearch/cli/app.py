@@ -125,11 +125,14 @@ def compress(
 @app.command()
 def show(
     path: Annotated[
-        Path, typer.Argument(help="Plan file, run folder, or folder of a compressed model.", metavar="PATH")
+        Path,
+        typer.Argument(
+            help="Plan file, run folder, probe folder, or folder of a compressed model.", metavar="PATH"
+        ),
     ],
     every: Annotated[bool, typer.Option("--all", help="Of a run: all plans, not only the front.")] = False,
 ) -> None:
-    """Print a plan layer by layer, or the front of a run."""
+    """Print a plan layer by layer, the front of a run, or the verdict of a probe."""
     with guarded():
         from ranksearch.cli.show import show_command
 

@@ -74,6 +74,14 @@ class Bench:
                     row.append(output)
         return [torch.cat(row) for row in rows]
 
+    def reusable(self, layer: str) -> bool:
+        """Whether what runs before a layer can be reused; found out on the first batch, where it is not known yet."""
+        if layer not in self.reused:
+            weight = self._model.get_parameter(f"{layer}.weight")
+            with eval_mode(self._model), attention_fast_path(False):
+                self._aim(layer, {layer: weight / 2})
+        return self.reused[layer]
+
     def _first(self, kernels: Kernels) -> str:
         """The layer that is called first."""
         order: dict[str, int] = {}

@@ -157,7 +157,7 @@ def _sweep(
         file,
         progress=lambda done, total: reporter.progress("sweep, many layers", done, total),
     )
-    return _Swept(images, judge, file, bench.reused)
+    return _Swept(images, judge, file, {name: bench.reusable(name) for name in spectra})
 
 
 def _recovery(

@@ -25,7 +25,7 @@ def probe(own_folder: Path, invoke: Invoke) -> Invoke:
     return lambda *more: invoke("probe", "--model", f"{own}:model", "--data", f"{own}:data", *LIGHT, *more)
 
 
-def test_files_and_words(probe: Invoke, tmp_path: Path) -> None:
+def test_files_and_words(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
     out = tmp_path / "probe"
     result = probe("--out", out, "--recovery-epochs", "1", "--no-plots")
     assert result.exit_code == 0, result.output
@@ -42,6 +42,10 @@ def test_files_and_words(probe: Invoke, tmp_path: Path) -> None:
     for words in ("How compressible is", "score", "Next: ranksearch run --budget", "layer by layer"):
         assert words in result.output
     assert not (out / "figures").exists()
+    for path in (out, out / "probe.json"):
+        shown = invoke("show", path)
+        assert shown.exit_code == 0, shown.output
+        assert shown.output.strip() in result.output
 
 
 def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:

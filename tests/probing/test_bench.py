@@ -83,6 +83,12 @@ def test_a_model_that_remembers_is_run_in_full(moody: nn.Module) -> None:
     bench = Bench(moody, torch.randn(6, 5), batch_size=6, device=CPU)
     bench.outputs([{"third": torch.randn(3, 6)}])
     assert bench.reused == {"third": False}
+    assert not bench.reusable("third")
+
+
+def test_whether_a_prefix_can_be_reused_is_known_without_a_sweep(branching: nn.Module) -> None:
+    bench = Bench(branching, torch.randn(2, 3, 8, 8), batch_size=2, device=CPU)
+    assert all(bench.reusable(name) for name in named_layers(branching))
 
 
 def test_only_the_outermost_finished_calls_are_replayed(branching: nn.Module) -> None:

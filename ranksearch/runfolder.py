@@ -111,7 +111,7 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
     _check_content(folder, options.resume)
     existed = folder.path.is_dir()
     folder.path.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.path):
+    with locked(folder.path):
         _check_content(folder, options.resume)
         for left_over in folder.path.rglob(".*.tmp"):
             left_over.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def _check_content(folder: RunFolder, resume: bool) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock that the kernel releases when this process ends, however it ends."""
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ranksearch.cli.guard import guarded
+from ranksearch.cli.probe import probe
 from ranksearch.cli.signature import with_options
 from ranksearch.options import RunOptions
 
@@ -32,6 +33,18 @@ DELIVERY = (
     "lr",
     "label_weight",
     "out",
+    "seed",
+    "device",
+    "threads",
+    "quiet",
+    "verbose",
+)
+PROBE = (
+    *MODEL_AND_DATA,
+    "decompositions",
+    "lr",
+    "out",
+    "resume",
     "seed",
     "device",
     "threads",
@@ -112,11 +125,14 @@ def compress(
 @app.command()
 def show(
     path: Annotated[
-        Path, typer.Argument(help="Plan file, run folder, or folder of a compressed model.", metavar="PATH")
+        Path,
+        typer.Argument(
+            help="Plan file, run folder, probe folder, or folder of a compressed model.", metavar="PATH"
+        ),
     ],
     every: Annotated[bool, typer.Option("--all", help="Of a run: all plans, not only the front.")] = False,
 ) -> None:
-    """Print a plan layer by layer, or the front of a run."""
+    """Print a plan layer by layer, the front of a run, or the verdict of a probe."""
     with guarded():
         from ranksearch.cli.show import show_command
 
@@ -133,6 +149,7 @@ def layers(config: Config = None, *, given: dict[str, Any]) -> None:
 
 app.command()(with_options(run, ALL))
 app.command()(with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"}))
+app.command()(with_options(probe, PROBE, shown={"out": "runs/probe-MODEL-DATE-TIME"}))
 app.command()(
     with_options(layers, LAYERS, shown={"input_size": "the data's; without data, the model's usual one"})
 )

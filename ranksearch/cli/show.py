@@ -7,9 +7,11 @@ from pathlib import Path
 from ranksearch.cli.console import output_console
 from ranksearch.errors import InputError, expected
 
+PROBE = "probe.json"
+
 
 def show_command(path: Path, *, every: bool) -> None:
-    """Print the plan or the front that lies at a path."""
+    """Print the plan, the front or the verdict of a probe that lies at a path."""
     from ranksearch.cli.tables import front_view, plan_view
     from ranksearch.planfile import read_plan
     from ranksearch.report import read_front
@@ -20,6 +22,11 @@ def show_command(path: Path, *, every: bool) -> None:
     folder = RunFolder(path)
     if path.is_file() and path.name == folder.front.name:
         console.print(front_view(read_front(path), every=every))
+    elif (record := _probe(path)).is_file():
+        from ranksearch.cli.verdict import verdict_view
+        from ranksearch.probing.record import read_probe
+
+        console.print(verdict_view(read_probe(record)))
     elif path.is_file():
         console.print(plan_view(read_plan(path)))
     elif folder.front.is_file():
@@ -34,8 +41,13 @@ def show_command(path: Path, *, every: bool) -> None:
         raise InputError(
             expected(
                 "PATH",
-                "a plan file, or a folder with front.json or plan.json",
+                "a plan file, or a folder with front.json, plan.json or probe.json",
                 got,
                 way_out if path.is_dir() else "",
             )
         )
+
+
+def _probe(path: Path) -> Path:
+    """Where the verdict of a probe lies, if it is one's file or folder."""
+    return path if path.name == PROBE else path / PROBE

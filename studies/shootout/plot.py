@@ -1,4 +1,4 @@
-"""Accuracy against budget, one line per method and variant. Needs matplotlib: pip install '.[studies]'."""
+"""Accuracy against budget, one line per method and variant. Needs matplotlib: pip install '.[plots]'."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, dense: float | None) -> None:
     """Bars are the paired 95 % intervals of the difference to the reference; without matplotlib, no plot."""
     if find_spec("matplotlib") is None:
-        print(f"{path.name}: left out, matplotlib is not installed (pip install '.[studies]')")
+        print(f"{path.name}: left out, matplotlib is not installed (pip install '.[plots]')")
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

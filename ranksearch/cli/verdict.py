@@ -1,0 +1,161 @@
+"""What a probe found: one screen for whoever decides, one table for whoever builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ranksearch.probing.record import LayerRecord, Measured, PointRecord, ProbeRecord
+
+_SHOWN = 6
+_GRADES = ((0.8, "very compressible"), (0.6, "well compressible"), (0.3, "somewhat compressible"))
+
+
+def verdict_view(record: ProbeRecord) -> RenderableType:
+    """The whole verdict; of a probe without moments the measurements alone."""
+    parts: list[RenderableType] = [
+        Panel(Text("\n".join(sentences(record))), title=_title(record), padding=(1, 2))
+    ]
+    if record.verdict is not None:
+        parts.append(_budgets(record))
+    parts.append(_layers(record))
+    return Group(*parts)
+
+
+def _title(record: ProbeRecord) -> str:
+    name = (record.model or "the model").replace("\\", "/").rsplit("/", 1)[-1]
+    return f"How compressible is {escape(name)}?"
+
+
+def sentences(record: ProbeRecord) -> Iterator[str]:
+    """The verdict in plain words, a line each."""
+    verdict, dense = record.verdict, record.dense
+    if verdict is not None:
+        grade = next((words for least, words in _GRADES if verdict.score >= least), "hardly compressible")
+        point = verdict.trouble
+        yield f"{grade.capitalize()}: score {verdict.score:.2f} of 1."
+        yield (
+            f"Down to {point.budget:.0%} of its parameters ({point.params:,} of {dense.params:,}, "
+            f"{_megabytes(point.params)} instead of {_megabytes(dense.params)}; "
+            f"{point.flops / dense.flops:.0%} of the FLOPs) its outputs should differ little "
+            f"(divergence at most {verdict.threshold:g})"
+            f"{_accuracies(point, dense.accuracy, record.metric)}. Below, trouble starts."
+        )
+        if verdict.spare:
+            yield f"Leave alone: {_some(verdict.spare)}."
+        elif record.layers:
+            yield "No layer has to be left alone."
+    yield from _depth(record)
+    yield from _recovery(record)
+    if verdict is not None:
+        yield f"Next: ranksearch run --budget {max(0.01, round(verdict.trouble.budget, 2)):g}"
+
+
+def _megabytes(params: int) -> str:
+    return f"{params * 4 / 1e6:.3g} MB"
+
+
+def _accuracies(point: PointRecord, dense: Measured | None, metric: str) -> str:
+    if point.accuracy is None or dense is None or dense.mean is None:
+        return ""
+    return f", {metric} about {point.accuracy:.1f} (now {dense.mean:.1f}), before any retraining"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _depth(record: ProbeRecord) -> Iterator[str]:
+    """Early against deep, and the layers that lose most."""
+    found = [(x.name, x.drop) for x in record.layers if x.drop is not None]
+    if len(found) < 3:
+        return
+    third = max(1, len(found) // 3)
+    early, deep = ([drop for _, drop in part] for part in (found[:third], found[-third:]))
+    yield (
+        f"A tenth of a kernel's norm costs {_mean(early):.1f} points in the first third of the layers, "
+        f"{_mean(deep):.1f} in the last."
+    )
+    worst = [name for name, drop in sorted(found, key=lambda x: -x[1])[:3] if drop > 1]
+    if worst:
+        yield f"Most sensitive: {_some(worst)}."
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _recovery(record: ProbeRecord) -> Iterator[str]:
+    recovery = record.recovery
+    if recovery is None or not recovery.epochs or recovery.epochs[0].accuracy is None:
+        return
+    ways = []
+    for way in dict.fromkeys(epoch.way for epoch in recovery.epochs):
+        last = [epoch for epoch in recovery.epochs if epoch.way == way][-1]
+        if last.accuracy and last.accuracy.mean is not None:
+            ways.append(f"{last.accuracy.mean:.1f} {way}")
+    epochs = max(epoch.epoch for epoch in recovery.epochs)
+    yield (
+        f"With all layers at {recovery.norm:.0%} of their norm across {recovery.cut} it falls to "
+        f"{recovery.epochs[0].accuracy.mean:.1f}; {epochs} epochs of retraining bring it to {' and '.join(ways)}."
+    )
+
+
+def _budgets(record: ProbeRecord) -> RenderableType:
+    verdict = record.verdict
+    assert verdict is not None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("kept")
+    for column in ("parameters", "FLOPs", "divergence", record.metric):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):
+        accuracy = "–" if point.accuracy is None else f"{point.accuracy:.1f}"
+        flops = f"{point.flops / record.dense.flops:.0%}"
+        source = "measured" if point.measured else "predicted"
+        table.add_row(f"{point.budget:.2f}", f"{point.params:,}", flops, f"{point.kl:.3g}", accuracy, source)
+    return Group(Text("analytic plans, before any search or retraining", "bold"), table)
+
+
+def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[PointRecord]:
+    """The points nearest to some budgets, among those that there are, and those that were measured."""
+    lowest = min(point.budget for point in front)
+    wanted = [b for b in budgets if b >= 0.9 * lowest]
+    near = [min(front, key=lambda p, b=b: abs(p.budget - b)) for b in wanted]  # type: ignore[misc]
+    return [point for point in front if point.measured or point in near]
+
+
+def _layers(record: ProbeRecord) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("layer", "kernel"):
+        table.add_column(name)
+    for name in ("parameters", "score", "kept", "entropy of o|…", "points lost at 0.9 norm"):
+        table.add_column(name, justify="right")
+    table.add_column("the plan's choice, or why it stays dense")
+    for layer in record.layers:
+        table.add_row(
+            layer.name,
+            "×".join(map(str, layer.shape)),
+            f"{layer.params:,}",
+            _number(layer.score, ".2f"),
+            _number(layer.kept, ".0%"),
+            _number(_entropy(layer), ".2f"),
+            _number(layer.drop, ".1f"),
+            layer.candidate or layer.reason or "–",
+        )
+    return Group(Text("layer by layer", "bold"), table)
+
+
+def _entropy(layer: LayerRecord) -> float | None:
+    """Across the outputs against the rest."""
+    return next((value for cut, value in layer.entropy.items() if cut.startswith("o|")), None)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,1 @@
+"""How compressible a trained model is: spectra across cuts, what truncation costs, what retraining gives back."""

@@ -1,0 +1,126 @@
+"""A few analytic plans, built and measured: the link from their summed ε to the divergence that they really have.
+
+ε is a second-order estimate that neglects how the errors of an image's positions, and of layers, add up. How far it
+is off differs between networks and grows with ε; four plans around the threshold tell, and so what a run will find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import exp, log
+
+import numpy as np
+
+from ranksearch.allocation import knapsack
+from ranksearch.batchnorm import recalibrate
+from ranksearch.errors import BudgetError
+from ranksearch.evaluate import run
+from ranksearch.plan import Plan
+from ranksearch.probing.rows import Row, SweepFile, scored
+from ranksearch.probing.scores import Images, Judge
+from ranksearch.problem import Problem
+
+BUDGETS = tuple(float(f"{b:.4g}") for b in np.geomspace(1.0, 0.01, 121))
+"""Fractions of the parameters at which the analytic plan is made."""
+
+AIMS = (0.3, 1.0, 3.0, 10.0)
+"""Predicted divergences of the plans to measure, in units of the threshold."""
+
+Plans = Sequence[tuple[float, Plan]]
+"""Budgets, falling, with their analytic plans."""
+
+
+def analytic_plans(problem: Problem) -> list[tuple[float, Plan]]:
+    """The knapsack's plans at falling fractions of the parameters, down to where none fits."""
+    plans = []
+    for budget in BUDGETS:
+        limit = int(budget * problem.dense.params)
+        try:
+            plans.append((budget, problem.plan(knapsack(problem.tables, limit, "params", problem.dense))))
+        except BudgetError:
+            break
+    return plans
+
+
+def check_plans(
+    problem: Problem,
+    plans: Plans,
+    images: Images,
+    judge: Judge,
+    file: SweepFile,
+    *,
+    threshold: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Measure four plans around the threshold and add them to the file, but for those that are there already.
+
+    Each is aimed by what the earlier ones have taught. BatchNorm statistics are re-estimated, as in a run.
+    """
+    for done, aim in enumerate(AIMS):
+        progress(done, len(AIMS))
+        if sum(row.scope == "plan" for row in file.rows) > done:
+            continue
+        predict = predictor(file.rows)
+        known = {row.target for row in file.rows if row.scope == "plan"}
+        goal = log(aim * threshold)
+        left = [(b, p) for b, p in plans if b not in known and p.error > 0]
+        if left:
+            budget, plan = min(left, key=lambda pair: abs(log(predict(pair[1].error)) - goal))
+            file.append([_measure(problem, budget, plan, images, judge)])
+    progress(len(AIMS), len(AIMS))
+
+
+def _measure(problem: Problem, budget: float, plan: Plan, images: Images, judge: Judge) -> Row:
+    task = problem.task
+    held_out = task.inputs("divergence")
+    dense = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    settings = {"batch_size": task.batch_size, "device": task.device}
+    built = recalibrate(problem.build(plan), task.inputs("moments"), held_out, dense, task.loss, **settings)  # type: ignore[arg-type]
+    outputs = run(built.model, images.inputs, batch_size=task.batch_size, device=task.device)
+    return Row(
+        scope="plan",
+        layer="",
+        layers=sum(not candidate.is_dense for candidate in plan.choices.values()),
+        cut="",
+        target=budget,
+        bond=None,
+        full=None,
+        norm_kept=None,
+        epsilon=plan.error,
+        **scored(judge.scores(outputs)),  # type: ignore[arg-type]
+    )
+
+
+def predictor(rows: Sequence[Row]) -> Callable[[float], float]:
+    """From a plan's summed ε to its divergence: through the plans that were measured, linear between logarithms, the
+    ratio constant beyond them. Before any was, the median ratio over single-layer truncations; without those 1."""
+    points = sorted((r.epsilon, r.kl) for r in rows if r.scope == "plan" and r.epsilon and 0 < r.kl < np.inf)
+    if not points:
+        factor = truncation_factor(rows)
+        return lambda epsilon: factor * epsilon
+    x = np.log([epsilon for epsilon, _ in points])
+    # More ε cannot mean less divergence: where it seems so the images were too few.
+    ratio = np.maximum.accumulate(np.log([kl for _, kl in points])) - x
+
+    def predict(epsilon: float) -> float:
+        return 0.0 if epsilon <= 0 else epsilon * exp(float(np.interp(log(epsilon), x, ratio)))
+
+    return predict
+
+
+_MIDDLING = (0.01, 0.3)
+"""Divergences, in nats, from which ε is calibrated: below is noise, above the second order no longer holds."""
+
+
+def truncation_factor(rows: Sequence[Row]) -> float:
+    """Measured over analytic divergence: the median ratio over single-layer truncations of middling divergence.
+
+    1 where fewer than five rows say anything.
+    """
+    low, high = _MIDDLING
+    ratios = [
+        log(row.kl / row.epsilon)
+        for row in rows
+        if row.scope == "layer" and row.epsilon and row.epsilon > 0 and low <= row.kl <= high
+    ]
+    return exp(float(np.median(ratios))) if len(ratios) >= 5 else 1.0

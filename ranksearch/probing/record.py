@@ -1,0 +1,242 @@
+"""probe.json: what a probe found, checked on the way in and out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from ranksearch.costs import Cost
+from ranksearch.errors import InputError, expected
+from ranksearch.evaluate import Estimate
+from ranksearch.files import write_text
+from ranksearch.layers import Layer
+from ranksearch.planfile import kernel_shape
+from ranksearch.probing.recovery import Epoch
+from ranksearch.probing.scores import Images, Judge
+from ranksearch.probing.verdict import Point, Verdict
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measured(_Record):
+    """A mean and its standard error; null where it is not finite."""
+
+    mean: FiniteFloat | None
+    stderr: FiniteFloat | None
+
+
+class ImagesRecord(_Record):
+    """Which images of which role were evaluated: positions in that role's data."""
+
+    role: str
+    count: int
+    indices: tuple[int, ...]
+
+
+class DenseRecord(_Record):
+    """The model as it was handed in; accuracy and loss are null without labels. chance: what a guess scores."""
+
+    params: int
+    flops: int
+    accuracy: Measured | None
+    loss: Measured | None
+    chance: FiniteFloat
+
+
+class PointRecord(_Record):
+    """See `Point`."""
+
+    budget: FiniteFloat
+    params: int
+    flops: int
+    epsilon: FiniteFloat
+    kl: FiniteFloat
+    accuracy: FiniteFloat | None
+    measured: bool
+
+
+class LayerRecord(_Record):
+    """A layer in the verdict; reason: why it has to stay dense, null where it need not. See `LayerVerdict`."""
+
+    name: str
+    shape: tuple[int, ...]
+    params: int
+    flops: int
+    reason: str | None
+    score: FiniteFloat | None
+    kept: FiniteFloat | None
+    candidate: str | None
+    drop: FiniteFloat | None
+    entropy: dict[str, FiniteFloat]
+    """By cut, the entanglement entropy of the plain spectrum, in nats."""
+    prefix_reused: bool | None
+    """Whether the sweep ran only what comes after the layer; null where it was not swept."""
+
+
+class VerdictRecord(_Record):
+    """See `Verdict`. score: 1 − budget of `trouble`."""
+
+    threshold: FiniteFloat
+    score: FiniteFloat
+    trouble: PointRecord
+    front: tuple[PointRecord, ...]
+    spare: tuple[str, ...]
+
+
+class EpochRecord(_Record):
+    """Scores after an epoch of recovery."""
+
+    way: Literal["projected", "factorised"]
+    epoch: int
+    params: int
+    accuracy: Measured | None
+    kl: Measured
+
+
+class RecoveryRecord(_Record):
+    """Recovery from truncation at a norm across a cut; epochs of all ways that were tried."""
+
+    cut: str
+    norm: FiniteFloat
+    layers: int
+    project_each: Literal["epoch", "step"]
+    epochs: tuple[EpochRecord, ...]
+
+
+class ProbeRecord(_Record):
+    """What probe.json holds."""
+
+    version: Literal[1]
+    model: str | None
+    metric: str
+    images: ImagesRecord | None
+    dense: DenseRecord
+    layers: tuple[LayerRecord, ...]
+    verdict: VerdictRecord | None
+    recovery: RecoveryRecord | None
+
+
+def measured(estimate: Estimate | None) -> Measured | None:
+    """An estimate as it is stored."""
+    if estimate is None:
+        return None
+    mean, stderr = (x if isfinite(x) else None for x in (estimate.mean, estimate.stderr))
+    return Measured(mean=mean, stderr=stderr)
+
+
+def dense_record(cost: Cost, judge: Judge | None) -> DenseRecord:
+    """The dense model's cost and scores."""
+    scores = judge.dense if judge else None
+    return DenseRecord(
+        params=cost.params,
+        flops=cost.flops,
+        accuracy=measured(scores.accuracy) if scores else None,
+        loss=measured(scores.loss) if scores else None,
+        chance=judge.chance if judge else 0.0,
+    )
+
+
+def images_record(images: Images) -> ImagesRecord:
+    """Which images were used."""
+    return ImagesRecord(role=images.role, count=len(images.indices), indices=images.indices)
+
+
+def layer_records(
+    layers: Sequence[Layer],
+    entropy: Mapping[str, Mapping[str, float]],
+    verdict: Verdict | None,
+    reused: Mapping[str, bool],
+) -> tuple[LayerRecord, ...]:
+    """All layers, those that stay dense too; entropy by layer and cut."""
+    judged = {x.name: x for x in verdict.layers} if verdict else {}
+    records = []
+    for layer in layers:
+        found = judged.get(layer.name)
+        records.append(
+            LayerRecord(
+                name=layer.name,
+                shape=kernel_shape(layer),
+                params=layer.cost.params,
+                flops=layer.cost.flops,
+                reason=layer.reason,
+                score=found.score if found else None,
+                kept=found.kept if found else None,
+                candidate=found.candidate if found else None,
+                drop=found.drop if found else None,
+                entropy=dict(entropy.get(layer.name, {})),
+                prefix_reused=reused.get(layer.name),
+            )
+        )
+    return tuple(records)
+
+
+def verdict_record(verdict: Verdict) -> VerdictRecord:
+    """The verdict as it is stored."""
+    return VerdictRecord(
+        threshold=verdict.threshold,
+        score=verdict.score,
+        trouble=_point(verdict.trouble),
+        front=tuple(_point(point) for point in verdict.front),
+        spare=verdict.spare,
+    )
+
+
+def _point(point: Point) -> PointRecord:
+    return PointRecord(
+        budget=point.budget,
+        params=point.cost.params,
+        flops=point.cost.flops,
+        epsilon=point.epsilon,
+        kl=point.kl,
+        accuracy=point.accuracy,
+        measured=point.measured,
+    )
+
+
+def epoch_record(epoch: Epoch) -> EpochRecord:
+    """An epoch as it is stored."""
+    kl = measured(epoch.scores.kl)
+    assert kl is not None
+    return EpochRecord(
+        way=epoch.way,
+        epoch=epoch.epoch,
+        params=epoch.params,
+        accuracy=measured(epoch.scores.accuracy),
+        kl=kl,
+    )
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record as JSON, in one step."""
+    write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_probe(path: Path) -> ProbeRecord:
+    """Read probe.json. Raises InputError."""
+    return _read(path, ProbeRecord)
+
+
+def read_recovery(path: Path) -> RecoveryRecord:
+    """Read recovery.json, which a recovery that is not through yet keeps. Raises InputError."""
+    return _read(path, RecoveryRecord)
+
+
+def _read(path: Path, kind: type[_Kind]) -> _Kind:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(expected(str(path), "a probe that can be read", str(error))) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        wanted = "a probe of this version of ranksearch"
+        raise InputError(expected(str(path), wanted, f"{where}: {first['msg']}")) from error

@@ -1,0 +1,160 @@
+"""sweep.csv: one row per truncation that was measured, appended as it is found, read back to go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ranksearch.errors import MismatchError, expected
+from ranksearch.evaluate import Estimate
+from ranksearch.probing.scores import Scores
+
+Scope = Literal["layer", "all", "prefix", "suffix", "plan"]
+"""What is truncated at once: one layer; all; the first ones up to a layer; the last ones from a layer on. Or an
+analytic plan is carried out."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A truncation and what it cost.
+
+    layer: the truncated one; the last of a prefix, the first of a suffix; "" for all. layers: how many.
+    target: the norm to keep that chose the bond dimensions, None where they were given; of a plan its budget. bond,
+    full: the bond dimension kept and the full one, None where layers differ. norm_kept: ‖Ŵ‖ / ‖W‖, the mean over
+    layers, None of a plan. epsilon:
+    the analytic ε of the truncated kernels, in units of the loss, None without moments. For the rest see `Scores`;
+    _se are standard errors.
+    """
+
+    scope: Scope
+    layer: str
+    layers: int
+    cut: str
+    target: float | None
+    bond: int | None
+    full: int | None
+    norm_kept: float | None
+    epsilon: float | None
+    accuracy: float | None
+    accuracy_se: float | None
+    drop: float | None
+    drop_se: float | None
+    loss: float | None
+    loss_se: float | None
+    kl: float
+    kl_se: float
+
+    @property
+    def key(self) -> tuple[str, str, str, float | None, int | None]:
+        return self.scope, self.layer, self.cut, self.target, self.bond
+
+
+def scored(scores: Scores) -> dict[str, float | None]:
+    """The columns that hold scores."""
+    named = {"accuracy": scores.accuracy, "drop": scores.drop, "loss": scores.loss, "kl": scores.kl}
+    columns: dict[str, float | None] = {}
+    for name, estimate in named.items():
+        columns[name] = None if estimate is None else estimate.mean
+        columns[f"{name}_se"] = None if estimate is None else estimate.stderr
+    return columns
+
+
+def scores_of(row: Row, count: int) -> Scores:
+    """The scores of a row over `count` images."""
+
+    def estimate(mean: float | None, stderr: float | None) -> Estimate | None:
+        return None if mean is None or stderr is None else Estimate(mean, stderr, count)
+
+    return Scores(
+        estimate(row.accuracy, row.accuracy_se),
+        estimate(row.drop, row.drop_se),
+        estimate(row.loss, row.loss_se),
+        Estimate(row.kl, row.kl_se, count),
+    )
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_TEXT = ("scope", "layer", "cut")
+_WHOLE = ("layers", "bond", "full")
+
+
+class SweepFile:
+    """The rows of a sweep on disk. Rows that were handed in together appear together, or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there; the half-written end of a run that was killed is cut off."""
+        self.path = path
+        content = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole = content[: content.rfind("\n") + 1]
+        if whole != content:
+            os.truncate(path, len(whole.encode()))
+        self._rows = {row.key: row for row in _parse(path, whole)} if whole else {}
+        if not whole:
+            self._write(",".join(COLUMNS) + "\n")
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(self._rows.values())
+
+    def get(self, scope: Scope, layer: str, cut: str, target: float | None, bond: int | None) -> Row | None:
+        """The row of a truncation, where it was measured."""
+        return self._rows.get((scope, layer, cut, target, bond))
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows for good."""
+        rows = list(rows)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        for row in rows:
+            writer.writerow(
+                ["" if v is None else repr(v) if isinstance(v, float) else v for v in _values(row)]
+            )
+        self._write(text.getvalue())
+        self._rows |= {row.key: row for row in rows}
+
+    def _write(self, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _values(row: Row) -> list[Any]:
+    return list(asdict(row).values())
+
+
+def _parse(path: Path, content: str) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(content))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        got = ", ".join(reader.fieldnames or ()) or "none"
+        raise MismatchError(expected(str(path), f"the columns {', '.join(COLUMNS)}", got))
+    try:
+        return [_row(values) for values in reader]
+    except (KeyError, ValueError, TypeError) as error:
+        raise MismatchError(expected(str(path), "rows of a sweep", str(error))) from error
+
+
+def _row(values: dict[str, str]) -> Row:
+    parsed: dict[str, Any] = {}
+    for name, text in values.items():
+        if name in _TEXT:
+            parsed[name] = text
+        elif text == "":
+            parsed[name] = None
+        else:
+            parsed[name] = int(text) if name in _WHOLE else float(text)
+    if parsed["scope"] not in get_args(Scope):
+        raise ValueError(f"scope {parsed['scope']!r}")
+    return Row(**parsed)
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """All whole rows of a sweep.csv."""
+    content = path.read_text(encoding="utf-8")
+    return tuple(_parse(path, content[: content.rfind("\n") + 1]))

@@ -1,0 +1,93 @@
+"""What is read off outputs: the task's metric, its loss, and the divergence from the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from ranksearch.errors import InputError, expected
+from ranksearch.evaluate import Estimate, divergence
+from ranksearch.task import Role, Task
+
+_SHUFFLES = 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """A fixed subset of a role's images: inputs (N, …) on the CPU, targets (N, …) or None, their indices there."""
+
+    role: Role
+    inputs: Tensor
+    targets: Tensor | None
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the images with their standard errors; accuracy, drop and loss are None without labels.
+
+    accuracy is the task's metric, whatever that is; drop how far it is below the dense model's on the same
+    images, whose standard error is the smaller one; kl the divergence from the dense outputs.
+    """
+
+    accuracy: Estimate | None
+    drop: Estimate | None
+    loss: Estimate | None
+    kl: Estimate
+
+
+def pick_images(task: Task, role: Role, count: int, *, seed: int) -> Images:
+    """`count` images of a role, drawn without replacement by `seed`; all where there are fewer."""
+    dataset = task.dataset(role)
+    if dataset is None:
+        raise InputError(expected("--images-from", "a role with images", f"{role}, which has none"))
+    size = len(cast(Sized, dataset))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
+    indices = tuple(sorted(order[:count]))
+    items = [Subset(dataset, indices)[k] for k in range(len(indices))]
+    labelled = isinstance(items[0], list | tuple) and len(items[0]) > 1
+    inputs = torch.stack([item[0] if isinstance(item, list | tuple) else item for item in items])
+    targets = torch.stack([torch.as_tensor(item[1]) for item in items]) if labelled else None
+    return Images(role, inputs, targets, indices)
+
+
+class Judge:
+    """Scores outputs on fixed images against the dense outputs (N, …); knows what a guess scores.
+
+    chance: the score of outputs that have nothing to do with their image: the dense outputs dealt out to
+    the images at random; the metric with labels, the divergence without.
+    """
+
+    def __init__(self, task: Task, images: Images, dense: Tensor) -> None:
+        self._task = task
+        self._dense = dense
+        self._targets = None if images.targets is None else images.targets.to(dense.device)
+        generator = torch.Generator().manual_seed(0)
+        dealt = [torch.randperm(len(dense), generator=generator).to(dense.device) for _ in range(_SHUFFLES)]
+        if self._targets is not None:
+            self._own = task.metric_fn(dense, self._targets).double()
+            guesses = torch.stack([task.metric_fn(dense[d], self._targets).double().mean() for d in dealt])
+        else:
+            guesses = torch.stack([task.loss.divergence(dense, dense[d], 1.0).double().mean() for d in dealt])
+        self.chance = float(guesses.mean())
+        self.dense = self.scores(dense)
+
+    def scores(self, outputs: Tensor) -> Scores:
+        """Scores of outputs (N, …)."""
+        kl = divergence(self._dense, outputs, self._task.loss)
+        if self._targets is None:
+            return Scores(None, None, None, kl)
+        accuracy = self._task.metric_fn(outputs, self._targets).double()
+        loss = torch.nan_to_num(self._task.loss.value(outputs, self._targets), nan=torch.inf)
+        return Scores(Estimate.of(accuracy), Estimate.of(self._own - accuracy), Estimate.of(loss), kl)
+
+    def at_chance(self, scores: Scores) -> bool:
+        """Whether a guess would do as well, within two standard errors."""
+        if scores.accuracy is None:
+            return scores.kl.mean >= self.chance
+        return scores.accuracy.mean <= self.chance + 2 * scores.accuracy.stderr

@@ -1,0 +1,138 @@
+"""The verdict: from analytic fronts and the sweep to a score, a budget at which trouble starts, and layers to spare.
+
+The score of a model is 1 − b, b the smallest fraction of its parameters at which the analytic plan is
+predicted to stay within a divergence τ of the dense outputs; a layer's score is 1 − the fraction of it that this plan
+keeps. Analytic plans are where a search starts, in the same metric over the same candidates, so that b is close to
+what a run reaches; plans that were measured correct the prediction (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+
+from ranksearch.costs import Cost
+from ranksearch.plan import Plan, Table
+from ranksearch.probing.checks import Plans, predictor
+from ranksearch.probing.joint import equal_norm
+from ranksearch.probing.rows import Row
+from ranksearch.problem import Problem
+
+TROUBLE = 0.1
+"""Divergence in nats at which trouble starts: the outputs differ in what counts, the accuracy begins to fall."""
+
+SPARED = 0.9
+"""A layer of which the plan keeps at least this part is better left alone."""
+
+SENSITIVE_NORM = 0.9
+"""Norm kept at which layers are compared."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric found
+    at such a divergence, None without labels or beyond what was found; measured: whether this very plan was."""
+
+    budget: float
+    cost: Cost
+    epsilon: float
+    kl: float
+    accuracy: float | None
+    measured: bool
+
+
+@dataclass(frozen=True)
+class LayerVerdict:
+    """One layer. kept: the fraction of its parameters in the plan at the verdict's budget; candidate: what
+    that plan makes of it; score: 1 − kept. drop: mean over the cuts of the metric lost at 0.9 of the norm, measured."""
+
+    name: str
+    kept: float
+    candidate: str
+    drop: float | None
+
+    @property
+    def score(self) -> float:
+        return 1 - self.kept
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """threshold: τ in nats. trouble: the analytic plan of the smallest budget within τ. front: plans at falling
+    budgets. spare: layers to leave alone."""
+
+    threshold: float
+    trouble: Point
+    front: tuple[Point, ...]
+    layers: tuple[LayerVerdict, ...]
+
+    @property
+    def score(self) -> float:
+        return 1 - self.trouble.budget
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        return tuple(x.name for x in self.layers if x.kept >= SPARED)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """From divergence to the task's metric, as they were found together; falling, piecewise linear. None beyond the
+    largest divergence that was found."""
+
+    kl: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    def __call__(self, kl: float) -> float | None:
+        if not self.kl or kl > self.kl[-1] * (1 + 1e-9):
+            return None
+        return float(np.interp(kl, self.kl, self.accuracy))
+
+
+def translation(rows: Sequence[Row]) -> Translation:
+    """The isotonic regression of the metric on the divergence: over the plans that were measured and the dense
+    model; over all truncations where there are no plans."""
+    labelled = [r for r in rows if r.accuracy is not None and isfinite(r.kl)]
+    plans = [r for r in labelled if r.scope == "plan"]
+    exact = [r for r in labelled if r.kl == 0][:1]
+    points = sorted((r.kl, r.accuracy) for r in (exact + plans if plans else labelled))
+    if not points:
+        return Translation((), ())
+    kl = np.array([x for x, _ in points])
+    fitted = IsotonicRegression(increasing=False).fit(kl, np.array([y for _, y in points]))
+    return Translation(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+
+
+def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: float = TROUBLE) -> Verdict:
+    """The verdict on a prepared problem with its analytic plans; `rows` are those of the sweep, () without one."""
+    predict, translate = predictor(rows), translation(rows)
+    checked = {row.target for row in rows if row.scope == "plan"}
+    front = tuple(_point(b, plan, predict(plan.error), translate, b in checked) for b, plan in plans)
+    within = [k for k, point in enumerate(front) if point.kl <= threshold]
+    chosen = within[-1] if within else 0
+    drops = mean_drops(rows)
+    layers = tuple(_layer(table, plans[chosen][1], drops) for table in problem.tables)
+    return Verdict(threshold, front[chosen], front, layers)
+
+
+def _point(budget: float, plan: Plan, kl: float, translate: Translation, measured: bool) -> Point:
+    return Point(budget, plan.cost, plan.error, kl, translate(kl), measured)
+
+
+def _layer(table: Table, plan: Plan, drops: Mapping[str, float]) -> LayerVerdict:
+    candidate = plan.choices[table.layer.name]
+    kept = candidate.cost.params / table.layer.cost.params
+    return LayerVerdict(table.layer.name, kept, str(candidate), drops.get(table.layer.name))
+
+
+def mean_drops(rows: Sequence[Row], norm: float = SENSITIVE_NORM) -> dict[str, float]:
+    """By layer, the metric lost at equal norm kept, the mean over its cuts; measured, without labels nothing."""
+    dense = [r.accuracy + r.drop for r in rows if r.accuracy is not None and r.drop is not None]
+    by_layer: dict[str, list[float]] = {}
+    for (layer, _), accuracy in equal_norm(rows, norm).items():
+        by_layer.setdefault(layer, []).append(dense[0] - accuracy)
+    return {layer: sum(found) / len(found) for layer, found in by_layer.items()}

@@ -1,0 +1,150 @@
+"""The compressibility study: trains what it has to, probes every network, and writes down what came of it.
+
+python studies/compressibility/study.py --out DIR --cifar10 DIR --resnet20 FILE
+    [--resnet50 FILE] [--fashion DIR] [--cifar100 DIR] [--only NAME …] [--runs] [--device cuda]
+
+Killed, it goes on where it was. Networks whose data or weights are not given are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orders
+import report
+import train
+from networks import NETWORKS, Network, data_spec
+
+from ranksearch.cli.probe import probe_command
+from ranksearch.cli.run import run_command
+from ranksearch.planfile import read_plan
+from ranksearch.probing.folder import ProbeFolder
+from ranksearch.probing.record import read_probe
+from ranksearch.probing.rows import read_rows
+from ranksearch.runfolder import RunFolder
+from ranksearch.sources.models import load_model
+
+BUDGET = 0.2
+"""Of the parameters, at which the score has to predict what a run reaches."""
+
+ERROR = 0.3
+"""Relative error of a kernel at which tensor-train orders are compared."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the study was started with: folders of data and files of weights by key."""
+
+    out: Path
+    data: dict[str, Path]
+    weights: dict[str, Path]
+    options: dict[str, Any]
+    probe: dict[str, Any]
+    epochs: int | None
+    runs: bool
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    for key in ("cifar10", "fashion", "cifar100", "resnet20", "resnet50"):
+        parser.add_argument(f"--{key}", type=Path)
+    parser.add_argument("--only", nargs="*", default=[n.name for n in NETWORKS])
+    parser.add_argument("--runs", action="store_true", help=f"also ranksearch run --budget {BUDGET} on each")
+    parser.add_argument("--epochs", type=int, help="of training the study's own networks")
+    parser.add_argument("--recovery-epochs", type=int, default=2)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=50)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int)
+    a = parser.parse_args()
+    given = Given(
+        out=a.out,
+        data={k: v for k in ("cifar10", "fashion", "cifar100") if (v := getattr(a, k)) is not None},
+        weights={k: v for k in ("resnet20", "resnet50") if (v := getattr(a, k)) is not None},
+        options={"device": a.device, "threads": a.threads, "batch_size": a.batch_size},
+        probe={"images": a.images, "images_from": "test", "recovery_epochs": a.recovery_epochs},
+        epochs=a.epochs,
+        runs=a.runs,
+    )
+    results = [result for network in NETWORKS if network.name in a.only if (result := one(network, given))]
+    report.write(a.out, results)
+    print((a.out / "results.md").read_text())
+
+
+def one(network: Network, given: Given) -> report.Result | None:
+    """Everything about one network; None where its data or weights are not given."""
+    missing = [network.data] if network.data not in given.data else []
+    if network.weights and network.weights not in given.weights:
+        missing.append(network.weights)
+    if missing:
+        print(f"{network.name}: left out without {' and '.join(f'--{key}' for key in missing)}")
+        return None
+    weights = given.weights[network.weights] if network.weights else trained(network, given)
+    options = {
+        "model": network.model,
+        "weights": str(weights),
+        "data": data_spec(network.data, given.data[network.data]),
+        **network.image_options,
+        **given.options,
+    }
+    folder = ProbeFolder(given.out / network.name / "probe")
+    begun = folder.probe_config.is_file()
+    probe_command(None, options | {"out": str(folder.path), "resume": begun}, given.probe)
+    reached = run(network, options, given) if given.runs else None
+    model = load_model(network.model, weights=weights)
+    kernels = orders.four_index_kernels(model)
+    return report.Result(
+        name=network.name,
+        record=read_probe(folder.record),
+        rows=read_rows(folder.sweep),
+        reached=reached,
+        orders=stored(given.out / network.name / "orders.json", lambda: orders.compare(kernels, ERROR)),
+    )
+
+
+def trained(network: Network, given: Given) -> Path:
+    """The weights that the study trains for a network, once."""
+    spec = data_spec(network.data, given.data[network.data])
+    settings = dict(network.training) | {"device": given.options["device"], "input_size": network.input_size}
+    if given.epochs is not None:
+        settings["epochs"] = given.epochs
+    out = given.out / "weights" / f"{network.name}.safetensors"
+    return train.train(train.Training(network.model, spec, **settings), out)
+
+
+def run(network: Network, options: dict[str, Any], given: Given) -> tuple[float, float]:
+    """Accuracy on the test images of the dense model, and of what a run without fine-tuning delivers at 0.2."""
+    folder = RunFolder(given.out / network.name / "run")
+    stated = options | {"budget": str(BUDGET), "n_trials": "0", "finetune_trials": "0", "epochs": "0"}
+    done = folder.compressed(BUDGET) / "plan.json"
+    if not done.is_file():
+        run_command(
+            None, stated | {"out": str(folder.path), "resume": folder.config.is_file(), "batch_size": 128}
+        )
+    compressed = read_plan(done).scores["test"]
+    record = read_probe(ProbeFolder(given.out / network.name / "probe").record)
+    dense = record.dense.accuracy
+    assert dense is not None
+    assert dense.mean is not None
+    assert compressed is not None
+    return dense.mean, compressed
+
+
+def stored(path: Path, compute: Any) -> Any:
+    """A result that is computed once."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(compute(), indent=1) + "\n")
+    return json.loads(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

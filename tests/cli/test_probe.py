@@ -1,0 +1,125 @@
+"""`ranksearch probe`: its files, its words, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from ranksearch.probing.record import read_probe
+from ranksearch.probing.rows import read_rows
+from ranksearch.probing.spectrafile import read_spectra
+
+Invoke = Callable[..., Result]
+
+LIGHT = ("--images", "24", "--bonds", "4", "--decompositions", "svd", "--batch-size", "16", "--threads", "1")
+
+
+@pytest.fixture
+def probe(own_folder: Path, invoke: Invoke) -> Invoke:
+    own = own_folder / "own.py"
+    return lambda *more: invoke("probe", "--model", f"{own}:model", "--data", f"{own}:data", *LIGHT, *more)
+
+
+def test_files_and_words(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "probe"
+    result = probe("--out", out, "--recovery-epochs", "1", "--no-plots")
+    assert result.exit_code == 0, result.output
+    record = read_probe(out / "probe.json")
+    assert record.verdict is not None
+    assert [layer.name for layer in record.layers] == ["0", "3", "7"]
+    assert record.recovery is not None
+    assert [(e.way, e.epoch) for e in record.recovery.epochs] == [
+        ("projected", 0), ("projected", 1), ("factorised", 0), ("factorised", 1),
+    ]  # fmt: skip
+    assert {r.scope for r in read_rows(out / "sweep.csv")} == {"layer", "all", "prefix", "suffix", "plan"}
+    kinds = {s.coordinates for s in read_spectra(out / "spectra.csv")}
+    assert kinds == {"plain", "moments", "moments, approximate"}
+    for words in ("How compressible is", "score", "Next: ranksearch run --budget", "layer by layer"):
+        assert words in result.output
+    assert not (out / "figures").exists()
+    for path in (out, out / "probe.json"):
+        shown = invoke("show", path)
+        assert shown.exit_code == 0, shown.output
+        assert shown.output.strip() in result.output
+
+
+def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    options = ("--recovery-epochs", "1", "--no-plots")
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    assert probe("--out", whole, *options).exit_code == 0
+    assert probe("--out", part, *options).exit_code == 0
+    sweep = (part / "sweep.csv").read_text()
+    (part / "sweep.csv").write_text(sweep[: len(sweep) // 2])
+    recovery = json.loads((part / "recovery.json").read_text())
+    recovery["epochs"] = recovery["epochs"][:2]
+    (part / "recovery.json").write_text(json.dumps(recovery))
+    (part / "probe.json").unlink()
+    again = invoke("probe", "--resume", "--out", part)
+    assert again.exit_code == 0, again.output
+    assert sorted((part / "sweep.csv").read_text().splitlines()) == sorted(
+        (whole / "sweep.csv").read_text().splitlines()
+    )
+    assert (part / "probe.json").read_text() == (whole / "probe.json").read_text()
+
+
+def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "probe"
+    assert probe("--out", out, "--recovery-epochs", "0", "--no-sweep", "--no-plots").exit_code == 0
+    for more, words in (
+        (("--images", "12"), "--images 24, as it was started, got --images 12"),
+        (("--seed", "3"), "--seed 0, as it was started, got --seed 3"),
+    ):
+        refused = invoke("probe", "--resume", "--out", out, *more)
+        assert refused.exit_code == 2
+        assert words in refused.output.replace("\n", " ")
+    assert probe("--out", out).exit_code == 2
+    free = invoke("probe", "--resume", "--out", out, "--trouble", "0.5")
+    assert free.exit_code == 0, free.output
+
+
+def test_only_spectra(probe: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "probe"
+    result = probe("--out", out, "--no-sweep", "--no-moments", "--no-plots")
+    assert result.exit_code == 0, result.output
+    record = read_probe(out / "probe.json")
+    assert record.verdict is None
+    assert record.images is None
+    assert {s.coordinates for s in read_spectra(out / "spectra.csv")} == {"plain"}
+    assert not (out / "sweep.csv").exists()
+
+
+def test_mistakes_name_the_option_and_leave_nothing(probe: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "probe"
+    for more, flag in (
+        (("--images-from", "moon"), "--images-from"),
+        (("--bonds", "1"), "--bonds"),
+        (("--input-size", "8"), "--input-size"),
+    ):
+        result = probe("--out", out, *more)
+        assert result.exit_code == 2
+        assert flag in result.output
+        assert not out.exists()
+
+
+def test_figures(probe: Invoke, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "probe"
+    assert probe("--out", out, "--recovery-epochs", "1").exit_code == 0
+    names = {p.name for p in (out / "figures").iterdir()}
+    stems = ("spectra", "entropy", "heatmap", "norm", "depth", "recovery")
+    assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
+    assert all((out / "figures" / name).stat().st_size > 5000 for name in names)
+
+
+def test_without_matplotlib_it_says_how_to_get_figures(
+    probe: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = probe("--out", tmp_path / "probe", "--no-sweep", "--no-moments")
+    assert result.exit_code == 0, result.output
+    assert "pip install 'ranksearch[plots]'" in result.output

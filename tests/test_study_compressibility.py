@@ -1,0 +1,228 @@
+"""The compressibility study's own code: networks, training that can be killed, tensor-train orders, CIFAR-100."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorly as tl
+import torch
+from safetensors.torch import load_file
+from tensorly.decomposition import tensor_train
+
+from ranksearch.candidates import CandidateConfig
+from ranksearch.probing.rows import Row
+from ranksearch.sources.data import load_data
+
+FOLDER = Path(__file__).resolve().parent.parent / "studies" / "compressibility"
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Imports a module of the study, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return lambda name: importlib.import_module(name)
+
+
+@pytest.fixture
+def cifar100(tmp_path: Path) -> Path:
+    """A small data set in CIFAR-100's own layout on disk."""
+    folder = tmp_path / "data" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    names = [f"class {k}" for k in range(100)]
+    for part, count in (("train", 300), ("test", 100)):
+        content = {
+            "data": generator.integers(0, 256, (count, 3 * 32 * 32), dtype=np.uint8),
+            "fine_labels": [k % 100 for k in range(count)],
+            "coarse_labels": [k % 20 for k in range(count)],
+            "filenames": [f"{k}.png" for k in range(count)],
+        }
+        (folder / part).write_bytes(pickle.dumps(content))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names, "coarse_label_names": names[:20]}))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision compares the files with checksums of the real ones."""
+    from torchvision.datasets import CIFAR100
+
+    monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+
+
+@pytest.mark.usefixtures("_lenient")
+def test_cifar100_on_disk_is_read_and_trained_on(module, cifar100: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    networks, train = module("networks"), module("train")
+    spec = networks.data_spec("cifar100", cifar100)
+    data = load_data(spec)
+    assert len(data.classes) == 100
+    assert data.train[0][0].shape == (3, 32, 32)
+    config = train.Training(f"{FOLDER}/nets.py:cnn4_32_rgb", spec, epochs=1, batch_size=100)
+    weights = load_file(train.train(config, tmp_path / "w.safetensors"))
+    assert weights["14.weight"].shape == (100, 64)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A handful of images in ten class folders."""
+    from PIL import Image
+
+    generator = np.random.default_rng(1)
+    for part, count in (("train", 40), ("test", 20)):
+        for k in range(count):
+            folder = tmp_path / "images" / part / f"class{k % 10}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{k}.png")
+    return tmp_path / "images"
+
+
+def test_killed_training_ends_as_if_undisturbed(
+    module,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+) -> None:
+    train = module("train")
+    config = train.Training(
+        f"{FOLDER}/nets.py:cnn4_32_rgb", f"imagefolder:{images}", epochs=3, batch_size=4, nuclear=0.1
+    )
+    whole = load_file(train.train(config, tmp_path / "whole.safetensors"))
+    epoch, calls = train.one_epoch, []
+
+    def killed(*args: object) -> float:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return float(epoch(*args))
+
+    out = tmp_path / "part.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "one_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(config, out)
+    assert not out.exists()
+    with pytest.raises(ValueError, match="of another training"):
+        train.train(replace(config, lr=0.01), out)
+    part = load_file(train.train(config, out))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(part[name], tensor, rtol=1e-5, atol=1e-6)
+    assert not out.with_suffix(".state").exists()
+
+
+def test_nuclear_norm_by_hand(module) -> None:  # type: ignore[no-untyped-def]
+    train = module("train")
+    layer = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        layer.weight.copy_(3 * torch.eye(4))
+    assert train.relative_nuclear_norm(layer).item() == pytest.approx(2)  # 12 / 6
+    with torch.no_grad():
+        layer.weight.fill_(1)
+    assert train.relative_nuclear_norm(layer).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["cnn4_32_rgb", "cnn4_64_rgb", "vgg8", "resnet50_small"])
+def test_networks_take_small_images(module, name: str) -> None:  # type: ignore[no-untyped-def]
+    model = getattr(module("nets"), name)().eval()
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    if name == "resnet50_small":
+        assert sum(p.numel() for p in model.parameters()) == 23_520_842
+
+
+def test_twelve_orders_of_which_two_are_plain(module) -> None:  # type: ignore[no-untyped-def]
+    orders = module("orders")
+    assert len(orders.ORDERS) == 12
+    assert {orders.name(o) for o in orders.ORDERS if orders.is_plain(o)} == {"i-h-w-o", "i-w-h-o"}
+    assert len({frozenset({o, o[::-1]}) for o in orders.ORDERS}) == 12
+
+
+@pytest.mark.parametrize("error", [0.1, 0.3, 0.6])
+def test_trains_keep_their_promise(module, error: float) -> None:  # type: ignore[no-untyped-def]
+    """tensorly's TT-SVD at the ranks that were found stays within the error, and stores what was said."""
+    orders = module("orders")
+    torch.manual_seed(0)
+    kernel = torch.randn(6, 5, 3, 3, dtype=torch.float64)
+    spectra = orders.spectra_of(kernel)
+    for order in orders.ORDERS:
+        found = orders.cheapest(spectra, (6, 5, 3, 3), order, error)
+        assert found.error <= error + 1e-9
+        permuted = kernel.permute(order)
+        with tl.backend_context("pytorch", local_threadsafe=True):
+            train = tensor_train(permuted, rank=[1, *found.ranks, 1])
+            full = tl.tt_to_tensor(train)
+        assert float((full - permuted).norm() / kernel.norm()) <= found.error + 1e-9
+        if tuple(train.rank[1:-1]) == found.ranks:
+            assert sum(core.numel() for core in train.factors) == found.params
+
+
+def test_no_error_takes_the_full_ranks(module) -> None:  # type: ignore[no-untyped-def]
+    orders = module("orders")
+    kernel = torch.randn(6, 5, 3, 3)
+    found = orders.cheapest(orders.spectra_of(kernel), (6, 5, 3, 3), (1, 2, 3, 0), 0.0)
+    assert found.ranks == (5, 15, 6)
+
+
+def test_an_order_finds_the_structure_that_it_suits(module) -> None:  # type: ignore[no-untyped-def]
+    orders = module("orders")
+    torch.manual_seed(0)
+    kernel = torch.einsum("ow,ih->oihw", torch.randn(8, 3), torch.randn(8, 3))  # rank one across ow|ih
+    found = orders.compare({"a": kernel}, 1e-5)
+    suited = [row for row in found["orders"] if row["cheapest"]]
+    pairs = ({"o", "w"}, {"i", "h"})
+    assert {row["order"] for row in suited} <= {
+        row["order"] for row in found["orders"] if set(row["order"].split("-")[:2]) in pairs
+    }
+    assert found["best"] <= found["best_plain"]
+
+
+def test_a_row_that_ended_counts_on(module) -> None:  # type: ignore[no-untyped-def]
+    claims = module("claims")
+
+    def row(scope: str, layers: int, accuracy: float) -> Row:
+        return Row(
+            scope, str(layers), layers, "o|ihw", 0.8, None, None, 0.8, None, accuracy, 0, 0, 0, 0, 0, 0, 0
+        )  # type: ignore[arg-type]
+
+    rows = [
+        row("prefix", 1, 50),
+        row("prefix", 3, 10),
+        row("suffix", 1, 88),
+        row("suffix", 3, 80),
+        row("suffix", 5, 60),
+    ]
+    found = claims.ends(rows, 90.0)
+    assert found.holds
+    assert "66.7 points for the first layers, 14.0 for as many of the last" in found.measured
+    assert "100% of 3 comparisons" in found.measured
+
+
+def test_the_whole_study_on_a_handful_of_images(
+    module,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+) -> None:
+    study = module("study")
+    arguments = [
+        "study.py", "--out", tmp_path / "out", "--cifar10", images, "--only", "cnn4-32-cifar10", "cnn4-64-fashion",
+        "--epochs", 1, "--images", 4, "--batch-size", 4, "--recovery-epochs", 0, "--threads", 1,
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", list(map(str, arguments)))
+    quick = CandidateConfig(decompositions=("svd",), fits_per_form=2)
+    monkeypatch.setattr("ranksearch.probing.pipeline.candidate_config", lambda options: quick)
+    study.main()
+    results = tmp_path / "out" / "results.md"
+    first = results.read_text()
+    assert "| cnn4-32-cifar10 | " in first
+    assert "cnn4-64-fashion" not in first
+    assert "The paper's claims on cnn4-32-cifar10" in first
+    assert "| i-h-w-o | yes |" in first
+    study.main()  # everything is there: nothing changes
+    assert results.read_text() == first

@@ -224,5 +224,6 @@ def test_the_whole_study_on_a_handful_of_images(
     assert "cnn4-64-fashion" not in first
     assert "The paper's claims on cnn4-32-cifar10" in first
     assert "| i-h-w-o | yes |" in first
+    assert r"o\|ihw" in first
     study.main()  # everything is there: nothing changes
     assert results.read_text() == first

@@ -147,7 +147,7 @@ def _layers(record: ProbeRecord) -> RenderableType:
             _number(layer.kept, ".0%"),
             _number(_entropy(layer), ".2f"),
             _number(layer.drop, ".1f"),
-            layer.candidate or layer.reason or "–",
+            Text(layer.candidate or layer.reason or "–"),  # `cp[joint] 27` is no markup
         )
     return Group(Text("layer by layer", "bold"), table)
 

@@ -63,7 +63,8 @@ def claims_table(result: Result) -> Iterator[str]:
     yield "| claim | measured | |"
     yield "| --- | --- | --- |"
     for found in claims.findings(result.record, result.rows):
-        yield f"| {found.claim} | {found.measured} | {'confirmed' if found.holds else 'not confirmed'} |"
+        measured = found.measured.replace("|", r"\|")  # o|ihw would end the cell
+        yield f"| {found.claim} | {measured} | {'confirmed' if found.holds else 'not confirmed'} |"
 
 
 def orders_table(result: Result) -> Iterator[str]:

@@ -55,6 +55,7 @@ OTHER: dict[str, Any] = {
     "loss": "a.b:d",
     "batch_size": 6,
     "workers": 7,
+    "cache": "/elsewhere/cache",
     "budget": [0.5, 0.25],
     "metric": "flops",
     "decompositions": ["cp"],
@@ -214,7 +215,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "quiet", "verbose", "timeout", "workers"}
+FREE = {"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"}
 
 
 @pytest.mark.parametrize("name", RunOptions.model_fields)

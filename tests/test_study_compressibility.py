@@ -58,7 +58,7 @@ def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_lenient")
 def test_cifar100_on_disk_is_read_and_trained_on(module, cifar100: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    networks, train = module("networks"), module("train")
+    networks, train = module("subjects"), module("training")
     spec = networks.data_spec("cifar100", cifar100)
     data = load_data(spec)
     assert len(data.classes) == 100
@@ -89,7 +89,7 @@ def test_killed_training_ends_as_if_undisturbed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
 ) -> None:
-    train = module("train")
+    train = module("training")
     config = train.Training(
         f"{FOLDER}/nets.py:cnn4_32_rgb", f"imagefolder:{images}", epochs=3, batch_size=4, nuclear=0.1
     )
@@ -117,7 +117,7 @@ def test_killed_training_ends_as_if_undisturbed(
 
 
 def test_nuclear_norm_by_hand(module) -> None:  # type: ignore[no-untyped-def]
-    train = module("train")
+    train = module("training")
     layer = torch.nn.Linear(4, 4)
     with torch.no_grad():
         layer.weight.copy_(3 * torch.eye(4))

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import orders
-import report
-import train
-from networks import NETWORKS, Network, data_spec
+import tables
+import training
+from subjects import NETWORKS, Network, data_spec
 
 from ranksearch.cli.probe import probe_command
 from ranksearch.cli.run import run_command
@@ -75,11 +75,11 @@ def main() -> None:
         runs=a.runs,
     )
     results = [result for network in NETWORKS if network.name in a.only if (result := one(network, given))]
-    report.write(a.out, results)
+    tables.write(a.out, results)
     print((a.out / "results.md").read_text())
 
 
-def one(network: Network, given: Given) -> report.Result | None:
+def one(network: Network, given: Given) -> tables.Result | None:
     """Everything about one network; None where its data or weights are not given."""
     missing = [network.data] if network.data not in given.data else []
     if network.weights and network.weights not in given.weights:
@@ -101,7 +101,7 @@ def one(network: Network, given: Given) -> report.Result | None:
     reached = run(network, options, given) if given.runs else None
     model = load_model(network.model, weights=weights)
     kernels = orders.four_index_kernels(model)
-    return report.Result(
+    return tables.Result(
         name=network.name,
         record=read_probe(folder.record),
         rows=read_rows(folder.sweep),
@@ -117,7 +117,7 @@ def trained(network: Network, given: Given) -> Path:
     if given.epochs is not None:
         settings["epochs"] = given.epochs
     out = given.out / "weights" / f"{network.name}.safetensors"
-    return train.train(train.Training(network.model, spec, **settings), out)
+    return training.train(training.Training(network.model, spec, **settings), out)
 
 
 def run(network: Network, options: dict[str, Any], given: Given) -> tuple[float, float]:

@@ -262,7 +262,7 @@ def _killed(own_folder: Path, out: Path, kill: signal.Signals, ready: Callable[[
         while not ready() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(process.pid, kill)
-        return (*process.communicate(timeout=30), process.returncode)
+        return (*process.communicate(timeout=120), process.returncode)
     finally:
         process.kill()
 

@@ -14,7 +14,7 @@ NETS = HERE / "nets.py"
 @dataclass(frozen=True)
 class Network:
     """One network. data: a key of the folders that the study is given; weights: a key of the weights that it is
-    given, None where the study trains it itself, with these settings of `train.Training`; input_size: side that
+    given, None where the study trains it itself, with these settings of `training.Training`; input_size: side that
     images are resized to, 0 leaves them."""
 
     name: str

@@ -1,6 +1,6 @@
 """Train one of the study's networks; a training that was killed goes on after its last whole epoch.
 
-python studies/compressibility/train.py --model nets.py:cnn4_32_rgb --data imagefolder:DIR --out FILE.safetensors
+python studies/compressibility/training.py --model nets.py:cnn4_32_rgb --data imagefolder:DIR --out FILE.safetensors
 """
 
 from __future__ import annotations

@@ -256,7 +256,14 @@ def _killed(own_folder: Path, out: Path, kill: signal.Signals, ready: Callable[[
         "--decompositions", "svd,spatial_svd", "--n-trials", "2000", "--finetune-trials", "0", "--epochs", "0",
         "--threads", "1",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs with SIGINT ignored, and tests among them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         deadline = time.monotonic() + 60
         while not ready() and process.poll() is None and time.monotonic() < deadline:

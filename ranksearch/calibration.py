@@ -71,7 +71,7 @@ def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> 
         _source(task.model),
         dict(task.model.state_dict()),
         _loss_source(task.loss),
-        task.inputs(role),
+        task.inputs_digest(role),
         task.batch_size,
         task.device.type,
         (WIDE, COLUMNS, POSITIONS, TEMPERATURE),

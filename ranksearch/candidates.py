@@ -1,7 +1,7 @@
 """The candidates of a layer: every decomposition at every rank that could pay, with cost and error.
 
 A few ranks of each form are fitted; the errors between them are interpolated along the spectra. A candidate
-whose factors are asked for is fitted then, from the nearest fitted ranks.
+whose factors are asked for is fitted then, afresh.
 """
 
 from __future__ import annotations

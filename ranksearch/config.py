@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.options import RunOptions
@@ -46,7 +46,7 @@ def load_options(
         source |= {key: f"{key} in {config.name}" for key in stated}
     explicit = {key: value for key, value in given.items() if value is not None}
     values |= absolute(explicit, Path.cwd())
-    source |= {key: _flag(key) for key in explicit}
+    source |= {key: flag(key) for key in explicit}
     if values.get("resume"):
         if values.get("out") is None:
             raise InputError(expected("--resume", "--out DIR, the folder of the run to continue", "none"))
@@ -64,7 +64,7 @@ def parse(values: Mapping[str, Any], source: Mapping[str, str] | None = None) ->
         lines = []
         for detail in error.errors():
             name = str(detail["loc"][0])
-            label = (source or {}).get(name, _flag(name))
+            label = (source or {}).get(name, flag(name))
             lines.append(expected(label, _wanted(detail["msg"]), repr(detail["input"]), _near(name)))
         raise InputError("\n".join(dict.fromkeys(lines))) from error
 
@@ -141,17 +141,18 @@ def _join(base: Path, path: str) -> Path:
     return base / Path(path).expanduser()
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """The option's name on the command line."""
     return f"--{name.replace('_', '-')}"
 
 
-def check_same(stored: RunOptions, given: RunOptions, where: Path) -> None:
-    """Raise MismatchError that names every option, but for `FREE` ones, in which a run to resume differs."""
+def check_same(stored: BaseModel, given: BaseModel, where: Path, free: frozenset[str] = FREE) -> None:
+    """Raise MismatchError that names every option, but for `free` ones, in which a run to resume differs."""
     before, now = stored.model_dump(mode="json"), given.model_dump(mode="json")
-    differing = [key for key in before if key not in FREE and before[key] != now[key]]
+    differing = [key for key in before if key not in free and before[key] != now[key]]
     if differing:
-        wanted = ", ".join(f"{_flag(key)} {_show(before[key])}" for key in differing)
-        got = ", ".join(f"{_flag(key)} {_show(now[key])}" for key in differing)
+        wanted = ", ".join(f"{flag(key)} {_show(before[key])}" for key in differing)
+        got = ", ".join(f"{flag(key)} {_show(now[key])}" for key in differing)
         way_out = "Leave these options out, or choose another --out."
         raise MismatchError(expected(f"--resume of {where}", f"{wanted}, as it was started", got, way_out))
 

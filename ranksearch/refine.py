@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import torch
@@ -117,6 +118,11 @@ class _Projection:
             weighed = torch.cat([weighed, ridge**0.5 * target], dim=1)
         return cls(blocks, weighed, ridge)
 
+    @cached_property
+    def total(self) -> float:
+        """‖target‖²."""
+        return float(self.target.square().sum())
+
     def images(self, components: Tensor) -> Tensor:
         """Weighed components (K, m or m + n), of components (R, n/S) at every tap, K = R·S."""
         images = (components @ self.blocks).movedim(0, 1).flatten(0, 1)
@@ -138,14 +144,12 @@ class _Projection:
 
     def loss(self, components: Tensor) -> tuple[float, Tensor]:
         """The part of ‖target‖² that no last factor explains, and its gradient by the components."""
-        total = float(self.target.square().sum())
-        images = self.images(components)
-        norms, unit, lower, right = self._normal_equations(images)
+        norms, unit, lower, right = self._normal_equations(self.images(components))
         solution = torch.cholesky_solve(right, lower)  # (K, O)
         explained = float((right * solution).sum())
         pull = solution @ (self.target - solution.T @ unit)
         pull = (pull - unit * (pull * unit).sum(dim=1, keepdim=True)) / norms
-        return 1 - explained / total, self._gradient(pull) * (-2 / total)
+        return 1 - explained / self.total, self._gradient(pull) * (-2 / self.total)
 
     def solve(self, components: Tensor) -> Tensor:
         """The best last factor, (O, K)."""

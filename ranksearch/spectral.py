@@ -10,7 +10,6 @@ from torch import Tensor
 _SMALL = 128
 """Matrices whose shorter side is at most so long are left to LAPACK's SVD."""
 
-
 LARGE = 2**18
 """Kernels with more entries are started from more cheaply."""
 
@@ -22,11 +21,15 @@ class Spectrum(NamedTuple):
     shape: tuple[int, int]
 
 
+def gram(matrix: Tensor) -> Tensor:
+    """The smaller Gram matrix of (m, n), float64."""
+    matrix = matrix.double()
+    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+
+
 def spectrum(matrix: Tensor) -> Spectrum:
     """The spectrum of (m, n), from the smaller Gram matrix."""
-    matrix = matrix.double()
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    values: Tensor = torch.linalg.eigvalsh(gram)
+    values: Tensor = torch.linalg.eigvalsh(gram(matrix))
     return Spectrum(values.flip(0).clamp_min(0), (matrix.shape[0], matrix.shape[1]))
 
 
@@ -43,8 +46,7 @@ def svd(matrix: Tensor, n_eigenvecs: int | None = None, **_: Any) -> tuple[Tenso
     if matrix.shape[0] > matrix.shape[1]:
         left, values, right = svd(matrix.T, rank)
         return right.T, values, left.T
-    gram = matrix.double() @ matrix.double().T
-    left = torch.linalg.eigh(gram)[1].flip(1)[:, :rank].to(matrix.dtype)
+    left = torch.linalg.eigh(gram(matrix))[1].flip(1)[:, :rank].to(matrix.dtype)
     right = left.T @ matrix
     values = right.norm(dim=1)
     tiny = torch.finfo(matrix.dtype).tiny

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ranksearch.cache import digest
 from ranksearch.errors import InputError, expected
 from ranksearch.losses import CROSS_ENTROPY, Loss
 from ranksearch.splits import Splits, make_splits
@@ -64,6 +65,7 @@ class Task:
             )
             object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "_cache", {})
+        object.__setattr__(self, "_digests", {})
 
     def dataset(self, role: Role) -> Dataset[Any] | None:
         """The data of a role; None where there is none."""
@@ -103,6 +105,13 @@ class Task:
         if role not in cache:
             cache[role] = torch.cat([inputs.cpu() for inputs, _ in self.batches(role)])
         return cache[role]
+
+    def inputs_digest(self, role: Role) -> str:
+        """What tells the inputs of a role from others; made once."""
+        digests: dict[Role, str] = self._digests  # type: ignore[attr-defined]
+        if role not in digests:
+            digests[role] = digest(self.inputs(role))
+        return digests[role]
 
     @property
     def example(self) -> Tensor:

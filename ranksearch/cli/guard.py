@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, RankSearchError
 
 log = logging.getLogger("ranksearch")
@@ -36,6 +40,21 @@ def guarded() -> Iterator[None]:
         raise
     except Exception:
         log.debug("unexpected error", exc_info=True)
+        raise
+
+
+@contextmanager
+def resumable(reporter: ConsoleReporter, command: str, folder: Path) -> Iterator[None]:
+    """Live progress; what ends the command early is logged, and Ctrl-C answered with how to go on."""
+    try:
+        with reporter.live():
+            yield
+    except KeyboardInterrupt:
+        way_on = f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}"
+        reporter.err.print(f"stopped; continue with: {way_on}", soft_wrap=True, markup=False)
+        raise
+    except Exception:
+        log.debug("the %s ended early", command, exc_info=True)
         raise
 
 

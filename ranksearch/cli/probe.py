@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
-from ranksearch.cli.guard import guarded
+from ranksearch.cli.guard import guarded, resumable
 from ranksearch.cli.paths import shown
 from ranksearch.config import load_options
 
@@ -123,19 +122,11 @@ def probe_command(config: Path | None, given: Mapping[str, Any], own: Mapping[st
     with open_probe(options, wanted) as folder, logging_to(folder.log, reporter, verbose=options.verbose):
         reporter.line(f"probe folder: {shown(folder.path)}")
         started = time.monotonic()
-        try:
+        with resumable(reporter, "probe", folder.path):
             from ranksearch.cli.verdict import verdict_view
             from ranksearch.probing.pipeline import probe_pipeline
 
-            with reporter.live():
-                record = probe_pipeline(options, wanted, folder, reporter)
-        except KeyboardInterrupt:
-            way_on = f"ranksearch probe --resume --out {shlex.quote(shown(folder.path))}"
-            reporter.err.print(f"stopped; continue with: {way_on}", soft_wrap=True, markup=False)
-            raise
-        except Exception:
-            log.debug("the probe ended early", exc_info=True)
-            raise
+            record = probe_pipeline(options, wanted, folder, reporter)
         if wanted.plots:
             from ranksearch.probing.figures import draw_figures
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
+from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
 from ranksearch.config import load_options, write_toml
 from ranksearch.runfolder import RunFolder, open_run
@@ -25,19 +25,11 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         log.debug("options:\n%s", write_toml(options))
         reporter.line(f"run folder: {shown(folder.path)}")
         started = time.monotonic()
-        try:
+        with resumable(reporter, "run", folder.path):
             from ranksearch.cli.tables import results_table
             from ranksearch.pipeline import run_pipeline
 
-            with reporter.live():
-                report = run_pipeline(options, folder, reporter)
-        except KeyboardInterrupt:
-            way_on = f"ranksearch run --resume --out {shlex.quote(shown(folder.path))}"
-            reporter.err.print(f"stopped; continue with: {way_on}", soft_wrap=True, markup=False)
-            raise
-        except Exception:
-            log.debug("the run ended early", exc_info=True)
-            raise
+            report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))
         _where(folder, reporter, options.budget)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")

@@ -12,8 +12,8 @@ from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.options import RunOptions
 from ranksearch.probing.options import (
+    FREE,
     ProbeOptions,
-    check_same_probe,
     parse_probe,
     read_probe_options,
     write_probe_options,
@@ -87,7 +87,8 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
         resumed = folder.probe_config.is_file()
         if resumed:
             check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
-            check_same_probe(parse_probe(read_probe_options(folder.probe_config)), wanted, folder.path)
+            stored = parse_probe(read_probe_options(folder.probe_config))
+            check_same(stored, wanted, folder.path, FREE)
         else:
             write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
             write_probe_options(folder.probe_config, wanted)

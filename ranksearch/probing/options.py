@@ -10,7 +10,8 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.config import flag
+from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 
 FREE = frozenset({"trouble", "plots"})
@@ -48,11 +49,6 @@ def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = Non
         raise InputError("\n".join(lines)) from error
 
 
-def flag(name: str) -> str:
-    """The option's name on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
 def write_probe_options(path: Path, options: ProbeOptions) -> None:
     """Write them as TOML."""
     write_text(path, tomli_w.dumps(options.model_dump(mode="json", exclude_none=True)))
@@ -64,14 +60,3 @@ def read_probe_options(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(expected(str(path), "the options of a probe", str(error))) from error
-
-
-def check_same_probe(stored: ProbeOptions, given: ProbeOptions, where: Path) -> None:
-    """Raise MismatchError that names every option, but for `FREE` ones, in which a probe to resume differs."""
-    before, now = stored.model_dump(), given.model_dump()
-    differing = [key for key in before if key not in FREE and before[key] != now[key]]
-    if differing:
-        wanted = ", ".join(f"{flag(key)} {before[key]}" for key in differing)
-        got = ", ".join(f"{flag(key)} {now[key]}" for key in differing)
-        way_out = "Leave these options out, or choose another --out."
-        raise MismatchError(expected(f"--resume of {where}", f"{wanted}, as it was started", got, way_out))

@@ -8,7 +8,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, divergence
@@ -49,7 +48,7 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> Images:
     size = len(cast(Sized, dataset))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
     indices = tuple(sorted(order[:count]))
-    items = [Subset(dataset, indices)[k] for k in range(len(indices))]
+    items = [dataset[k] for k in indices]
     labelled = isinstance(items[0], list | tuple) and len(items[0]) > 1
     inputs = torch.stack([item[0] if isinstance(item, list | tuple) else item for item in items])
     targets = torch.stack([torch.as_tensor(item[1]) for item in items]) if labelled else None

@@ -19,6 +19,7 @@ from ranksearch.layers import Layer
 from ranksearch.metric import whiten
 from ranksearch.moments import Moments
 from ranksearch.probing.cuts import Cut, cuts_of
+from ranksearch.spectral import gram, spectrum
 
 Coordinates = Literal["plain", "moments", "moments, approximate"]
 """The kernel itself; G^½ W A^½, whose squared singular values beyond a rank are twice the ε of truncation there; the
@@ -104,19 +105,13 @@ def singular_values(matrix: Tensor) -> Tensor:
 
     Values below 1e-8 of the largest are noise: far below what a trained kernel has to say.
     """
-    squares: Tensor = torch.linalg.eigvalsh(_gram(matrix))
-    return squares.flip(0).clamp_min(0).sqrt()
+    return spectrum(matrix).energies.sqrt()
 
 
 def singular_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Singular values as above, and the singular vectors (side, side) of the smaller side."""
-    values, vectors = torch.linalg.eigh(_gram(matrix))
+    values, vectors = torch.linalg.eigh(gram(matrix))
     return values.flip(0).clamp_min(0).sqrt(), vectors.flip(1)
-
-
-def _gram(matrix: Tensor) -> Tensor:
-    matrix = matrix.double()
-    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
 
 
 def layer_spectra(layer: Layer, kernel: Tensor, cuts: Sequence[Cut] | None = None) -> LayerSpectra:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from ranksearch.cache import cache_dir
+from ranksearch.files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,8 @@ def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
     log.info("training the digits model (once; cached in %s)", path)
     model = train_digits(recipe)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        save_file(model.state_dict(), partial)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            save_file(model.state_dict(), partial)
     except (OSError, SafetensorError) as error:
         log.warning("the digits model cannot be cached (%s): it is trained at each run", error)
     return model

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksearch import decompositions
-from ranksearch.chain import reconstruct
+from ranksearch.chain import Factors, reconstruct
 from ranksearch.costs import METRICS, Cost, Metric
 from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.errorkind import ErrorKind
@@ -119,14 +119,16 @@ def fit_candidate(
     known: Iterable[Fit] = (),
     *,
     config: Effort,
+    start: Factors | None = None,
 ) -> Fit:
-    """The best of a fresh start, refined, and the known fits at smaller ranks.
+    """The best of a fresh start, or of `start` in whitened coordinates, refined, and the known fits at smaller ranks.
 
     Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`.
     """
     chain = decomposition.chain(layer, form, ranks)
-    fresh = decomposition.init(whitened, form, ranks)
-    iterations = 0 if decomposition.closed_form else config.iterations
+    closed = decomposition.closed_form
+    fresh = decomposition.init(whitened, form, ranks) if closed or start is None else start
+    iterations = 0 if closed else config.iterations
     fitted = refine(whitened, chain, fresh, iterations=iterations, flops=config.fit_flops)
     kernel_size = whitened.kernel.shape[2:]
     contained = [fit for fit in known if fits_into(fit.chain, chain)]

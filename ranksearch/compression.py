@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.batchnorm import recalibrate
+from ranksearch.asymmetric import refit_asymmetric
+from ranksearch.batchnorm import BLENDS, Recalibrated, recalibrate
 from ranksearch.build import build, verify
 from ranksearch.calibration import task_moments
 from ranksearch.candidates import Effort, fit_candidate
@@ -35,12 +36,14 @@ Progress = Callable[[str, int, int], None]
 class CompressConfig:
     """How a plan is carried out.
 
-    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. epochs: of
-    fine-tuning, 0 for none. seed: of everything random.
+    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. asymmetric: whether fits to
+    the inputs that the compressed network really gives its layers compete. epochs: of fine-tuning, 0 for
+    none. seed: of everything random.
     """
 
     iterations: int = 300
     fit_flops: float = 2e12
+    asymmetric: bool = True
     epochs: int = 0
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     seed: int = 0
@@ -80,19 +83,15 @@ def compress(
     layers = planned_layers(task, [plan])
     if moments is None:
         moments = calibration_moments(task, layers, seed=config.seed, progress=progress)
-    effort = Effort(iterations=config.iterations, fit_flops=config.fit_flops)
-    fitted, refitted = refit(task, layers, plan, moments, effort, progress)
-    model = fast_layout(build(task.model, layers, refitted, fitted)).to(task.device)
-    verify(model, task.example, [name for name, c in plan.choices.items() if not c.is_dense])
-    cost = measure_cost(model, task.example)
+    models, refitted = fitted_models(task, layers, plan, moments, config, progress)
+    verify(models[0], task.example, [name for name, c in plan.choices.items() if not c.is_dense])
+    cost = measure_cost(models[0], task.example)
     if cost != plan.cost:
         raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
-    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    start = best_recalibrated(task, models)
+    model = start.model
     held_out = task.inputs("divergence")
     dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
-    start = recalibrate(
-        model, calibration, held_out, dense_outputs, task.loss, batch_size=task.batch_size, device=task.device
-    )
     steps = config.epochs * steps_per_epoch(task)
     if not steps:
         return Compressed(model, refitted, cost, start.blend, start.divergence, None)
@@ -116,6 +115,67 @@ def compress(
         )
         return Compressed(model, refitted, cost, start.blend, start.divergence, None)
     return Compressed(finetuned, refitted, cost, start.blend, start.divergence, after)
+
+
+def fitted_models(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    moments: Mapping[str, Moments],
+    config: CompressConfig,
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[list[nn.Module], Plan]:
+    """The models of a plan that compete, and the plan with the ε that its layers reach, each by itself.
+
+    One has every layer fitted by itself, on all calibration images. The other, where it can be had, has
+    them fitted in order to the inputs that compressed layers before them give, on the moments images alone, so that
+    the divergence images tell whether that is the better one.
+    """
+    effort = Effort(iterations=config.iterations, fit_flops=config.fit_flops)
+    fitted, refitted = refit(task, layers, plan, moments, effort, progress)
+    competing = [fitted]
+    if config.asymmetric and fitted.weights:
+        weights = refit_asymmetric(
+            task,
+            layers,
+            refitted,
+            fitted.weights,
+            moments,
+            effort,
+            task.inputs("moments"),
+            seed=config.seed,
+            on_layer=lambda done, total: progress("refitting in order", done, total),
+        )
+        competing += [Fitted(weights)] if weights else []
+    return [
+        fast_layout(build(task.model, layers, refitted, fits)).to(task.device) for fits in competing
+    ], refitted
+
+
+def best_recalibrated(
+    task: Task, models: Sequence[nn.Module], blends: Sequence[float] = BLENDS
+) -> Recalibrated:
+    """The model, and the BatchNorm statistics for it, with the least divergence on the held-out images.
+
+    Statistics are re-estimated on all calibration images, and blended as given; the models are changed in place.
+    """
+    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    held_out = task.inputs("divergence")
+    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    found = [
+        recalibrate(
+            model,
+            calibration,
+            held_out,
+            dense_outputs,
+            task.loss,
+            batch_size=task.batch_size,
+            device=task.device,
+            blends=blends,
+        )
+        for model in models
+    ]
+    return min(found, key=lambda each: each.divergence.mean)
 
 
 def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:

@@ -173,7 +173,7 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
     def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         inputs = args[0].detach()
         if sums.A is None:
-            sums.add(_drawn_columns(inputs, layer, generator, total))
+            sums.add(drawn_columns(inputs, layer, generator, total))
         else:
             for rows in unfold_chunks(inputs, layer, generator):
                 sums.add(rows)
@@ -185,7 +185,7 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
     module.register_forward_hook(hook)
 
 
-def _drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
+def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
     """A batch's share of the columns of a wide layer, (n, r), drawn from all images and positions."""
     share = -(-COLUMNS * len(inputs) // total)
     places = max(1, share // len(inputs))

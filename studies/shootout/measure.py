@@ -16,15 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from ranksearch.allocation import Choice
-from ranksearch.batchnorm import recalibrate
-from ranksearch.build import build
-from ranksearch.candidates import Effort
-from ranksearch.compression import CompressConfig, refit
+from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
 from ranksearch.costs import Metric, measure_cost
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import divergence, run
+from ranksearch.evaluate import run
 from ranksearch.finetune import finetune
-from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
 from ranksearch.task import Task
 
@@ -59,16 +55,14 @@ def accuracy(hits: NDArray[np.bool_]) -> float:
     return 100 * float(hits.mean())
 
 
-def carried_out(bench: Bench, choice: Choice, moments: Mapping[str, Moments]) -> nn.Module:
-    """The model of a plan: fitted afresh for this project's candidates, with the method's own factors else."""
+def carried_out(bench: Bench, choice: Choice, moments: Mapping[str, Moments]) -> list[nn.Module]:
+    """The models of a plan that compete: fitted afresh for this project's candidates, else with the method's own
+    factors."""
     problem, plan = bench.problem, bench.problem.plan(choice)
     if bench.published:
-        return problem.build(plan)
-    task = problem.task
-    usual = CompressConfig()
-    effort = Effort(iterations=usual.iterations, fit_flops=usual.fit_flops)
-    fitted, refitted = refit(task, problem.layers, plan, moments, effort)
-    return fast_layout(build(task.model, problem.layers, refitted, fitted)).to(task.device)
+        return [problem.build(plan)]
+    models, _ = fitted_models(problem.task, problem.layers, plan, moments, CompressConfig())
+    return models
 
 
 def measure(
@@ -76,15 +70,14 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy without and with re-estimated statistics, held-out divergence, cost, seconds."""
     started = time.monotonic()
-    problem, task, scoring = bench.problem, bench.problem.task, bench.scoring
-    model = carried_out(bench, choice, moments)
+    problem, task = bench.problem, bench.problem.task
+    models = carried_out(bench, choice, moments)
     fitted = time.monotonic()
-    cost = measure_cost(model, task.example)
+    cost = measure_cost(models[0], task.example)
     assert cost == problem.plan(choice).cost
-    before = correct(model, task, images)
-    outputs = run(model, scoring.held_out, batch_size=task.batch_size, device=task.device)
-    raw = divergence(scoring.dense_outputs, outputs, task.loss)
-    found = recalibrated(bench, model)
+    raw = best_recalibrated(task, models, blends=(0.0,))
+    before = correct(raw.model, task, images)
+    found = best_recalibrated(task, models)
     after = correct(found.model, task, images)
     return {
         "params": cost.params,
@@ -92,7 +85,7 @@ def measure(
         "fraction": cost.of(metric) / problem.dense.of(metric),
         "accuracy_without": accuracy(before),
         "accuracy": accuracy(after),
-        "divergence_without": raw.mean,
+        "divergence_without": raw.divergence.mean,
         "divergence": found.divergence.mean,
         "blend": found.blend,
         "correct_without": pack(before),
@@ -100,21 +93,6 @@ def measure(
         "seconds_fit": fitted - started,
         "seconds_measure": time.monotonic() - fitted,
     }
-
-
-def recalibrated(bench: Bench, model: nn.Module) -> Any:
-    """The product's way: old, new and mixed statistics compete on held-out divergence."""
-    task, scoring = bench.problem.task, bench.scoring
-    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
-    return recalibrate(
-        model,
-        calibration,
-        scoring.held_out,
-        scoring.dense_outputs,
-        task.loss,
-        batch_size=task.batch_size,
-        device=task.device,
-    )
 
 
 def measure_tuned(
@@ -129,7 +107,7 @@ def measure_tuned(
     """Accuracy before and after a short fine-tune by distillation, the same steps and rate for every method."""
     started = time.monotonic()
     task = bench.problem.task
-    model = recalibrated(bench, carried_out(bench, choice, moments)).model
+    model = best_recalibrated(task, carried_out(bench, choice, moments)).model
     before = correct(model, task, images)
     tuned = finetune(model, task.model, task, steps=steps, seed=seed)
     after = correct(tuned, task, images)

@@ -1,0 +1,211 @@
+"""Refits in the order of the forward pass: each layer fitted to what the compressed network really feeds it.
+
+A layer fitted by itself is optimal for the dense network's inputs x. Behind other compressed layers it gets x̂, and the
+errors add up. The kernel W* that gives for x̂ the outputs that W gives for x, in the least-squares sense, makes up
+for what it can of them; the chain is fitted to W* in the metric of x̂. This is the asymmetric reconstruction of Zhang,
+Zou, He and Sun (2016, arXiv:1505.06798, section 3.3), without their non-linearity, with G for the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.build import chain_module, chain_of
+from ranksearch.candidates import Effort, fit_candidate
+from ranksearch.layers import Layer
+from ranksearch.metric import Columns, whiten
+from ranksearch.modules import algebra_threads, copy_model, eval_mode, fast_layout, replace_modules
+from ranksearch.moments import WIDE, Moments, drawn_columns, unfold_chunks
+from ranksearch.plan import Plan
+from ranksearch.task import Task
+
+_POSITIONS = 32
+"""Patches taken of one image; 64 give nothing more."""
+
+_BYTES = 2 * 2**30
+"""About what the activations of one forward pass may take."""
+
+_LIVE = 3
+"""Activations of the largest layer's size that are alive at once, beside its own."""
+
+Weights = Mapping[str, tuple[Tensor, ...]]
+"""The factors of each layer's chain, by layer name."""
+
+
+def refit_asymmetric(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    weights: Weights,
+    moments: Mapping[str, Moments],
+    effort: Effort,
+    inputs: Tensor,
+    *,
+    seed: int = 0,
+    on_layer: Callable[[int, int], None] = lambda done, total: None,
+) -> Weights | None:
+    """New factors for the layers that a plan factorises, starting from `weights`; None where that cannot be had.
+
+    One forward pass of `inputs` (N, …), all of them twice in one batch: one half is what the dense network sees, the
+    other what the compressed one sees, and each layer is fitted when the pass comes to it. Of the inputs as
+    many are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
+    keeps its factors.
+
+    None for a model that lets the examples of a batch mix, or has their dimension elsewhere than first.
+    """
+    chosen = [layer for layer in layers if layer.name in weights]
+    inputs = inputs[: _affordable(layers)].to(task.device)
+    if not chosen or not _separable(task.model, chosen, inputs):
+        return None
+    found: dict[str, tuple[Tensor, ...]] = dict(weights)
+    done = 0
+
+    def chain(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
+        nonlocal done
+        if len(layer.calls) == 1:
+            found[layer.name] = _fit(
+                task.model, layer, plan, weights[layer.name], moments[layer.name], effort, dense, own, seed
+            )
+        done += 1
+        on_layer(done, len(chosen))
+        module = task.model.get_submodule(layer.name)
+        return chain_module(
+            layer,
+            chain_of(layer, plan.choices[layer.name]),
+            found[layer.name],
+            module._parameters.get("bias"),
+        )
+
+    model = copy_model(task.model)
+    twins = {model.get_submodule(layer.name): layer for layer in chosen}
+    model = replace_modules(model, {dense: _Twin(layer, dense, chain) for dense, layer in twins.items()})
+    with eval_mode(fast_layout(model)):
+        model(torch.cat([inputs, inputs]))
+    return found
+
+
+class _Twin(nn.Module):
+    """A layer for the first half of a batch, and the chain that takes its place for the second.
+
+    `make` gives the chain from the layer's inputs, those of either half, when it is first called.
+    """
+
+    def __init__(
+        self, layer: Layer, dense: nn.Module, make: Callable[[Layer, Tensor, Tensor], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.layer, self.dense, self.make = layer, dense, make
+        self.chain: nn.Module | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        dense, own = input.chunk(2)
+        if self.chain is None:
+            self.chain = fast_layout(self.make(self.layer, dense, own))
+        return torch.cat([self.dense(dense), self.chain(own)])
+
+
+def _affordable(layers: Sequence[Layer]) -> int:
+    """How many examples fit into memory, twice each."""
+    entries = max(
+        layer.in_channels * prod(call.in_size) + layer.out_channels * prod(call.out_size)
+        for layer in layers
+        for call in layer.calls
+    )
+    return max(1, int(_BYTES / (2 * 4 * _LIVE * entries)))
+
+
+def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> bool:
+    """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
+    first, second = inputs[:1], inputs[-1:]
+    copied = copy_model(model)
+    seen = [_inputs_of(copied, layers, batch) for batch in (first, second, torch.cat([first, second]))]
+    for layer in layers:
+        a, b, both = (found[layer.name] for found in seen)
+        together = [torch.cat(pair) for pair in zip(a, b, strict=False)]
+        if len(a) != len(both) or any(
+            x.shape != y.shape or not torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().amax()))
+            for x, y in zip(together, both, strict=True)
+        ):
+            return False
+    return True
+
+
+def _inputs_of(model: nn.Module, layers: Sequence[Layer], batch: Tensor) -> dict[str, list[Tensor]]:
+    """The inputs of each call of each layer."""
+    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, args: seen[name].append(args[0])
+
+    handles = [
+        model.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers
+    ]
+    try:
+        with eval_mode(model):
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _fit(
+    model: nn.Module,
+    layer: Layer,
+    plan: Plan,
+    weights: tuple[Tensor, ...],
+    moments: Moments,
+    effort: Effort,
+    dense: Tensor,
+    own: Tensor,
+    seed: int,
+) -> tuple[Tensor, ...]:
+    """Factors for inputs `own` that give the outputs of the layer itself for `dense`."""
+    kernel = model.get_parameter(f"{layer.name}.weight").detach().double()
+    candidate = plan.choices[layer.name]
+    with algebra_threads(layer.fan_in):
+        A, target = _target(kernel.flatten(1), layer, dense, own, seed)
+        whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1])
+        start = whitened.from_layer(chain_of(layer, candidate), weights)
+        decomposition = decompositions.get(candidate.decomposition)
+        fit = fit_candidate(
+            whitened, layer, decomposition, candidate.form, candidate.ranks, config=effort, start=start
+        )
+        return tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
+
+
+def _target(
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int
+) -> tuple[Tensor | Columns, Tensor]:
+    """(A, W*): second moments of the inputs that a layer gets, and for these the kernel nearest to W.
+
+    With P and Q the columns of both inputs, W* = W + W (P − Q) Qᵀ (Q Qᵀ)⁻¹, shrunk towards W as Q Qᵀ is shrunk.
+    """
+    if layer.fan_in > WIDE:
+        P, Q = (
+            drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x)).double()
+            for x in (dense, own)
+        )
+        n, r = Q.shape
+        # (Q Qᵀ + D)⁻¹ by way of the smaller r × r matrix (Woodbury): all n × n ones would be too large.
+        ridge = (n / r * Q.square().sum(1)).clamp_min(1e-12 * float(Q.square().sum()))
+        scaled = Q / ridge[:, None]
+        inner = torch.eye(r, dtype=Q.dtype, device=Q.device) + Q.T @ scaled
+        pull = torch.linalg.solve(inner, (kernel @ (P - Q)).T).T
+        return Columns((Q / r**0.5).float(), n / (n + r)), kernel + pull @ scaled.T
+    n = layer.fan_in
+    second = torch.zeros(n, n, dtype=torch.float64, device=own.device)
+    cross, count = torch.zeros_like(second), 0
+    draws = (unfold_chunks(x, layer, torch.Generator().manual_seed(seed), _POSITIONS) for x in (dense, own))
+    for P, Q in zip(*draws, strict=True):
+        second += (Q @ Q.T).double()
+        cross += ((P - Q) @ Q.T).double()
+        count += Q.shape[1]
+    A, _ = Moments(second / count, second.new_zeros(1, 1), len(own), count).shrunk()
+    assert isinstance(A, Tensor)
+    return A, kernel + torch.linalg.solve(A, (kernel @ (cross / count)).T).T

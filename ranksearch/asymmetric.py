@@ -65,7 +65,7 @@ def refit_asymmetric(
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
     done = 0
 
-    def chain(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
+    def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
         nonlocal done
         if len(layer.calls) == 1:
             found[layer.name] = _fit(
@@ -73,17 +73,13 @@ def refit_asymmetric(
             )
         done += 1
         on_layer(done, len(chosen))
-        module = task.model.get_submodule(layer.name)
-        return chain_module(
-            layer,
-            chain_of(layer, plan.choices[layer.name]),
-            found[layer.name],
-            module._parameters.get("bias"),
-        )
+        bias = task.model.get_submodule(layer.name)._parameters.get("bias")
+        chain = chain_of(layer, plan.choices[layer.name])
+        return chain_module(layer, chain, found[layer.name], bias).to(own.device, own.dtype)
 
-    model = copy_model(task.model)
+    model = copy_model(task.model).to(task.device)
     twins = {model.get_submodule(layer.name): layer for layer in chosen}
-    model = replace_modules(model, {dense: _Twin(layer, dense, chain) for dense, layer in twins.items()})
+    model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
     with eval_mode(fast_layout(model)):
         model(torch.cat([inputs, inputs]))
     return found
@@ -122,7 +118,7 @@ def _affordable(layers: Sequence[Layer]) -> int:
 def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> bool:
     """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
     first, second = inputs[:1], inputs[-1:]
-    copied = copy_model(model)
+    copied = copy_model(model).to(inputs.device)
     seen = [_inputs_of(copied, layers, batch) for batch in (first, second, torch.cat([first, second]))]
     for layer in layers:
         a, b, both = (found[layer.name] for found in seen)
@@ -166,7 +162,7 @@ def _fit(
     seed: int,
 ) -> tuple[Tensor, ...]:
     """Factors for inputs `own` that give the outputs of the layer itself for `dense`."""
-    kernel = model.get_parameter(f"{layer.name}.weight").detach().double()
+    kernel = model.get_parameter(f"{layer.name}.weight").detach().to(own.device).double()
     candidate = plan.choices[layer.name]
     with algebra_threads(layer.fan_in):
         A, target = _target(kernel.flatten(1), layer, dense, own, seed)

@@ -41,6 +41,8 @@ __all__ = [
     "Choice",
     "Errors",
     "Front",
+    "analytic",
+    "balanced_errors",
     "energy",
     "get_allocator",
     "knapsack",
@@ -87,6 +89,23 @@ def knapsack(
         return choice_of(fronts, walked.positions)
     greedy = top_up(fronts, walked.positions, room)
     return choice_of(fronts, _exact(fronts, greedy, room, price=-walked.blocked))
+
+
+def analytic(tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> Choice:
+    """The `knapsack` of the balanced errors: the plan to start from, and the one that no trial is needed for."""
+    return knapsack(tables, limit, metric, dense, errors=balanced_errors(tables))
+
+
+def balanced_errors(tables: Sequence[Table]) -> Errors:
+    """Per table, the candidates' ε over the root of the layer's scale: halfway between ε and the relative error.
+
+    ε is exact in the limit of small changes. Of a layer cut deep it is a second-order estimate far from where it
+    was made: it says too much of a layer with a large scale, since no divergence grows so far, and too little of
+    one with a small scale, whose damage meets that of the others. Relative errors (BALF, arXiv:2509.25136) have no
+    such extremes, and do not know what a layer is worth.
+    """
+    tiny = np.finfo(float).tiny
+    return [table.errors() / max(table.scale, tiny) ** 0.5 for table in tables]
 
 
 def uniform(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, knapsack
+from ranksearch.allocation import Choice, analytic
 from ranksearch.costs import Cost, Metric
 from ranksearch.plan import Table
 
@@ -45,5 +45,5 @@ class SearchSpace(ABC):
 
     @cached_property
     def analytic(self) -> Choice:
-        """The plan of least summed ε within the budget."""
-        return knapsack(self.tables, self.limit, self.metric, self.dense)
+        """The plan with the least sum of balanced errors within the budget."""
+        return analytic(self.tables, self.limit, self.metric, self.dense)

@@ -1,4 +1,4 @@
-"""A few multipliers on ε; the allocator turns each trial into a plan that meets the budget."""
+"""A few multipliers on balanced errors; the allocator turns each trial into a plan that meets the budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, knapsack
+from ranksearch.allocation import Choice, balanced_errors, knapsack
 from ranksearch.costs import Cost, Metric
 from ranksearch.plan import Table
 from ranksearch.search_spaces.base import Params, SearchSpace
@@ -24,7 +24,7 @@ EXPONENT_RANGE = (0.8, 1.3)
 
 
 class Sensitivities(SearchSpace):
-    """ε becomes (group's multiplier) · (decomposition's multiplier) · ε ** exponent.
+    """A balanced error e becomes (group's multiplier) · (decomposition's multiplier) · e ** exponent.
 
     Groups are stages of the network. Only ratios matter to the allocator, so the first group and the first
     decomposition are the unit and have no parameter. At 1 everywhere the plan is the analytic one.
@@ -40,7 +40,7 @@ class Sensitivities(SearchSpace):
 
     @cached_property
     def _errors(self) -> list[NDArray[np.float64]]:
-        return [np.maximum(table.errors(), 0.0) for table in self.tables]
+        return [np.maximum(errors, 0.0) for errors in balanced_errors(self.tables)]
 
     @cached_property
     def _kinds(self) -> list[NDArray[np.intp]]:

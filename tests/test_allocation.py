@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from ranksearch import allocation
 from ranksearch.allocation import (
     ALLOCATORS,
     Choice,
+    analytic,
+    balanced_errors,
     energy,
     get_allocator,
     knapsack,
@@ -304,3 +307,33 @@ def test_large_tables_are_fast() -> None:
     for budget in (0.5, 0.2):
         knapsack(tables, budget_limit(dense_cost(tables), budget, "params"), "params", dense_cost(tables))
     assert time.perf_counter() - begin < 1.0
+
+
+def test_balanced_errors_are_the_geometric_mean_of_errors_and_relative_errors() -> None:
+    tables = random_tables(3, 5, 6)
+    for table, balanced in zip(tables, balanced_errors(tables), strict=True):
+        errors = table.errors()
+        np.testing.assert_allclose(balanced, np.sqrt(errors * (errors / table.scale)))
+
+
+def test_the_analytic_plan_does_not_depend_on_the_unit_of_the_errors() -> None:
+    tables = random_tables(4, 5, 6)
+    larger = [
+        replace(
+            table,
+            scale=7 * table.scale,
+            candidates=tuple(replace(c, error=7 * c.error) for c in table.candidates),
+        )
+        for table in tables
+    ]
+    limit = budget_limit(dense_cost(tables), 0.4, "params")
+    plans = [analytic(t, limit, "params", dense_cost(t)) for t in (tables, larger)]
+    assert plans[0] == plans[1]
+
+
+def test_a_layer_without_any_error_counts_as_free() -> None:
+    tables = random_tables(2, 5, 6)
+    dead = replace(
+        tables[0], scale=0.0, candidates=tuple(replace(c, error=0.0) for c in tables[0].candidates)
+    )
+    assert np.isfinite(balanced_errors([dead, *tables[1:]])[0]).all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import Subset
 
-from ranksearch.allocation import knapsack, uniform
+from ranksearch.allocation import analytic, uniform
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.config import load_options
 from ranksearch.costs import Metric, budget_limit, measure_cost
@@ -52,7 +52,7 @@ def test_the_dense_model_is_the_one_of_the_study(problem: Problem) -> None:
 def test_knapsack_beats_uniform_at_equal_cost(problem: Problem, metric: Metric) -> None:
     limit = budget_limit(problem.dense, 0.3, metric)
     scoring = Scoring(problem)
-    plans = [problem.plan(f(problem.tables, limit, metric, problem.dense)) for f in (knapsack, uniform)]
+    plans = [problem.plan(f(problem.tables, limit, metric, problem.dense)) for f in (analytic, uniform)]
     assert all(0.99 * limit <= plan.cost.of(metric) <= limit for plan in plans)
     best, even = (scoring.recalibrated(plan).divergence for plan in plans)
     assert best.mean + 3 * best.stderr < even.mean
@@ -60,7 +60,7 @@ def test_knapsack_beats_uniform_at_equal_cost(problem: Problem, metric: Metric) 
 
 def test_three_tenths_of_the_parameters_without_finetuning(problem: Problem) -> None:
     limit = budget_limit(problem.dense, 0.3, "params")
-    plan = problem.plan(knapsack(problem.tables, limit, "params", problem.dense))
+    plan = problem.plan(analytic(problem.tables, limit, "params", problem.dense))
     done = compress(problem.task, plan, config=CompressConfig(iterations=100))
     assert measure_cost(done.model, problem.task.example).params <= limit
     found = evaluate(done.model, problem.task, "test")

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from ranksearch.allocation import knapsack
+from ranksearch.allocation import analytic
 from ranksearch.baselines import BASELINES
 from ranksearch.costs import Cost, budget_limit
 from ranksearch.errors import BudgetError, InputError, MismatchError
@@ -150,9 +150,9 @@ def test_search_returns_the_best_feasible_plan(paper_problem: Problem, space: st
 def test_analytic_plan_is_the_first_trial(paper_problem: Problem) -> None:
     (result,) = search(paper_problem, settings())
     limit = budget_limit(paper_problem.dense, 0.4, "params")
-    analytic = paper_problem.plan(knapsack(paper_problem.tables, limit, "params", paper_problem.dense))
+    first_plan = paper_problem.plan(analytic(paper_problem.tables, limit, "params", paper_problem.dense))
     first = next(record for record in result.records if record.trial == 0)
-    assert (first.plan, first.origin) == (analytic, "analytic")
+    assert (first.plan, first.origin) == (first_plan, "analytic")
 
 
 @pytest.mark.parametrize(

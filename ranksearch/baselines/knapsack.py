@@ -1,4 +1,4 @@
-"""`knapsack`: this project's own, the least sum of ε under the budget, solved exactly; see `ranksearch.allocation`."""
+"""`knapsack`: this project's own, the least sum of balanced errors, solved exactly; see `ranksearch.allocation`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ranksearch.walking import Choice
 def knapsack(context: Context) -> Choice:
     """The analytic plan."""
     problem = context.problem
-    return allocation.knapsack(problem.tables, context.limit, context.metric, problem.dense)
+    return allocation.analytic(problem.tables, context.limit, context.metric, problem.dense)
 
 
 KNAPSACK = Baseline("knapsack", knapsack, CandidateConfig())

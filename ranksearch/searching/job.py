@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.allocation import Choice, energy, knapsack, uniform
+from ranksearch.allocation import Choice, analytic, energy, uniform
 from ranksearch.costs import budget_limit
 from ranksearch.front import Evaluated, State
 from ranksearch.objectives import Score
@@ -23,7 +23,7 @@ from ranksearch.searching.progress import Progress
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.trials import open_study, restored, storable
 
-BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": knapsack, "uniform": uniform, "energy": energy}
+BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
 
 

@@ -23,7 +23,7 @@ import torch
 import torchvision
 from torch.utils.data import TensorDataset
 
-from ranksearch.allocation import knapsack
+from ranksearch import allocation
 from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import budget_limit
 from ranksearch.layers import discover
@@ -81,7 +81,9 @@ def measure(name: str, images: int, trial: bool) -> dict[str, object]:
         for budget in BUDGETS:
             try:
                 limit = budget_limit(problem.dense, budget, "params")
-                plans[budget] = problem.plan(knapsack(problem.tables, limit, "params", problem.dense))
+                plans[budget] = problem.plan(
+                    allocation.analytic(problem.tables, limit, "params", problem.dense)
+                )
             except Exception as error:
                 print(f"{name} at {budget}: {error}", file=sys.stderr)
     analytic = time.perf_counter() - begin

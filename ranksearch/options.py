@@ -181,6 +181,10 @@ class RunOptions(BaseModel):
     timeout: float | None = _in("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
     """Start no further trial of a budget after this time."""
 
+    refit_trials: int = _in("Search", 2, "N", ge=0)
+    """Without --finetune-trials: the best plans to compare once more, fitted as they would be delivered; 0
+    leaves that out."""
+
     finetune_trials: int = _in("Search", 4, "N", ge=0)
     """The best plans to compare once more after a short fine-tuning; 0 leaves that out."""
 

@@ -119,6 +119,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         sampler=options.sampler,
         n_trials=options.n_trials,
         timeout=options.timeout,
+        refit_trials=options.refit_trials,
         finetune_trials=options.finetune_trials,
         finetune_steps=options.finetune_steps,
         finetune_lr=options.lr,

@@ -8,7 +8,9 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ranksearch.batchnorm import Recalibrated, recalibrate
+from ranksearch.compression import calibration_moments
 from ranksearch.evaluate import Estimate, divergence, run
+from ranksearch.moments import Moments
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 
@@ -31,6 +33,12 @@ class Scoring:
     def held_out(self) -> Tensor:
         """The divergence images, (N, …); the moments come from others."""
         return self.problem.task.inputs("divergence")
+
+    @cached_property
+    def moments(self) -> dict[str, Moments]:
+        """Moments of all calibration images, for the fits that would be delivered."""
+        problem = self.problem
+        return calibration_moments(problem.task, [table.layer for table in problem.tables], seed=self.seed)
 
     @cached_property
     def dense_outputs(self) -> Tensor:

@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "sampler": "random",
     "n_trials": 0,
     "timeout": 1.5,
+    "refit_trials": 3,
     "finetune_trials": 1,
     "finetune_steps": 2,
     "storage": "sqlite:////s.db",

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from ranksearch.allocation import analytic
 from ranksearch.baselines import BASELINES
+from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, budget_limit
 from ranksearch.errors import BudgetError, InputError, MismatchError
 from ranksearch.layers import Call, Layer
@@ -82,7 +83,13 @@ def paper_problem(tiny_problem: Problem) -> Problem:
 
 
 def settings(**changed: Any) -> SearchSettings:
-    defaults: dict[str, Any] = {"budgets": (0.4,), "n_trials": 14, "finetune_trials": 0, "objective": "cheap"}
+    defaults: dict[str, Any] = {
+        "budgets": (0.4,),
+        "n_trials": 14,
+        "refit_trials": 0,
+        "finetune_trials": 0,
+        "objective": "cheap",
+    }
     return SearchSettings(**(defaults | changed))
 
 
@@ -568,6 +575,21 @@ def test_kill_9_loses_nothing(paper_problem: Problem, tmp_path: Path) -> None:
 # ---- storage ----
 
 
+def test_without_fine_tunes_the_best_plans_compare_as_they_would_be_delivered(tiny_problem: Problem) -> None:
+    storage = InMemoryStorage()
+    wanted = measured(finetune_trials=0, refit_trials=2)
+    (result,) = search(tiny_problem, wanted, storage=storage)
+    refitted = [record for record in result.records if record.stage == "refitted"]
+    assert len({record.plan.key for record in refitted}) == 2
+    assert "analytic" in {record.origin for record in refitted}
+    best = min(refitted, key=lambda record: record.scores["refitted"])
+    assert result.plan.key == best.plan.key
+    delivered = compress(tiny_problem.task, result.plan, config=CompressConfig(seed=wanted.seed))
+    assert result.scores["refitted"] == pytest.approx(delivered.factorised.mean, rel=1e-6)
+    again = search(tiny_problem, wanted, storage=storage)
+    assert essence(again) == essence([result])
+
+
 def test_finished_searches_are_read_back(paper_problem: Problem, cheap: type[Cheap], tmp_path: Path) -> None:
     journal = settings(storage=str(tmp_path / "deep" / "study.jsonl"))
     first = search(paper_problem, journal)
@@ -662,8 +684,9 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
             "allocator: expected knapsack or uniform or energy or .* or optuna_random, got 'x'",
         ),
         ({"sampler": "x"}, "sampler: expected tpe or random or nsgaii or gp, got 'x'"),
-        ({"objective": "x"}, "objective: expected reconstruction or divergence or finetune"),
+        ({"objective": "x"}, "objective: expected reconstruction or divergence or refitted or finetune"),
         ({"n_trials": -1}, "n-trials: expected a whole number, 0 or more, got -1"),
+        ({"refit_trials": -1}, "refit-trials: expected a whole number, 0 or more, got -1"),
         ({"finetune_trials": -1}, "finetune-trials: expected a whole number, 0 or more, got -1"),
         ({"finetune_steps": 0}, "finetune-steps: expected a whole number, 1 or more, got 0"),
         ({"finetune_lr": 0.0}, "lr: expected a positive number, got 0.0"),

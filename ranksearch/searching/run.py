@@ -71,6 +71,8 @@ def search(
 def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best.
 
+    Without fine-tunes the best are compared as they would be delivered: the quick fits of the trials flatter.
+
     With another allocator than the knapsack there are no stages: its plan is the best one.
     """
     settings, problem = job.settings, job.problem
@@ -87,9 +89,17 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     records = scan(job, make_objective(settings.objective, scoring))
     best = ranking(records, settings.objective)[0]
     if settings.finetune_trials:
-        tuned = tune(job, make_objective("finetune", scoring), shortlist(job, records))
+        tuned = tune(
+            job, make_objective("finetune", scoring), shortlist(job, records, settings.finetune_trials)
+        )
         records += tuned
         best = ranking(tuned, "finetune")[0]
+    elif settings.refit_trials:
+        refitted = tune(
+            job, make_objective("refitted", scoring), shortlist(job, records, settings.refit_trials)
+        )
+        records += refitted
+        best = ranking(refitted, "refitted")[0]
     return _result(job, records, best)
 
 

@@ -21,7 +21,8 @@ class SearchSettings:
     analytic one first; 0 takes the analytic plan without running the model. No further trial starts when
     `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct plans
     are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
-    0 leaves that out. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
+    without that stage, 0, the `refit_trials` best are fitted as they would be delivered, and the best of these wins;
+    0 leaves that out too. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
     all this: its plan is the result, and where it evaluates plans it is given `n_trials`. `storage` is the
     path of a journal file or an RDB URL; None keeps studies in memory.
     """
@@ -32,6 +33,7 @@ class SearchSettings:
     sampler: str = "tpe"
     n_trials: int = 40
     timeout: float | None = None
+    refit_trials: int = 2
     finetune_trials: int = 4
     finetune_steps: int = 60
     finetune_lr: float = 5e-4
@@ -62,7 +64,13 @@ class SearchSettings:
             raise InputError(expected("sampler", " or ".join(SAMPLERS), repr(self.sampler)))
         if self.objective not in OBJECTIVES:
             raise InputError(expected("objective", " or ".join(OBJECTIVES), repr(self.objective)))
-        for name, least in (("n_trials", 0), ("finetune_trials", 0), ("finetune_steps", 1), ("seed", 0)):
+        for name, least in (
+            ("n_trials", 0),
+            ("refit_trials", 0),
+            ("finetune_trials", 0),
+            ("finetune_steps", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise InputError(expected(name.replace("_", "-"), f"a whole number, {least} or more", value))

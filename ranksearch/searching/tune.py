@@ -1,16 +1,16 @@
-"""Second stage: the best few distinct plans, each fine-tuned for a moment, the hopeless ones pruned."""
+"""Second stage: the best few distinct plans by a dearer objective, fine-tunes pruned where they are hopeless."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import optuna
-from optuna.pruners import MedianPruner
+from optuna.pruners import MedianPruner, NopPruner
 from optuna.trial import Trial, TrialState
 
 from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Objective
-from ranksearch.objectives.finetune import geometric_steps
+from ranksearch.objectives.finetune import Finetune, geometric_steps
 from ranksearch.searching.job import (
     Job,
     choice_of,
@@ -23,11 +23,10 @@ from ranksearch.searching.job import (
 from ranksearch.searching.trials import finished, reporter, run_trials
 
 
-def shortlist(job: Job, records: Sequence[Evaluated]) -> list[Evaluated]:
-    """The best distinct plans of the first stage, best first, the analytic one always among them."""
+def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:
+    """The `count` best distinct plans of the first stage, best first, the analytic one always among them."""
     distinct = ranking(merged(records), job.settings.objective)
     analytic = job.problem.plan(job.baselines["analytic"]).key
-    count = job.settings.finetune_trials
     chosen = distinct[:count]
     if all(found.plan.key != analytic for found in chosen):
         chosen = distinct[: count - 1] + [found for found in distinct if found.plan.key == analytic]
@@ -35,14 +34,17 @@ def shortlist(job: Job, records: Sequence[Evaluated]) -> list[Evaluated]:
 
 
 def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Evaluated]:
-    """One trial per plan; a plan that an earlier run already tuned is not tuned again.
+    """One trial per plan; a plan that an earlier run already scored is not scored again.
 
-    The pruner compares held-out divergence at the reported steps with the median of the completed trials. It
-    never looks at step 0, which only repeats the first stage, and lets two trials complete first.
+    Only fine-tunes report steps. The pruner compares held-out divergence at these with the median of the completed
+    trials. It never looks at step 0, which only repeats the first stage, and lets two trials complete first.
     """
     settings, stage, steps = job.settings, objective.name, job.settings.finetune_steps
-    pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
-    study = job.study(stage, pruner, steps=steps, lr=settings.finetune_lr)
+    if isinstance(objective, Finetune):
+        pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
+        study = job.study(stage, pruner, steps=steps, lr=settings.finetune_lr)
+    else:
+        study = job.study(stage, NopPruner())
     before = len(finished(study))
     tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
     todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]
@@ -70,7 +72,8 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
         except optuna.TrialPruned:
             trial.set_user_attr("scores", {"steps": last, "steps_saved": steps - last})
             raise
-        trial.set_user_attr("scores", storable_scores(stage, score) | {"steps": steps, "steps_saved": 0})
+        saved = {"steps": steps, "steps_saved": 0} if isinstance(objective, Finetune) else {}
+        trial.set_user_attr("scores", storable_scores(stage, score) | saved)
         return score.value
 
     news(before)

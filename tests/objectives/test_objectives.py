@@ -85,7 +85,8 @@ class TestEveryObjective:
 
 def test_unknown_objective(scoring: Scoring) -> None:
     with pytest.raises(
-        InputError, match="objective: expected reconstruction or divergence or finetune, got 'luck'"
+        InputError,
+        match="objective: expected reconstruction or divergence or refitted or finetune, got 'luck'",
     ):
         make_objective("luck", scoring)
 

@@ -1,0 +1,25 @@
+"""Held-out divergence of a plan carried out as full compression does it."""
+
+from __future__ import annotations
+
+from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
+from ranksearch.objectives.base import Objective, Report, Score, no_report
+from ranksearch.plan import Plan
+
+
+class Refitted(Objective):
+    """Fits every layer thoroughly, by itself and in order, and takes the better model: what would be delivered.
+
+    The moments are those of all calibration images, as in full compression. Details: `blend`, the weight of the
+    re-estimated BatchNorm statistics.
+    """
+
+    name = "refitted"
+
+    def score(self, plan: Plan, report: Report = no_report) -> Score:
+        scoring = self.scoring
+        task, layers = scoring.problem.task, scoring.problem.layers
+        config = CompressConfig(seed=scoring.seed)
+        models, _ = fitted_models(task, layers, plan, scoring.moments, config)
+        found = best_recalibrated(task, models)
+        return Score.of(found.divergence, blend=found.blend)

@@ -92,6 +92,7 @@ def choose(
             metric=metric,
             seed=seed,
             n_trials=trials if n_trials is None else n_trials,
+            refit_trials=0,
             finetune_trials=finetune_trials,
         )
         (result,) = search(problem, settings)

@@ -42,6 +42,11 @@ class Objective(ABC):
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
 
+    @property
+    def steps(self) -> int:
+        """The last step that is reported; 0 where none is."""
+        return 0
+
     @abstractmethod
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         """The score of a plan; the task's model is not changed."""

@@ -26,6 +26,10 @@ class Finetune(Objective):
 
     name = "finetune"
 
+    @property
+    def steps(self) -> int:
+        return self.scoring.finetune_steps
+
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         scoring = self.scoring
         start = scoring.recalibrated(plan)
@@ -37,7 +41,7 @@ class Finetune(Objective):
             found = scoring.divergence(model)
             report(step, found.mean)
 
-        steps = scoring.finetune_steps
+        steps = self.steps
         task = scoring.problem.task
         try:
             finetune(

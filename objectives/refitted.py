@@ -21,5 +21,5 @@ class Refitted(Objective):
         task, layers = scoring.problem.task, scoring.problem.layers
         config = CompressConfig(seed=scoring.seed)
         models, _ = fitted_models(task, layers, plan, scoring.moments, config)
-        found = best_recalibrated(task, models)
+        found = best_recalibrated(task, models, scoring.dense_outputs)
         return Score.of(found.divergence, blend=found.blend)

@@ -20,9 +20,10 @@ from ranksearch.candidates import Effort, fit_candidate
 from ranksearch.layers import Layer
 from ranksearch.metric import Columns, whiten
 from ranksearch.modules import algebra_threads, copy_model, eval_mode, fast_layout, replace_modules
-from ranksearch.moments import WIDE, Moments, drawn_columns, unfold_chunks
+from ranksearch.moments import WIDE, Moments, drawn_columns, shrink, unfold_chunks
 from ranksearch.plan import Plan
 from ranksearch.task import Task
+from ranksearch.wiring import run_recorded
 
 _POSITIONS = 32
 """Patches taken of one image; 64 give nothing more."""
@@ -49,18 +50,18 @@ def refit_asymmetric(
     seed: int = 0,
     on_layer: Callable[[int, int], None] = lambda done, total: None,
 ) -> Weights | None:
-    """New factors for the layers that a plan factorises, starting from `weights`; None where that cannot be had.
+    """New factors for the layers that a plan factorises, from `weights` on; None where that cannot be had.
 
     One forward pass of `inputs` (N, …), all of them twice in one batch: one half is what the dense network sees, the
     other what the compressed one sees, and each layer is fitted when the pass comes to it. Of the inputs as
     many are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
-    keeps its factors.
+    keeps its factors. `weights` are of at least one layer.
 
     None for a model that lets the examples of a batch mix, or has their dimension elsewhere than first.
     """
     chosen = [layer for layer in layers if layer.name in weights]
-    inputs = inputs[: _affordable(layers)].to(task.device)
-    if not chosen or not _separable(task.model, chosen, inputs):
+    inputs = inputs[: _affordable(chosen)].to(task.device)
+    if not _separable(task.model, chosen, inputs):
         return None
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
     done = 0
@@ -117,11 +118,13 @@ def _affordable(layers: Sequence[Layer]) -> int:
 
 def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> bool:
     """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
+    copied = copy_model(model).to(inputs.device).eval()
+    modules = {layer.name: copied.get_submodule(layer.name) for layer in layers}
     first, second = inputs[:1], inputs[-1:]
-    copied = copy_model(model).to(inputs.device)
-    seen = [_inputs_of(copied, layers, batch) for batch in (first, second, torch.cat([first, second]))]
-    for layer in layers:
-        a, b, both = (found[layer.name] for found in seen)
+    batches = (first, second, torch.cat([first, second]))
+    seen = [run_recorded(copied, modules, batch, lambda given, _: given)[0] for batch in batches]
+    for name in modules:
+        a, b, both = (found.get(name, []) for found in seen)
         together = [torch.cat(pair) for pair in zip(a, b, strict=False)]
         if len(a) != len(both) or any(
             x.shape != y.shape or not torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().amax()))
@@ -129,25 +132,6 @@ def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> boo
         ):
             return False
     return True
-
-
-def _inputs_of(model: nn.Module, layers: Sequence[Layer], batch: Tensor) -> dict[str, list[Tensor]]:
-    """The inputs of each call of each layer."""
-    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
-
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, args: seen[name].append(args[0])
-
-    handles = [
-        model.get_submodule(layer.name).register_forward_pre_hook(keep(layer.name)) for layer in layers
-    ]
-    try:
-        with eval_mode(model):
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
 
 
 def _fit(
@@ -172,7 +156,7 @@ def _fit(
         fit = fit_candidate(
             whitened, layer, decomposition, candidate.form, candidate.ranks, config=effort, start=start
         )
-        return tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
+        return fit.weights(whitened)
 
 
 def _target(
@@ -202,6 +186,5 @@ def _target(
         second += (Q @ Q.T).double()
         cross += ((P - Q) @ Q.T).double()
         count += Q.shape[1]
-    A, _ = Moments(second / count, second.new_zeros(1, 1), len(own), count).shrunk()
-    assert isinstance(A, Tensor)
+    A = shrink(second / count, count)
     return A, kernel + torch.linalg.solve(A, (kernel @ (cross / count)).T).T

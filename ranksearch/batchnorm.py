@@ -79,7 +79,7 @@ def recalibrate(
     def score() -> Estimate:
         return divergence(dense_outputs, run(model, held_out, batch_size=batch_size, device=device), loss)
 
-    if not norms:
+    if not norms or not any(blends):
         model.eval()
         return Recalibrated(model, 0.0, score())
     old = [copy.deepcopy(norm.state_dict()) for norm in norms]

@@ -106,8 +106,7 @@ class Fits:
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
         """Weights of a candidate's chain for the layer's own inputs and outputs, float32."""
-        fit = self.fit(layer, candidate)
-        return tuple(f.float() for f in self.whitened(layer.name).to_layer(fit.chain, fit.factors))
+        return self.fit(layer, candidate).weights(self.whitened(layer.name))
 
 
 def fit_candidate(

@@ -88,10 +88,10 @@ def compress(
     cost = measure_cost(models[0], task.example)
     if cost != plan.cost:
         raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
-    start = best_recalibrated(task, models)
-    model = start.model
     held_out = task.inputs("divergence")
     dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    start = best_recalibrated(task, models, dense_outputs)
+    model = start.model
     steps = config.epochs * steps_per_epoch(task)
     if not steps:
         return Compressed(model, refitted, cost, start.blend, start.divergence, None)
@@ -153,15 +153,15 @@ def fitted_models(
 
 
 def best_recalibrated(
-    task: Task, models: Sequence[nn.Module], blends: Sequence[float] = BLENDS
+    task: Task, models: Sequence[nn.Module], dense_outputs: Tensor, blends: Sequence[float] = BLENDS
 ) -> Recalibrated:
     """The model, and the BatchNorm statistics for it, with the least divergence on the held-out images.
 
     Statistics are re-estimated on all calibration images, and blended as given; the models are changed in place.
+    dense_outputs: (M, …), of the dense model on the divergence images.
     """
     calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
     held_out = task.inputs("divergence")
-    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
     found = [
         recalibrate(
             model,
@@ -239,7 +239,7 @@ def refit(
         with algebra_threads(layer.fan_in):
             whitened = whiten(kernel, *moments[layer.name].shrunk())
             fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
-        weights[layer.name] = tuple(f.float() for f in whitened.to_layer(fit.chain, fit.factors))
+        weights[layer.name] = fit.weights(whitened)
         choices[layer.name] = replace(candidate, error=fit.error)
     progress("refitting", len(chosen), len(chosen))
     return Fitted(weights), Plan(choices, plan.cost)

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from ranksearch.costs import Cost
 from ranksearch.errors import InputError, expected
 from ranksearch.modules import attention_fast_path, copy_model, first_example
-from ranksearch.wiring import entangled, run_recorded
+from ranksearch.wiring import entangled, run_recorded, shapes
 
 Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
 Size = tuple[int, ...]
@@ -110,7 +110,7 @@ def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -
     copied = copy_model(model).eval()
     example = first_example(copied, example)
     with attention_fast_path(False):
-        calls, output = run_recorded(copied, named_layers(copied), example)
+        calls, output = run_recorded(copied, named_layers(copied), example, shapes)
     reasons |= entangled(copied, [x.name for x in listed if x.name not in reasons], example, calls, output)
     uncalled = {x.name: "never called in the forward pass" for x in listed if x.name not in calls}
     reasons = uncalled | reasons

@@ -60,8 +60,8 @@ class Moments:
         """
         if isinstance(self.A, Columns):
             n, r = self.A.X.shape
-            return Columns(self.A.X, n / (n + r)), _shrink(self.G, self.samples)
-        return _shrink(self.A, self.patches), _shrink(self.G, self.samples)
+            return Columns(self.A.X, n / (n + r)), shrink(self.G, self.samples)
+        return shrink(self.A, self.patches), shrink(self.G, self.samples)
 
     def merged(self, other: Moments) -> Moments:
         """Moments of the images of both."""
@@ -77,7 +77,8 @@ class Moments:
         return Moments(a * self.A + b * other.A, G, samples, patches)
 
 
-def _shrink(matrix: Tensor, count: int) -> Tensor:
+def shrink(matrix: Tensor, count: int) -> Tensor:
+    """Second moments (n, n) of `count` samples, shrunk towards their diagonal, with a floor."""
     weight = len(matrix) / (len(matrix) + count)
     diagonal = matrix.diagonal()
     mean = float(diagonal.mean())

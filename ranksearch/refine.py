@@ -35,6 +35,10 @@ class Fit:
     factors: Factors
     error: float
 
+    def weights(self, whitened: Whitened) -> Factors:
+        """The factors for the layer's own inputs and outputs, float32; `whitened` is the kernel that was fitted."""
+        return tuple(f.float() for f in whitened.to_layer(self.chain, self.factors))
+
 
 def refine(
     whitened: Whitened,

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,11 +108,11 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
     before it found anything leaves nothing behind, so that the mistake can be put right.
     """
     folder = RunFolder(options.out or default_path(options.model))
-    _check_content(folder, options.resume)
+    check_content(folder.path, folder.config, "a run", resume=options.resume)
     existed = folder.path.is_dir()
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
-        _check_content(folder, options.resume)
+        check_content(folder.path, folder.config, "a run", resume=options.resume)
         for left_over in folder.path.rglob(".*.tmp"):
             left_over.unlink(missing_ok=True)
         resumed = folder.config.is_file()
@@ -128,19 +128,24 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
             raise
 
 
-def _check_content(folder: RunFolder, resume: bool) -> None:
-    path = folder.path
+def check_content(
+    path: Path, mark: Path, kind: str, *, resume: bool, preliminary: Collection[Path] = ()
+) -> None:
+    """Raise InputError where a folder holds something that a new run would meet, or that is none to resume.
+
+    mark: the file by which a folder of this kind (`a run`) is known. preliminary: what may be there before it.
+    """
     if path.exists() and not path.is_dir():
         raise InputError(expected("--out", "a folder", f"the file {path}"))
     content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
-    if folder.config.is_file():
+    if mark.is_file():
         if not resume:
             way_out = "Continue it with --resume, or choose another --out."
             raise InputError(
-                expected("--out", "a new or empty folder", f"{path}, which holds a run", way_out)
+                expected("--out", "a new or empty folder", f"{path}, which holds {kind}", way_out)
             )
-    elif content:
-        what = "the folder of a run" if resume else "a new or empty folder"
+    elif content and not (resume and set(content) <= set(preliminary)):
+        what = f"the folder of {kind}" if resume else "a new or empty folder"
         raise InputError(
             expected("--out", what, f"{path}, which holds {content[0].name}", "Choose another --out.")
         )

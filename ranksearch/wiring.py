@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,28 @@ Shape = tuple[int, ...]
 Seen = dict[str, list[tuple[Shape, Shape]]]
 """Per name, in order of first call: the shapes of input and output of each call, as they come."""
 
+Noted = TypeVar("Noted")
 
-def run_recorded(root: nn.Module, modules: Mapping[str, nn.Module], example: Tensor) -> tuple[Seen, Tensor]:
-    """One forward pass of `root`, in evaluation mode: the calls of some of its modules, and the output."""
-    seen: Seen = {}
+
+def shapes(given: Tensor, output: Tensor) -> tuple[Shape, Shape]:
+    """Those of a call's input and output."""
+    return tuple(given.shape), tuple(output.shape)
+
+
+def run_recorded(
+    root: nn.Module,
+    modules: Mapping[str, nn.Module],
+    example: Tensor,
+    note: Callable[[Tensor, Tensor], Noted],
+) -> tuple[dict[str, list[Noted]], Tensor]:
+    """One forward pass of `root`, in evaluation mode: by name, what `note` makes of input and output of each call of
+    some of its modules; and the output."""
+    seen: dict[str, list[Noted]] = {}
 
     def recorder(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
             given = args[0] if args else kwargs["input"]
-            seen.setdefault(name, []).append((tuple(given.shape), tuple(output.shape)))
+            seen.setdefault(name, []).append(note(given, output))
 
         return record
 

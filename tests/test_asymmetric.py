@@ -162,6 +162,25 @@ def test_a_layer_that_is_called_twice_keeps_its_factors() -> None:
     assert not torch.equal(alone.weights["3"][0], fits.weights["3"][0])
 
 
+class _ByKeyword(nn.Module):
+    """Names the argument that it calls its layers with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 10), nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(input=self.a(input=x))  # type: ignore[no-any-return]
+
+
+def test_layers_may_be_called_by_keyword() -> None:
+    torch.manual_seed(0)
+    task = mlp_task(_ByKeyword())
+    alone, fits = refits(task, svd_plan(task, {"a": 3, "b": 2}))
+    assert fits is not None
+    assert not torch.equal(alone.weights["b"][0], fits.weights["b"][0])
+
+
 def test_few_inputs_are_taken_where_memory_is_short(
     three_linears: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

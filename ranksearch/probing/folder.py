@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ranksearch.config import RUN_CONFIG, absolute, check_same, parse, read_toml, write_toml
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError
 from ranksearch.files import write_text
 from ranksearch.options import RunOptions
 from ranksearch.probing.options import (
@@ -18,7 +18,7 @@ from ranksearch.probing.options import (
     read_probe_options,
     write_probe_options,
 )
-from ranksearch.runfolder import default_path, locked
+from ranksearch.runfolder import check_content, default_path, locked
 
 PROBE_CONFIG = "probe.toml"
 """Name of a probe's own options in its folder."""
@@ -78,7 +78,9 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
     it measured anything leaves nothing behind.
     """
     folder = ProbeFolder(options.out or default_path(f"probe-{options.model}"))
-    _check_content(folder, options.resume)
+    # A probe may be killed before it has written its options in full.
+    preliminary = (folder.config, folder.log)
+    check_content(folder.path, folder.probe_config, "a probe", resume=options.resume, preliminary=preliminary)
     existed = folder.path.is_dir()
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path):
@@ -101,24 +103,3 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
                 if not existed:
                     folder.path.rmdir()
             raise
-
-
-def options_only(folder: ProbeFolder, content: list[Path]) -> bool:
-    """Whether a probe was killed before it had written its options in full."""
-    return set(content) <= {folder.config, folder.log}
-
-
-def _check_content(folder: ProbeFolder, resume: bool) -> None:
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise InputError(expected("--out", "a folder", f"the file {path}"))
-    content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
-    if folder.probe_config.is_file():
-        if not resume:
-            way_out = "Continue it with --resume, or choose another --out."
-            got = f"{path}, which holds a probe"
-            raise InputError(expected("--out", "a new or empty folder", got, way_out))
-    elif content and not (options_only(folder, content) and resume):
-        what = "the folder of a probe" if resume else "a new or empty folder"
-        got = f"{path}, which holds {content[0].name}"
-        raise InputError(expected("--out", what, got, "Choose another --out."))

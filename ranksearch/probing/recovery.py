@@ -20,7 +20,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import run
 from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, named_layers
-from ranksearch.modules import copy_model, eval_mode, fast_layout, replace_modules
+from ranksearch.modules import copy_model, fast_layout, replace_modules
 from ranksearch.probing.cuts import Cut
 from ranksearch.probing.rows import Row
 from ranksearch.probing.scores import Images, Judge, Scores
@@ -165,8 +165,7 @@ def factorised_model(model: nn.Module, truncations: Sequence[Truncation]) -> nn.
         weight, bias = dense.get_parameter("weight"), dense._parameters.get("bias")
         chain, factors = two_factors(t, weight.detach())
         replacements[dense] = chain_module(t.layer, chain, factors, bias)
-    with eval_mode(copied):
-        return replace_modules(copied, replacements)
+    return replace_modules(copied, replacements)
 
 
 def is_chain(cut: Cut) -> bool:

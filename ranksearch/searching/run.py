@@ -88,18 +88,14 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
         return _result(job, analytic, best=analytic[0])
     records = scan(job, make_objective(settings.objective, scoring))
     best = ranking(records, settings.objective)[0]
-    if settings.finetune_trials:
-        tuned = tune(
-            job, make_objective("finetune", scoring), shortlist(job, records, settings.finetune_trials)
-        )
+    finetunes = settings.finetune_trials > 0
+    stage, count = (
+        ("finetune", settings.finetune_trials) if finetunes else ("refitted", settings.refit_trials)
+    )
+    if count:
+        tuned = tune(job, make_objective(stage, scoring), shortlist(job, records, count))
         records += tuned
-        best = ranking(tuned, "finetune")[0]
-    elif settings.refit_trials:
-        refitted = tune(
-            job, make_objective("refitted", scoring), shortlist(job, records, settings.refit_trials)
-        )
-        records += refitted
-        best = ranking(refitted, "refitted")[0]
+        best = ranking(tuned, stage)[0]
     return _result(job, records, best)
 
 

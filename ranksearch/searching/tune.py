@@ -10,7 +10,7 @@ from optuna.trial import Trial, TrialState
 
 from ranksearch.front import Evaluated, merged
 from ranksearch.objectives import Objective
-from ranksearch.objectives.finetune import Finetune, geometric_steps
+from ranksearch.objectives.finetune import geometric_steps
 from ranksearch.searching.job import (
     Job,
     choice_of,
@@ -36,11 +36,11 @@ def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evalua
 def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Evaluated]:
     """One trial per plan; a plan that an earlier run already scored is not scored again.
 
-    Only fine-tunes report steps. The pruner compares held-out divergence at these with the median of the completed
-    trials. It never looks at step 0, which only repeats the first stage, and lets two trials complete first.
+    Objectives that train report steps. The pruner compares held-out divergence at these with the median of the
+    completed trials. It never looks at step 0, which only repeats the first stage, and lets two trials complete first.
     """
-    settings, stage, steps = job.settings, objective.name, job.settings.finetune_steps
-    if isinstance(objective, Finetune):
+    settings, stage, steps = job.settings, objective.name, objective.steps
+    if steps:
         pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
         study = job.study(stage, pruner, steps=steps, lr=settings.finetune_lr)
     else:
@@ -72,7 +72,7 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
         except optuna.TrialPruned:
             trial.set_user_attr("scores", {"steps": last, "steps_saved": steps - last})
             raise
-        saved = {"steps": steps, "steps_saved": 0} if isinstance(objective, Finetune) else {}
+        saved = {"steps": steps, "steps_saved": 0} if steps else {}
         trial.set_user_attr("scores", storable_scores(stage, score) | saved)
         return score.value
 

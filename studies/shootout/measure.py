@@ -75,9 +75,10 @@ def measure(
     fitted = time.monotonic()
     cost = measure_cost(models[0], task.example)
     assert cost == problem.plan(choice).cost
-    raw = best_recalibrated(task, models, blends=(0.0,))
+    dense_outputs = bench.scoring.dense_outputs
+    raw = best_recalibrated(task, models, dense_outputs, blends=(0.0,))
     before = correct(raw.model, task, images)
-    found = best_recalibrated(task, models)
+    found = best_recalibrated(task, models, dense_outputs)
     after = correct(found.model, task, images)
     return {
         "params": cost.params,
@@ -107,7 +108,8 @@ def measure_tuned(
     """Accuracy before and after a short fine-tune by distillation, the same steps and rate for every method."""
     started = time.monotonic()
     task = bench.problem.task
-    model = best_recalibrated(task, carried_out(bench, choice, moments)).model
+    models = carried_out(bench, choice, moments)
+    model = best_recalibrated(task, models, bench.scoring.dense_outputs).model
     before = correct(model, task, images)
     tuned = finetune(model, task.model, task, steps=steps, seed=seed)
     after = correct(tuned, task, images)

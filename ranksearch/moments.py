@@ -15,6 +15,7 @@ from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.metric import Columns
 from ranksearch.modules import copy_model
+from ranksearch.wiring import input_of
 
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
@@ -171,8 +172,8 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
         rows = _channels_first(gradient, layer).float()
         sums.G += (rows @ rows.T).double()
 
-    def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        inputs = args[0].detach()
+    def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
+        inputs = input_of(args, kwargs).detach()
         if sums.A is None:
             sums.add(drawn_columns(inputs, layer, generator, total))
         else:
@@ -183,7 +184,7 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
         output.register_hook(accumulate_gradient)
         return output
 
-    module.register_forward_hook(hook)
+    module.register_forward_hook(hook, with_kwargs=True)
 
 
 def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:

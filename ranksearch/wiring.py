@@ -18,6 +18,11 @@ Seen = dict[str, list[tuple[Shape, Shape]]]
 Noted = TypeVar("Noted")
 
 
+def input_of(args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> Tensor:
+    """What a layer was called with, by position or by keyword."""
+    return args[0] if args else kwargs["input"]
+
+
 def shapes(given: Tensor, output: Tensor) -> tuple[Shape, Shape]:
     """Those of a call's input and output."""
     return tuple(given.shape), tuple(output.shape)
@@ -35,8 +40,7 @@ def run_recorded(
 
     def recorder(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
-            given = args[0] if args else kwargs["input"]
-            seen.setdefault(name, []).append(note(given, output))
+            seen.setdefault(name, []).append(note(input_of(args, kwargs), output))
 
         return record
 

@@ -8,7 +8,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,14 @@ def _search_in(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
+class _FromSource(SourceFileLoader):
+    """Never takes bytecode from a cache, nor leaves any: that of a file that is mended within a second, to the same
+    length, would be taken for that of the new one."""
+
+    def path_stats(self, path: str | bytes) -> Mapping[str, Any]:
+        raise OSError("no bytecode wanted")
+
+
 def _from_file(path: Path, option: str) -> ModuleType:
     if not path.is_file():
         siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
@@ -66,7 +75,9 @@ def _from_file(path: Path, option: str) -> ModuleType:
     if module_name in sys.modules:
         return sys.modules[module_name]
     _search_in(path.parent)
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
+    module_spec = importlib.util.spec_from_file_location(
+        module_name, path, loader=_FromSource(module_name, str(path))
+    )
     if module_spec is None or module_spec.loader is None:
         raise InputError(expected(option, "a Python file (.py)", str(path)))
     module = importlib.util.module_from_spec(module_spec)

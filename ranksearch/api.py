@@ -68,7 +68,6 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
     task's model.
     """
     planned_layers(task, [compressed.plan])
-    delivered = compressed.finetuned or compressed.factorised
     record = make_record(
         task.model,
         discover(task.model, task.example),
@@ -80,6 +79,10 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
         limit=result.limit,
         seed=task.splits.seed,
         model_name=task.model_name,
-        scores={**result.scores, "factorised": compressed.factorised.mean, "delivered": delivered.mean},
+        scores={
+            **result.scores,
+            "factorised": compressed.factorised.mean,
+            "delivered": compressed.delivered.mean,
+        },
     )
     save_compressed(Path(folder), compressed.model, record)

@@ -19,13 +19,14 @@ from ranksearch.candidates import Effort, fit_candidate
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError, expected
 from ranksearch.evaluate import Estimate, divergence, run
-from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.features import block_names
+from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import whiten
 from ranksearch.modules import algebra_threads, fast_layout
 from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan
-from ranksearch.task import Task
+from ranksearch.task import Role, Task
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,15 @@ class CompressConfig:
     """How a plan is carried out.
 
     iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. asymmetric: whether fits to
-    the inputs that the compressed network really gives its layers compete. epochs: of fine-tuning, 0 for
-    none. seed: of everything random.
+    the inputs that the compressed network really gives its layers compete. match_epochs: of feature matching on the
+    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, 0 for none. seed: of everything random.
     """
 
     iterations: int = 300
     fit_flops: float = 2e12
     asymmetric: bool = True
+    match_epochs: int = 0
+    matching: FinetuneConfig = MATCHING
     epochs: int = 0
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     seed: int = 0
@@ -54,8 +57,9 @@ class Compressed:
     """A compressed model in evaluation mode.
 
     plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
-    statistics. factorised, finetuned: divergence from the dense model on the divergence images, before and
-    after fine-tuning (None without, or where it made things worse: the model is then the one before).
+    statistics. factorised, matched, finetuned: divergence from the dense model on the divergence images before any
+    training, after feature matching and after fine-tuning (None without, or where it made things worse: the model
+    is then the one before).
     """
 
     model: nn.Module
@@ -63,7 +67,13 @@ class Compressed:
     cost: Cost
     blend: float
     factorised: Estimate
-    finetuned: Estimate | None
+    matched: Estimate | None = None
+    finetuned: Estimate | None = None
+
+    @property
+    def delivered(self) -> Estimate:
+        """The divergence of the model as it is."""
+        return self.finetuned or self.matched or self.factorised
 
 
 def compress(
@@ -91,30 +101,64 @@ def compress(
     held_out = task.inputs("divergence")
     dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
     start = best_recalibrated(task, models, dense_outputs)
-    model = start.model
-    steps = config.epochs * steps_per_epoch(task)
+    done = Compressed(start.model, refitted, cost, start.blend, start.divergence)
+    blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
+    for stage in (
+        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
+        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
+    ):
+        done = _trained(task, done, stage, blocks, dense_outputs, config.seed, progress)
+    return done
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Training that a compressed model goes through; `result` is the field of `Compressed` that tells of it."""
+
+    name: str
+    role: Role
+    epochs: int
+    config: FinetuneConfig
+    result: str
+
+
+def _trained(
+    task: Task,
+    before: Compressed,
+    stage: _Stage,
+    blocks: Sequence[str],
+    dense_outputs: Tensor,
+    seed: int,
+    progress: Progress,
+) -> Compressed:
+    """The model after a stage, or the one before where that is nearer to the dense one on the divergence images."""
+    steps = stage.epochs * steps_per_epoch(task, stage.role)
     if not steps:
-        return Compressed(model, refitted, cost, start.blend, start.divergence, None)
-    finetuned = finetune(
-        copy.deepcopy(model),
+        return before
+    model = finetune(
+        copy.deepcopy(before.model),
         task.model,
         task,
         steps=steps,
-        seed=config.seed,
-        config=config.finetune,
-        on_step=lambda step, loss: progress("fine-tuning", step, steps),
+        seed=seed,
+        config=stage.config,
+        role=stage.role,
+        blocks=blocks,
+        on_step=lambda step, loss: progress(stage.name, step, steps),
     )
-    outputs = run(finetuned, held_out, batch_size=task.batch_size, device=task.device)
+    held_out = task.inputs("divergence")
+    outputs = run(model, held_out, batch_size=task.batch_size, device=task.device)
     after = divergence(dense_outputs, outputs, task.loss)
-    if after.mean > start.divergence.mean:
+    if after.mean > before.delivered.mean:
         # A handful of steps at too high a rate can lose more than it gains.
         log.warning(
-            "fine-tuning raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
-            start.divergence.mean,
+            "%s raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
+            stage.name,
+            before.delivered.mean,
             after.mean,
         )
-        return Compressed(model, refitted, cost, start.blend, start.divergence, None)
-    return Compressed(finetuned, refitted, cost, start.blend, start.divergence, after)
+        return before
+    return replace(before, model=model, **{stage.result: after})
 
 
 def fitted_models(

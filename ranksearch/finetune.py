@@ -1,4 +1,8 @@
-"""Fine-tuning of a compressed model by distillation from the dense one (Hinton et al. 2015)."""
+"""Training of a compressed model by distillation from the dense one, on outputs (Hinton et al. 2015) and features.
+
+Fine-tuning takes the training images. Matching takes the moments images alone, unlabelled, and few as they are: so
+features count, which say more of an image than its outputs do, and each image is seen both ways round.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,37 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, NonFiniteError, expected
+from ranksearch.features import distance, recorded
 from ranksearch.modules import copy_model, fast_layout
-from ranksearch.task import Task
+from ranksearch.task import Role, Task
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How to fine-tune.
+    """How to train.
 
-    `label_weight` mixes the task's own loss in: 0 distils only, and needs no labels.
+    label_weight: mixes the task's own loss in; 0 distils only, and needs no labels. feature_weight: of the mean
+    relative squared distance of the blocks' features, beside that of the outputs. flip: whether half of the images,
+    drawn anew each time, are seen mirrored left to right; only inputs (N, C, H, W) are. warmup: part of the steps
+    over which the learning rate rises.
     """
 
     lr: float = 5e-4
     weight_decay: float = 1e-4
     temperature: float = 4.0
     label_weight: float = 0.0
+    feature_weight: float = 0.0
+    flip: bool = False
     warmup: float = 0.05
 
 
-def steps_per_epoch(task: Task) -> int:
-    """Optimiser steps of one pass over the fine-tuning images."""
-    dataset = task.dataset("finetune")
+MATCHING = FinetuneConfig(lr=1e-3, weight_decay=0.0, feature_weight=3.0, flip=True)
+"""For few images: distilled on the features of blocks as well, each image seen both ways round."""
+
+
+def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
+    """Optimiser steps of one pass over the images of a role."""
+    dataset = task.dataset(role)
     if dataset is None:
         return 0
     n = len(cast(Sized, dataset))
@@ -46,12 +60,15 @@ def finetune(
     steps: int,
     seed: int,
     config: FinetuneConfig | None = None,
+    role: Role = "finetune",
+    blocks: Sequence[str] = (),
     checkpoints: Sequence[int] = (),
     on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> nn.Module:
-    """Train `model` in place for `steps` steps and hand it back in evaluation mode.
+    """Train `model` in place for `steps` steps on the images of a role and hand it back in evaluation mode.
 
+    `blocks` are the modules, of `model` and of `dense` alike, whose outputs are the features.
     The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
     called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
     training. `on_step(step, loss)` is called after each step.
@@ -59,7 +76,7 @@ def finetune(
     config = config or FinetuneConfig()
     if steps <= 0:
         return model.eval()
-    if task.dataset("finetune") is None:
+    if task.dataset(role) is None:
         raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
@@ -74,9 +91,12 @@ def finetune(
     )
     wanted = set(checkpoints)
     teacher = fast_layout(copy_model(dense)).eval()
-    for step, (inputs, targets) in zip(range(1, steps + 1), _endless(task, seed), strict=False):
+    coins = torch.Generator().manual_seed(seed)
+    batches = _endless(task, role, seed)
+    for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
         model.train()
-        loss = _distillation(model(inputs), teacher, inputs, targets, task, config)
+        seen = _flipped(inputs, coins) if config.flip else inputs
+        loss = _distillation(model, teacher, blocks, seen, targets, task, config)
         if not torch.isfinite(loss):
             raise NonFiniteError(
                 expected(
@@ -97,24 +117,38 @@ def finetune(
     return model.eval()
 
 
-def _endless(task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _endless(task: Task, role: Role, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Shuffled epochs, each with an order of its own."""
     for epoch in count():
-        yield from task.batches("finetune", shuffle_seed=seed * 10_007 + epoch)
+        yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch)
+
+
+def _flipped(inputs: Tensor, coins: torch.Generator) -> Tensor:
+    """A batch (N, C, H, W), about half of it mirrored; others as they are."""
+    if inputs.dim() != 4:
+        return inputs
+    heads = torch.rand(len(inputs), generator=coins) < 0.5
+    return torch.where(heads.to(inputs.device)[:, None, None, None], inputs.flip(-1), inputs)
 
 
 def _distillation(
-    outputs: Tensor,
+    model: nn.Module,
     teacher: nn.Module,
+    blocks: Sequence[str],
     inputs: Tensor,
     targets: Tensor | None,
     task: Task,
     config: FinetuneConfig,
 ) -> Tensor:
-    with torch.no_grad():
+    names = blocks if config.feature_weight else ()
+    with torch.no_grad(), recorded(teacher, names) as wanted_features:
         wanted = teacher(inputs)
+    with recorded(model, names) as features:
+        outputs = model(inputs)
     loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
     if config.label_weight and targets is not None:
         labels = task.loss.value(outputs, targets).mean()
         loss = (1 - config.label_weight) * loss + config.label_weight * labels
+    if names:
+        loss = loss + config.feature_weight * distance(wanted_features, features)
     return loss

@@ -197,6 +197,10 @@ class RunOptions(BaseModel):
     study_name: str = _in("Search", "ranksearch", "NAME", min_length=1)
     """What names of studies in the storage begin with."""
 
+    match_epochs: int = _in("Delivery", 0, "N", ge=0)
+    """Epochs of feature matching before that, on the calibration images for moments alone, without labels: 30, with
+    --epochs 0, where there are no other images."""
+
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
 

@@ -294,6 +294,7 @@ def carry_out(
         task,
         to_plan(record),
         config=CompressConfig(
+            match_epochs=options.match_epochs,
             epochs=options.delivery_epochs,
             finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
             seed=options.seed,
@@ -301,8 +302,7 @@ def carry_out(
         moments=moments,
         progress=lambda stage, done, total: reporter.progress(f"{stage} {name}", done, total),
     )
-    delivered = compressed.finetuned or compressed.factorised
-    scores = {"factorised": compressed.factorised.mean, "delivered": delivered.mean}
+    scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
     scores |= final_scores(compressed.model, task)
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)

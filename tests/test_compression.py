@@ -12,8 +12,10 @@ from ranksearch.compression import CompressConfig, calibration_moments, compress
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError
 from ranksearch.evaluate import divergence, run
+from ranksearch.finetune import FinetuneConfig
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
+from ranksearch.splits import Splits
 
 
 def half(problem: Problem) -> Plan:
@@ -56,8 +58,34 @@ def test_refitting_reaches_less_error_with_more_iterations(tiny_problem: Problem
     assert errors == sorted(errors, reverse=True)
 
 
+def test_feature_matching_needs_no_images_but_those_of_calibration(tiny_problem: Problem) -> None:
+    task = tiny_problem.task
+    s = task.splits
+    few = replace(task, splits=Splits(s.seed, s.moments, s.divergence, (), ()))
+    plan = half(tiny_problem)
+    done = compress(few, plan, config=CompressConfig(iterations=0, asymmetric=False, match_epochs=8))
+    assert done.matched is not None
+    assert done.delivered == done.matched
+    assert done.matched.mean < done.factorised.mean
+    held_out = task.inputs("divergence")
+    outputs = [run(m, held_out, batch_size=32, device=task.device) for m in (task.model, done.model)]
+    assert done.matched.mean == pytest.approx(divergence(outputs[0], outputs[1], task.loss).mean, rel=1e-4)
+
+
+def test_training_that_does_harm_is_not_delivered(
+    tiny_problem: Problem, caplog: pytest.LogCaptureFixture
+) -> None:
+    harmful = FinetuneConfig(lr=3.0)
+    config = CompressConfig(match_epochs=1, matching=harmful, epochs=1, finetune=harmful)
+    done = compress(tiny_problem.task, half(tiny_problem), config=config)
+    assert (done.matched, done.finetuned) == (None, None)
+    assert done.delivered == done.factorised
+    assert "feature matching raised the divergence" in caplog.text
+    assert "fine-tuning raised the divergence" in caplog.text
+
+
 def test_same_seed_same_model(tiny_problem: Problem) -> None:
-    config = CompressConfig(iterations=5, epochs=1, seed=3)
+    config = CompressConfig(iterations=5, match_epochs=1, epochs=1, seed=3)
     first, second = (compress(tiny_problem.task, half(tiny_problem), config=config).model for _ in range(2))
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)

@@ -71,6 +71,7 @@ OTHER: dict[str, Any] = {
     "finetune_steps": 2,
     "storage": "sqlite:////s.db",
     "study_name": "s",
+    "match_epochs": 3,
     "epochs": 0,
     "lr": 0.5,
     "label_weight": 0.75,

@@ -13,7 +13,7 @@ from ranksearch.errors import InputError, NonFiniteError
 from ranksearch.evaluate import divergence, run
 from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.splits import Splits
-from ranksearch.task import Task
+from ranksearch.task import Role, Task
 
 
 def broken(task: Task) -> nn.Module:
@@ -72,6 +72,52 @@ def test_labels_are_used_where_they_are_asked_for(tiny_task: Task) -> None:
     ]
     first, second = (model.state_dict()["0.weight"] for model in models)
     assert not torch.equal(first, second)
+
+
+def in_blocks() -> nn.Module:
+    """The layers of a tiny task, in a block of two."""
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3))
+    return nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5)).eval()
+
+
+@pytest.mark.parametrize("role", ["finetune", "moments"])
+def test_features_come_nearer_where_they_count(tiny_task: Task, role: Role) -> None:
+    task = replace(tiny_task, model=in_blocks())
+
+    def apart(weight: float) -> float:
+        config = FinetuneConfig(lr=3e-3, feature_weight=weight)
+        model = finetune(
+            broken(task), task.model, task, steps=40, seed=0, config=config, role=role, blocks=["0"]
+        )
+        x = task.inputs("divergence")
+        with torch.no_grad():
+            return float((task.model.get_submodule("0")(x) - model.get_submodule("0")(x)).square().sum())
+
+    assert apart(10.0) < 0.5 * apart(0.0)
+
+
+def test_only_images_of_the_role_are_seen(tiny_task: Task) -> None:
+    seen: list[torch.Tensor] = []
+    model = broken(tiny_task)
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    finetune(model, tiny_task.model, tiny_task, steps=2, seed=0, role="moments")
+    images = tiny_task.inputs("moments")
+    assert all(any(torch.equal(x, known) for known in images) for x in torch.cat(seen))
+
+
+def test_flipping_mirrors_some_images_and_leaves_the_others(tiny_task: Task) -> None:
+    seen: list[torch.Tensor] = []
+    model = broken(tiny_task)
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    finetune(model, tiny_task.model, tiny_task, steps=2, seed=0, config=FinetuneConfig(flip=True))
+    images = torch.cat([x for x, _ in tiny_task.batches("finetune")])
+    plain, mirrored = (
+        sum(any(torch.equal(x, known) for known in each) for x in torch.cat(seen))
+        for each in (images, images.flip(-1))
+    )
+    assert plain + mirrored == len(torch.cat(seen))
+    assert min(plain, mirrored) > 0
 
 
 def test_no_steps_change_nothing(tiny_task: Task) -> None:

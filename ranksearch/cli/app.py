@@ -29,6 +29,7 @@ MODEL_AND_DATA = tuple(
 )
 DELIVERY = (
     *MODEL_AND_DATA,
+    "match_epochs",
     "epochs",
     "lr",
     "label_weight",

@@ -318,12 +318,13 @@ def test_options_of_the_delivery(
 
     monkeypatch.setattr(ranksearch.pipeline, "compress", compress)
     plan = finished_run[0] / "plan-0.4.json"
-    for options in ((), ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9")):
+    given = ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9", "--match-epochs", "3")
+    for options in ((), given):
         refused(invoke("compress", plan, "--out", "o", *options))
-    epochs = [config.epochs for config in found]
+    epochs = [(config.match_epochs, config.epochs) for config in found]
     seeds = [config.seed for config in found]
     tuning = [(config.finetune.lr, config.finetune.label_weight) for config in found]
-    assert (epochs, seeds, tuning) == ([1, 7], [1, 9], [(5e-4, 0.0), (0.25, 0.5)])
+    assert (epochs, seeds, tuning) == ([(0, 1), (3, 7)], [1, 9], [(5e-4, 0.0), (0.25, 0.5)])
 
 
 def test_compress_needs_the_model_of_the_plan(

@@ -6,6 +6,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.objectives.base import Objective, Report, Score, no_report
 from ranksearch.objectives.divergence import Divergence
 from ranksearch.objectives.finetune import Finetune
+from ranksearch.objectives.ordered import Ordered
 from ranksearch.objectives.reconstruction import Reconstruction
 from ranksearch.objectives.refitted import Refitted
 from ranksearch.scoring import Scoring
@@ -26,7 +27,7 @@ def make_objective(name: str, scoring: Scoring) -> Objective:
     return OBJECTIVES[name](scoring)
 
 
-for _objective in (Reconstruction, Divergence, Refitted, Finetune):
+for _objective in (Reconstruction, Divergence, Ordered, Refitted, Finetune):
     register(_objective)
 
 __all__ = ["OBJECTIVES", "Objective", "Report", "Score", "Scoring", "make_objective", "no_report", "register"]

@@ -1,7 +1,7 @@
 """Training of a compressed model by distillation from the dense one, on outputs (Hinton et al. 2015) and features.
 
 Fine-tuning takes the training images. Matching takes the moments images alone, unlabelled, and few as they are: so
-features count, which say more of an image than its outputs do, and each image is seen both ways round.
+features count, which say more of an image than its outputs do, and no image is seen twice alike.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ranksearch.augmentation import augmenter
 from ranksearch.errors import InputError, NonFiniteError, expected
 from ranksearch.features import distance, recorded
 from ranksearch.modules import copy_model, fast_layout
@@ -25,9 +26,8 @@ class FinetuneConfig:
     """How to train.
 
     label_weight: mixes the task's own loss in; 0 distils only, and needs no labels. feature_weight: of the mean
-    relative squared distance of the blocks' features, beside that of the outputs. flip: whether half of the images,
-    drawn anew each time, are seen mirrored left to right; only inputs (N, C, H, W) are. warmup: part of the steps
-    over which the learning rate rises.
+    relative squared distance of the blocks' features, beside that of the outputs. augment: whether images are seen
+    mirrored and moved, anew each time (`augmentation`). warmup: part of the steps over which the learning rate rises.
     """
 
     lr: float = 5e-4
@@ -35,12 +35,12 @@ class FinetuneConfig:
     temperature: float = 4.0
     label_weight: float = 0.0
     feature_weight: float = 0.0
-    flip: bool = False
+    augment: bool = False
     warmup: float = 0.05
 
 
-MATCHING = FinetuneConfig(lr=1e-3, weight_decay=0.0, feature_weight=3.0, flip=True)
-"""For few images: distilled on the features of blocks as well, each image seen both ways round."""
+MATCHING = FinetuneConfig(lr=1e-3, weight_decay=0.0, feature_weight=3.0, augment=True)
+"""For few images: distilled on the features of blocks as well, no image seen twice alike."""
 
 
 def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
@@ -91,12 +91,11 @@ def finetune(
     )
     wanted = set(checkpoints)
     teacher = fast_layout(copy_model(dense)).eval()
-    coins = torch.Generator().manual_seed(seed)
+    change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
     batches = _endless(task, role, seed)
     for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
         model.train()
-        seen = _flipped(inputs, coins) if config.flip else inputs
-        loss = _distillation(model, teacher, blocks, seen, targets, task, config)
+        loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
         if not torch.isfinite(loss):
             raise NonFiniteError(
                 expected(
@@ -121,14 +120,6 @@ def _endless(task: Task, role: Role, seed: int) -> Iterator[tuple[Tensor, Tensor
     """Shuffled epochs, each with an order of its own."""
     for epoch in count():
         yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch)
-
-
-def _flipped(inputs: Tensor, coins: torch.Generator) -> Tensor:
-    """A batch (N, C, H, W), about half of it mirrored; others as they are."""
-    if inputs.dim() != 4:
-        return inputs
-    heads = torch.rand(len(inputs), generator=coins) < 0.5
-    return torch.where(heads.to(inputs.device)[:, None, None, None], inputs.flip(-1), inputs)
 
 
 def _distillation(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ranksearch.batchnorm import Recalibrated, recalibrate
 from ranksearch.compression import calibration_moments
 from ranksearch.evaluate import Estimate, divergence, run
+from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
@@ -54,9 +55,13 @@ class Scoring:
 
     def recalibrated(self, plan: Plan) -> Recalibrated:
         """The plan carried out, with the BatchNorm statistics that suit it, and its held-out divergence."""
+        return self.settled(self.problem.build(plan))
+
+    def settled(self, model: nn.Module) -> Recalibrated:
+        """A compressed model with the BatchNorm statistics that suit it, in place, and its held-out divergence."""
         task = self.problem.task
         return recalibrate(
-            self.problem.build(plan),
+            fast_layout(model).to(task.device),
             task.inputs("moments")[: self.statistics_size],
             self.held_out,
             self.dense_outputs,

@@ -86,7 +86,7 @@ class TestEveryObjective:
 def test_unknown_objective(scoring: Scoring) -> None:
     with pytest.raises(
         InputError,
-        match="objective: expected reconstruction or divergence or refitted or finetune, got 'luck'",
+        match="objective: expected reconstruction or divergence or ordered or refitted or finetune, got 'luck'",
     ):
         make_objective("luck", scoring)
 

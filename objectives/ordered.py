@@ -1,0 +1,42 @@
+"""Held-out divergence of a plan whose layers are fitted in order, quickly: what full compression will come to."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ranksearch.asymmetric import Weights, refit_asymmetric
+from ranksearch.build import build
+from ranksearch.candidates import Effort
+from ranksearch.compression import Fitted
+from ranksearch.objectives.base import Objective, Report, Score, no_report
+from ranksearch.plan import Plan
+
+
+class Ordered(Objective):
+    """The quick fits of `divergence`, then a few steps more, each layer for the inputs that compressed layers give it.
+
+    Fits in order make up for what comes before a layer, which fits one by one know nothing of. A quarter of
+    the moments images will do for a score. Details: `blend`, the weight of the re-estimated BatchNorm statistics.
+    """
+
+    name = "ordered"
+
+    images: ClassVar[int] = 256
+    iterations: ClassVar[int] = 15
+
+    def score(self, plan: Plan, report: Report = no_report) -> Score:
+        scoring = self.scoring
+        problem, task = scoring.problem, scoring.problem.task
+        chosen = [table.layer for table in problem.tables if not plan.choices[table.layer.name].is_dense]
+        weights: Weights = {
+            layer.name: problem.fits.factors(layer, plan.choices[layer.name]) for layer in chosen
+        }
+        effort = Effort(iterations=self.iterations, fit_flops=problem.fits.config.fit_flops)
+        images = task.inputs("moments")[: self.images]
+        if weights:
+            ordered = refit_asymmetric(
+                task, chosen, plan, weights, scoring.moments, effort, images, seed=scoring.seed
+            )
+            weights = ordered or weights
+        found = scoring.settled(build(task.model, problem.layers, plan, Fitted(weights)))
+        return Score.of(found.divergence, blend=found.blend)

@@ -107,13 +107,14 @@ def measure_all(given: argparse.Namespace) -> None:
 
 
 def plans(problem: Problem, budget: float, count: int, seed: int) -> list[Choice]:
-    """The analytic plan, then distinct random ones of the `sensitivities` space."""
+    """The analytic plan, then distinct random ones of the `sensitivities` space, as far as there are any."""
     limit = budget_limit(problem.dense, budget, "params")
     space = get_search_space("sensitivities")(problem.tables, limit, "params", problem.dense)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found = {space.analytic: None}
-    while len(found) < count:
-        found[space.suggest(study.ask())] = None
+    for _ in range(20 * count):
+        if len(found) < count:
+            found[space.suggest(study.ask())] = None
     return list(found)
 
 

@@ -17,43 +17,11 @@ import torch
 import train
 from cells import Cell, Store, pack, unpack
 from methods import METHODS, variants
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from stats import paired
 
 from ranksearch.baselines import BASELINES
 from ranksearch.errors import InputError
-
-OWN = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-
-def model():
-    torch.manual_seed(0)
-    found = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
-        nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4),
-    )
-    for _ in range(20):
-        found(torch.randn(64, 3, 6, 6))
-    with torch.no_grad():
-        # Outputs that differ between images.
-        found[-1].weight *= 8
-        found[-1].bias.zero_()
-    return found
-
-
-def data():
-    generator = torch.Generator().manual_seed(0)
-
-    def part(n):
-        return TensorDataset(torch.randn(n, 3, 6, 6, generator=generator), torch.arange(n) % 4)
-
-    return {"train": part(96), "validation": part(16), "test": part(40)}
-"""
-
 
 # ---- parts ----
 
@@ -128,18 +96,11 @@ def test_another_setup_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., int]:
-    (tmp_path / "own.py").write_text(OWN)
-    spec = f"{tmp_path / 'own.py'}"
-    namespace: dict[str, Callable[[], torch.nn.Module]] = {}
-    exec(OWN, namespace)
-    save_file(namespace["model"]().state_dict(), tmp_path / "w.safetensors")
-
+def run(own: list[str], tmp_path: Path) -> Callable[..., int]:
     def call(*more: str) -> int:
         return shootout.main(
             [
-                *("--data", f"{spec}:data", "--model", f"{spec}:model"),
-                *("--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "out")),
+                *(*own, "--out", str(tmp_path / "out")),
                 *("--trials", "3", "--calibration-size", "48", "--budgets", "0.6", "--metrics", "params"),
                 *more,
             ]

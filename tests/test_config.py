@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "min_rank": 2,
     "rank_multiple": ["8", "x=y=4"],
     "allocator": "alds",
+    "protect_early": "4=2.5",
     "space": "ranks",
     "sampler": "random",
     "n_trials": 0,

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ranksearch.calibration import task_moments
+from ranksearch.describing import Reporter, describe_task, metric_name, show_estimate
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
-from ranksearch.pipeline import (
-    Reporter,
-    candidate_config,
-    describe_task,
-    metric_name,
-    show_estimate,
-    torch_threads,
-)
+from ranksearch.pipeline import candidate_config, torch_threads
 from ranksearch.probing.bench import Bench
 from ranksearch.probing.checks import analytic_plans, check_plans
 from ranksearch.probing.folder import ProbeFolder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -38,6 +39,7 @@ def search(
     rank_multiple: int | Mapping[str, int] = 1,
     ignore: Sequence[str] = (),
     protect_early: int | tuple[int, float] = 0,
+    probe: str | Path | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> SearchResult | list[SearchResult]:
@@ -46,6 +48,7 @@ def search(
     decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
     mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
     dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
+    probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
     allocator, a name of `ranksearch.baselines` whose plan takes the place of a search.
 
@@ -60,6 +63,12 @@ def search(
         rank_multiple=tuple(multiples.items()),
     )
     advice = Advice(*protect_early) if isinstance(protect_early, tuple) else Advice(protect_early)
+    if probe is not None:
+        # What it reads with takes a second to import.
+        from ranksearch.probing.prior import read_prior
+
+        layers = discover(task.model, task.example, ignore=ignore)
+        advice = replace(advice, prior=read_prior(Path(probe), task.model, layers))
     advice.check(wanted.allocator)
     problem = prepare(task, ignore=ignore, config=config, advice=advice, seed=seed)
     results = search_problem(problem, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ranksearch.costs import Cost, budget_limit, measure_cost
@@ -80,8 +81,12 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
         if layer.reason is not None:
             reasons.setdefault(layer.reason, []).append(layer.name)
     for reason, names in reasons.items():
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        reporter.line(f"dense stay {listed}: {reason}")
-    weights = [f"{table.layer.name} ×{table.weight:.3g}" for table in problem.tables if table.weight != 1]
-    if weights:
-        reporter.line(f"errors weighed, by layer: {', '.join(weights)}")
+        reporter.line(f"dense stay {_listed(names)}: {reason}")
+    advice = problem.advice
+    if advice.early and advice.early_weight is not None:
+        names = [table.layer.name for table in problem.tables[: advice.early]]
+        reporter.line(f"errors of {_listed(names)} count {advice.early_weight:g} times")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

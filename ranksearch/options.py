@@ -186,6 +186,9 @@ class RunOptions(BaseModel):
     """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W times
     in the allocation; without W they stay dense."""
 
+    probe: Path | None = _in("Search", None, "DIR", "none")
+    """Folder of a finished probe of the same model: layers that it found more sensitive than they seemed weigh more."""
+
     space: str = _in("Search", "sensitivities", "SPACE")
     """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
     index per layer) or grouped (an index per group of layers)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         task, data = build_task_and_data(options)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
+        advice = with_prior(advice, task, options, reporter)
         validation = describe_dense(task, reporter)
         problem = prepare(
             task,
@@ -148,6 +149,22 @@ def early_advice(options: RunOptions) -> Advice:
     return Advice() if options.protect_early is None else Advice(*options.protect_early)
 
 
+def with_prior(advice: Advice, task: Task, options: RunOptions, reporter: Reporter) -> Advice:
+    """The advice, and the prior of a probe where the options name one."""
+    if options.probe is None:
+        return advice
+    from ranksearch.probing.prior import (
+        describe_prior,
+        read_prior,
+    )  # what it reads with takes a second to import
+
+    prior = read_prior(options.probe, task.model, discover(task.model, task.example, ignore=options.ignore))
+    reporter.line(f"prior: {describe_prior(prior)}")
+    found = replace(advice, prior=prior)
+    found.check(options.allocator)
+    return found
+
+
 def _decomposition(name: str) -> str:
     if ":" not in name:
         return decompositions.get(name).name
@@ -170,7 +187,8 @@ def record_search(
     """Write trials.csv, front.json and a plan file per budget; say how far the scores can be trusted."""
     write_trials(folder.trials, [record for result in results for record in result.records])
     name = problem.task.model_name
-    front = front_record(results, model=name, metric=options.metric, dense=problem.dense)
+    weights = {table.layer.name: table.weight for table in problem.tables} if problem.advice.weighs else {}
+    front = front_record(results, model=name, metric=options.metric, dense=problem.dense, weights=weights)
     write_front(folder.front, front)
     for result in results:
         write_plan(folder.plan(result.budget), plan_record(problem, result, options, result.scores))

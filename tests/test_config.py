@@ -63,6 +63,7 @@ OTHER: dict[str, Any] = {
     "rank_multiple": ["8", "x=y=4"],
     "allocator": "alds",
     "protect_early": "4=2.5",
+    "probe": "/p",
     "space": "ranks",
     "sampler": "random",
     "n_trials": 0,

@@ -19,6 +19,7 @@ from ranksearch.probing.checks import analytic_plans, check_plans
 from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.options import ProbeOptions
+from ranksearch.probing.prior import weights_digest
 from ranksearch.probing.record import (
     ProbeRecord,
     RecoveryRecord,
@@ -79,6 +80,7 @@ def probe_pipeline(
         record = ProbeRecord(
             version=1,
             model=task.model_name,
+            weights=weights_digest(task.model),
             metric=metric_name(task),
             images=images_record(swept.images) if swept else None,
             dense=dense_record(cost, swept.judge if swept else None),

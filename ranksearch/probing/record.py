@@ -113,10 +113,11 @@ class RecoveryRecord(_Record):
 
 
 class ProbeRecord(_Record):
-    """What probe.json holds."""
+    """What probe.json holds. weights: digest of the model's weights; null in files of before there was one."""
 
     version: Literal[1]
     model: str | None
+    weights: str | None = None
     metric: str
     images: ImagesRecord | None
     dense: DenseRecord

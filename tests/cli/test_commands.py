@@ -524,4 +524,4 @@ def test_favoured_layers(run: Invoke, tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         errors[weight] = read_plan(out / "plan-0.4.json").layers[0].error
     assert errors["100"] <= errors["1"]
-    assert "errors weighed, by layer: 0 ×100" in result.stdout
+    assert "errors of 0 count 100 times" in result.stdout

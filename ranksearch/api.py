@@ -10,11 +10,12 @@ from typing import Any, overload
 from ranksearch import decompositions as known
 from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import Compressed, planned_layers
+from ranksearch.compression import Compressed
 from ranksearch.costs import Metric, measure_cost
 from ranksearch.layers import discover
 from ranksearch.planfile import make_record
 from ranksearch.problem import prepare
+from ranksearch.refitting import planned_layers
 from ranksearch.searching import SearchResult, SearchSettings
 from ranksearch.searching import search as search_problem
 from ranksearch.task import Task

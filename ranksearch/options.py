@@ -225,6 +225,10 @@ class RunOptions(BaseModel):
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
 
+    rounds: int = _in("Delivery", 1, "N", ge=1)
+    """Groups of layers to factorise one after the other, from the last stage to the first, each followed by its share
+    of those epochs; at most as many as the plan factorises layers."""
+
     lr: float = _in("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
     """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""
 

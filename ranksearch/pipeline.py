@@ -14,7 +14,7 @@ from torch import nn
 from ranksearch import decompositions
 from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers
+from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition
 from ranksearch.describing import (
@@ -36,6 +36,7 @@ from ranksearch.plan import Plan
 from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
+from ranksearch.refitting import calibration_moments, planned_layers
 from ranksearch.report import describe_validity, front_record, write_front, write_trials
 from ranksearch.runfolder import RunFolder, budget_name
 from ranksearch.searching import SearchResult, SearchSettings, search
@@ -71,6 +72,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         settings = search_settings(options, folder)
         config, advice = candidate_config(options), early_advice(options)
         advice.check(settings.allocator)
+        compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
@@ -95,6 +97,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
+        compress_config(options)
         task, _ = build_task_and_data(options)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
@@ -141,6 +144,17 @@ def candidate_config(options: RunOptions) -> CandidateConfig:
         decompositions=tuple(_decomposition(name) for name in options.decompositions),
         min_rank=options.min_rank,
         rank_multiple=options.rank_multiple,
+    )
+
+
+def compress_config(options: RunOptions) -> CompressConfig:
+    """The options that full compression is about."""
+    return CompressConfig(
+        match_epochs=options.match_epochs,
+        epochs=options.delivery_epochs,
+        finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
+        rounds=options.rounds,
+        seed=options.seed,
     )
 
 
@@ -259,16 +273,15 @@ def carry_out(
     compressed = compress(
         task,
         to_plan(record),
-        config=CompressConfig(
-            match_epochs=options.match_epochs,
-            epochs=options.delivery_epochs,
-            finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
-            seed=options.seed,
-        ),
+        config=compress_config(options),
         moments=moments,
         progress=lambda stage, done, total: reporter.progress(f"{stage} {name}", done, total),
     )
     scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
+    if len(compressed.rounds) > 1:
+        scores |= {f"round-{k}": found.mean for k, found in enumerate(compressed.rounds, 1)}
+        ends = ", ".join(f"{found.mean:.4g}" for found in compressed.rounds)
+        reporter.line(f"budget {name}: divergence after each round {ends}")
     scores |= final_scores(compressed.model, task)
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)

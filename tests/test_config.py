@@ -75,6 +75,7 @@ OTHER: dict[str, Any] = {
     "study_name": "s",
     "match_epochs": 3,
     "epochs": 0,
+    "rounds": 3,
     "lr": 0.5,
     "label_weight": 0.75,
     "out": "/o",

@@ -432,6 +432,10 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
             ("--budget", "0.5", "--protect-early", "1=2", "--allocator", "balf"),
             "allocator: expected knapsack or energy",
         ),
+        (
+            ("--budget", "0.5", "--epochs", "0", "--rounds", "2"),
+            "rounds: expected epochs of training to share out",
+        ),
         (("--budget", "0.5", "--ignore", "*"), "at least one layer that can be factorised"),
     ],
 )
@@ -525,3 +529,19 @@ def test_favoured_layers(run: Invoke, tmp_path: Path) -> None:
         errors[weight] = read_plan(out / "plan-0.4.json").layers[0].error
     assert errors["100"] <= errors["1"]
     assert "errors of 0 count 100 times" in result.stdout
+
+
+def test_rounds(run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rounds"
+    result = run("--budget", "0.4", "--n-trials", "0", "--epochs", "2", "--rounds", "2", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "budget 0.4: divergence after each round" in result.stdout
+    assert "fine-tuning, round 2 of 2 0.4: " in result.stderr
+    scores = read_plan(out / "compressed/0.4/plan.json").scores
+    assert scores["round-2"] == scores["delivered"]
+    assert "round-1" in scores
+    assert "round-1" in invoke("show", out / "compressed/0.4").output
+    load(out / "compressed/0.4", load_model(f"{own_folder}/own.py:model"))
+    again = invoke("compress", out / "plan-0.4.json", "--rounds", "1", "--out", tmp_path / "plain")
+    assert again.exit_code == 0, again.output
+    assert "round-1" not in read_plan(tmp_path / "plain/plan.json").scores

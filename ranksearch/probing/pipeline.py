@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -36,6 +36,7 @@ from ranksearch.probing.rows import SweepFile
 from ranksearch.probing.scores import Images, Judge, pick_images
 from ranksearch.probing.spectra import LayerSpectra, Spectrum, moments_spectra, plain_spectra
 from ranksearch.probing.spectrafile import write_spectra
+from ranksearch.probing.speed import measure_speed
 from ranksearch.probing.sweep import sweep_layers
 from ranksearch.probing.verdict import Verdict, judge_model
 from ranksearch.problem import prepare
@@ -226,4 +227,11 @@ def _verdict(
             threshold=wanted.trouble,
             progress=lambda done, total: reporter.progress("verdict: plans measured", done, total),
         )
-    return judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)
+    verdict = judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)
+    told = {verdict.trouble.budget} | {point.budget for point in verdict.front if point.measured}
+    speed = measure_speed(
+        problem,
+        {budget: plan for budget, plan in plans if budget in told},
+        progress=lambda done, total: reporter.progress("verdict: speed", done, total),
+    )
+    return replace(verdict, speed=speed)

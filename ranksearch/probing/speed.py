@@ -5,6 +5,7 @@ FLOPs are counted and say little of the time that many thin layers take; so it i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -12,7 +13,6 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from ranksearch.build import skeleton
 from ranksearch.modules import copy_model, eval_mode, fast_layout
@@ -72,6 +72,10 @@ def median_seconds(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[float]:
     """Of each model, the median time of a forward pass in evaluation mode."""
+    # Its import warns of a missing CUDA runtime wherever there is a compiler for one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
     if batch.dim() == 4:
         batch = batch.contiguous(memory_format=torch.channels_last)
     timers = [

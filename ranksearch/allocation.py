@@ -102,10 +102,10 @@ def balanced_errors(tables: Sequence[Table]) -> Errors:
     ε is exact in the limit of small changes. Of a layer cut deep it is a second-order estimate far from where it
     was made: it says too much of a layer with a large scale, since no divergence grows so far, and too little of
     one with a small scale, whose damage meets that of the others. Relative errors (BALF, arXiv:2509.25136) have no
-    such extremes, and do not know what a layer is worth.
+    such extremes, and do not know what a layer is worth. Each layer's are multiplied by its weight.
     """
     tiny = np.finfo(float).tiny
-    return [table.errors() / max(table.scale, tiny) ** 0.5 for table in tables]
+    return [table.weight * table.errors() / max(table.scale, tiny) ** 0.5 for table in tables]
 
 
 def uniform(
@@ -138,13 +138,14 @@ def energy(
 ) -> Choice:
     """Every layer keeps the same fraction of its energy, 1 − error / scale, the largest that fits.
 
-    The rest is spent as in `uniform`. Raises BudgetError.
+    Of a layer with a weight it is 1 − weight · error / scale that is the same. The rest is spent as in `uniform`.
+    Raises BudgetError.
     """
     fronts = fronts_of(tables, metric, errors)
     room = room_for(tables, fronts, limit, metric, dense)
     keys = []
     for table, front in zip(tables, fronts, strict=True):
-        scale = table.scale if errors is None else front.errors[0]
+        scale = table.scale / table.weight if errors is None else front.errors[0]
         keys.append(1 - front.errors[:-1] / max(scale, np.finfo(float).tiny))
     return choice_of(fronts, walk(fronts, whole(fronts), keys, room).positions)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 from ranksearch import decompositions as known
+from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import Compressed, planned_layers
+from ranksearch.compression import Compressed
 from ranksearch.costs import Metric, measure_cost
 from ranksearch.layers import discover
 from ranksearch.planfile import make_record
 from ranksearch.problem import prepare
+from ranksearch.refitting import planned_layers
 from ranksearch.searching import SearchResult, SearchSettings
 from ranksearch.searching import search as search_problem
 from ranksearch.task import Task
@@ -36,6 +39,8 @@ def search(
     min_rank: int = 1,
     rank_multiple: int | Mapping[str, int] = 1,
     ignore: Sequence[str] = (),
+    protect_early: int | tuple[int, float] = 0,
+    probe: str | Path | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> SearchResult | list[SearchResult]:
@@ -43,7 +48,9 @@ def search(
 
     decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
     mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
-    dense. settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
+    dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
+    probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
+    settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
     allocator, a name of `ranksearch.baselines` whose plan takes the place of a search.
 
     Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
@@ -56,7 +63,15 @@ def search(
         min_rank=min_rank,
         rank_multiple=tuple(multiples.items()),
     )
-    problem = prepare(task, ignore=ignore, config=config, seed=seed)
+    advice = Advice(*protect_early) if isinstance(protect_early, tuple) else Advice(protect_early)
+    if probe is not None:
+        # What it reads with takes a second to import.
+        from ranksearch.probing.prior import read_prior
+
+        layers = discover(task.model, task.example, ignore=ignore)
+        advice = replace(advice, prior=read_prior(Path(probe), task.model, layers))
+    advice.check(wanted.allocator)
+    problem = prepare(task, ignore=ignore, config=config, advice=advice, seed=seed)
     results = search_problem(problem, wanted)
     return results if isinstance(budget, Sequence) else results[0]
 

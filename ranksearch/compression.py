@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.asymmetric import refit_asymmetric
 from ranksearch.batchnorm import BLENDS, Recalibrated, recalibrate
 from ranksearch.build import build, verify
-from ranksearch.calibration import task_moments
-from ranksearch.candidates import Effort, fit_candidate
+from ranksearch.candidates import Effort
 from ranksearch.costs import Cost, measure_cost
-from ranksearch.errors import MismatchError, expected
+from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.features import block_names
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
-from ranksearch.layers import Layer, discover
-from ranksearch.metric import whiten
-from ranksearch.modules import algebra_threads, fast_layout
+from ranksearch.layers import Layer
+from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
-from ranksearch.plan import Candidate, Plan
+from ranksearch.plan import Plan
+from ranksearch.refitting import Fitted, Progress, calibration_moments, planned_layers, refit
+from ranksearch.rounds import Round, rounds_of
 from ranksearch.task import Role, Task
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
+_ONE_ROUND = "Without training one round does as well: --rounds 1."
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class CompressConfig:
 
     iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. asymmetric: whether fits to
     the inputs that the compressed network really gives its layers compete. match_epochs: of feature matching on the
-    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, 0 for none. seed: of everything random.
+    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, 0 for none. rounds: groups of layers
+    that are factorised one after the other, the last ones first, with an equal part of that training after each; no
+    more than the plan factorises layers. seed: of everything random.
     """
 
     iterations: int = 300
@@ -49,7 +51,14 @@ class CompressConfig:
     matching: FinetuneConfig = MATCHING
     epochs: int = 0
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    rounds: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rounds, int) or self.rounds < 1:
+            raise InputError(expected("rounds", "a whole number, 1 or more", self.rounds))
+        if self.rounds > 1 and not (self.epochs or self.match_epochs):
+            raise InputError(expected("rounds", "epochs of training to share out", "--epochs 0", _ONE_ROUND))
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Compressed:
     plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
     statistics. factorised, matched, finetuned: divergence from the dense model on the divergence images before any
     training, after feature matching and after fine-tuning (None without, or where it made things worse: the model
-    is then the one before).
+    is then the one before); of several rounds, in the last one. rounds: divergence at the end of each.
     """
 
     model: nn.Module
@@ -69,6 +78,7 @@ class Compressed:
     factorised: Estimate
     matched: Estimate | None = None
     finetuned: Estimate | None = None
+    rounds: tuple[Estimate, ...] = ()
 
     @property
     def delivered(self) -> Estimate:
@@ -91,24 +101,60 @@ def compress(
     """
     config = config or CompressConfig()
     layers = planned_layers(task, [plan])
+    stages = (
+        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
+        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
+    )
+    if config.rounds > 1 and not any(stage.steps(task) for stage in stages):
+        raise InputError(expected("rounds", "training images left for it between them", "none", _ONE_ROUND))
+    held_out = task.inputs("divergence")
+    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
+    model, choices, ends = task.model, dict(plan.choices), list[Estimate]()
+    for part in rounds_of(layers, plan, config.rounds):
+
+        def told(stage: str, done: int, total: int, part: Round = part) -> None:
+            progress(part.named(stage), done, total)
+
+        # What an earlier round has trained has other moments, and other kernels, than the dense model.
+        known = moments if part.number == 0 else None
+        current = task if part.number == 0 else task.with_model(model)
+        done = _factorised(current, layers, part.plan, known, config, dense_outputs, told)
+        for stage in stages:
+            steps = part.share(stage.steps(task))
+            done = _trained(task, done, stage, steps, blocks, dense_outputs, config.seed + part.number, told)
+        model, choices = done.model, choices | dict(done.plan.choices)
+        ends.append(done.delivered)
+        if part.count > 1:
+            log.info("%s: divergence %.4g", part.named("compression"), done.delivered.mean)
+            progress("rounds", part.number + 1, part.count)
+    return replace(done, plan=Plan(choices, plan.cost), rounds=tuple(ends))
+
+
+def _factorised(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    moments: Mapping[str, Moments] | None,
+    config: CompressConfig,
+    dense_outputs: Tensor,
+    progress: Progress,
+) -> Compressed:
+    """The task's model with some layers factorised, before any training.
+
+    Raises MismatchError where the model then costs something else than the plan says.
+    """
+    names = [name for name, c in plan.choices.items() if not c.is_dense]
     if moments is None:
-        moments = calibration_moments(task, layers, seed=config.seed, progress=progress)
+        planned = [layer for layer in layers if layer.name in names]
+        moments = calibration_moments(task, planned, seed=config.seed, progress=progress)
     models, refitted = fitted_models(task, layers, plan, moments, config, progress)
-    verify(models[0], task.example, [name for name, c in plan.choices.items() if not c.is_dense])
+    verify(models[0], task.example, names)
     cost = measure_cost(models[0], task.example)
     if cost != plan.cost:
         raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
-    held_out = task.inputs("divergence")
-    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
     start = best_recalibrated(task, models, dense_outputs)
-    done = Compressed(start.model, refitted, cost, start.blend, start.divergence)
-    blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
-    for stage in (
-        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
-        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
-    ):
-        done = _trained(task, done, stage, blocks, dense_outputs, config.seed, progress)
-    return done
+    return Compressed(start.model, refitted, cost, start.blend, start.divergence)
 
 
 @dataclass(frozen=True)
@@ -121,18 +167,23 @@ class _Stage:
     config: FinetuneConfig
     result: str
 
+    def steps(self, task: Task) -> int:
+        """Optimiser steps of all its epochs; none without images."""
+        return self.epochs * steps_per_epoch(task, self.role)
+
 
 def _trained(
     task: Task,
     before: Compressed,
     stage: _Stage,
+    steps: int,
     blocks: Sequence[str],
     dense_outputs: Tensor,
     seed: int,
     progress: Progress,
 ) -> Compressed:
-    """The model after a stage, or the one before where that is nearer to the dense one on the divergence images."""
-    steps = stage.epochs * steps_per_epoch(task, stage.role)
+    """The model after so many steps of a stage, or the one before where that is nearer to the dense one on the
+    divergence images."""
     if not steps:
         return before
     model = finetune(
@@ -158,7 +209,8 @@ def _trained(
             after.mean,
         )
         return before
-    return replace(before, model=model, **{stage.result: after})
+    changed: dict[str, Any] = {"model": model, stage.result: after}
+    return replace(before, **changed)
 
 
 def fitted_models(
@@ -220,73 +272,3 @@ def best_recalibrated(
         for model in models
     ]
     return min(found, key=lambda each: each.divergence.mean)
-
-
-def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:
-    """The model's layers that some plan factorises. Raises MismatchError where one is missing or has to stay dense."""
-    known = {layer.name: layer for layer in discover(task.model, task.example)}
-    names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
-    for name in sorted(names):
-        if name not in known:
-            raise MismatchError(expected(f"layer {name}", "a layer of the model", "none of that name"))
-        if (reason := known[name].reason) is not None:
-            raise MismatchError(expected(f"layer {name}", "one that can be factorised", reason))
-    return tuple(layer for name, layer in known.items() if name in names)
-
-
-def calibration_moments(
-    task: Task,
-    layers: Sequence[Layer],
-    *,
-    seed: int = 0,
-    progress: Progress = lambda stage, done, total: None,
-) -> dict[str, Moments]:
-    """Moments of all calibration images, those for the divergence included."""
-    stage = "moments of all calibration images"
-    return task_moments(
-        task,
-        layers,
-        ("moments", "divergence"),
-        seed=seed,
-        on_batch=lambda done, total: progress(stage, done, total),
-    )
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Weights of a plan's chains, by layer name."""
-
-    weights: Mapping[str, tuple[Tensor, ...]]
-
-    def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
-        return self.weights[layer.name]
-
-
-def refit(
-    task: Task,
-    layers: Sequence[Layer],
-    plan: Plan,
-    moments: Mapping[str, Moments],
-    effort: Effort,
-    progress: Progress = lambda stage, done, total: None,
-) -> tuple[Fitted, Plan]:
-    """Fit each chain of a plan afresh, thoroughly; the weights, and the plan with the ε that they reach."""
-    chosen = [layer for layer in layers if not plan.choices.get(layer.name, _DENSE).is_dense]
-    weights: dict[str, tuple[Tensor, ...]] = {}
-    choices = dict(plan.choices)
-    for done, layer in enumerate(chosen):
-        progress("refitting", done, len(chosen))
-        candidate = choices[layer.name]
-        decomposition = decompositions.get(candidate.decomposition)
-        kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
-        form, ranks = candidate.form, candidate.ranks
-        with algebra_threads(layer.fan_in):
-            whitened = whiten(kernel, *moments[layer.name].shrunk())
-            fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
-        weights[layer.name] = fit.weights(whitened)
-        choices[layer.name] = replace(candidate, error=fit.error)
-    progress("refitting", len(chosen), len(chosen))
-    return Fitted(weights), Plan(choices, plan.cost)
-
-
-_DENSE = Candidate("dense", "", (), Cost(0, 0), 0.0)

@@ -21,7 +21,7 @@ FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "ca
 RUN_CONFIG = "config.toml"
 """Name of the options in a run folder."""
 
-_PATHS = ("weights", "out", "cache")
+_PATHS = ("weights", "probe", "out", "cache")
 _OBJECTS = ("model", "data", "metric_fn", "loss")
 
 

@@ -53,6 +53,14 @@ def _patterns(value: Any) -> Any:
     return pairs
 
 
+def _protection(value: Any) -> Any:
+    """`4` → (4, None), `"4=3"` → (4, 3)."""
+    if isinstance(value, list | tuple):
+        return value
+    count, weighed, weight = str(value).partition("=")
+    return count, weight if weighed else None
+
+
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_all)]
@@ -63,6 +71,12 @@ Multiples = Annotated[
     tuple[tuple[str, Annotated[int, Field(ge=1)]], ...],
     BeforeValidator(_patterns),
     PlainSerializer(lambda pairs: [f"{pattern}={number}" for pattern, number in pairs]),
+]
+
+Protection = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0, allow_inf_nan=False)] | None],
+    BeforeValidator(_protection),
+    PlainSerializer(lambda pair: f"{pair[0]}" if pair[1] is None else f"{pair[0]}={pair[1]!r}"),
 ]
 
 
@@ -168,6 +182,13 @@ class RunOptions(BaseModel):
     literature whose plan is delivered without a search: uniform, energy, evbmf, balf, alds, aimet, lc, fwsvd,
     bayes_layer, optuna_tpe, optuna_nsgaii, optuna_random."""
 
+    protect_early: Protection | None = _in("Search", None, "N[=W]", "none")
+    """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W times
+    in the allocation; without W they stay dense."""
+
+    probe: Path | None = _in("Search", None, "DIR", "none")
+    """Folder of a finished probe of the same model: layers that it found more sensitive than they seemed weigh more."""
+
     space: str = _in("Search", "sensitivities", "SPACE")
     """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
     index per layer) or grouped (an index per group of layers)."""
@@ -203,6 +224,10 @@ class RunOptions(BaseModel):
 
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
+
+    rounds: int = _in("Delivery", 1, "N", ge=1)
+    """Groups of layers to factorise one after the other, from the last stage to the first, each followed by its share
+    of those epochs; at most as many as the plan factorises layers."""
 
     lr: float = _in("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
     """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from ranksearch import decompositions
+from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers
-from ranksearch.costs import Cost, budget_limit, measure_cost
+from ranksearch.compression import CompressConfig, compress
+from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition
+from ranksearch.describing import (
+    Reporter,
+    describe_budgets,
+    describe_dense,
+    describe_layers,
+    describe_task,
+    metric_name,
+)
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
 from ranksearch.finetune import FinetuneConfig
@@ -27,6 +36,7 @@ from ranksearch.plan import Plan
 from ranksearch.planfile import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planrecord import PlanRecord
 from ranksearch.problem import Problem, prepare
+from ranksearch.refitting import calibration_moments, planned_layers
 from ranksearch.report import describe_validity, front_record, write_front, write_trials
 from ranksearch.runfolder import RunFolder, budget_name
 from ranksearch.searching import SearchResult, SearchSettings, search
@@ -34,16 +44,6 @@ from ranksearch.sources.objects import load_object
 from ranksearch.sources.tasks import build_task_and_data
 from ranksearch.task import Task
 from ranksearch.weights import PLAN_FILE, save_compressed
-
-
-class Reporter(Protocol):
-    """Whoever wants to know how a run is going."""
-
-    def line(self, text: str) -> None:
-        """A fact."""
-
-    def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
-        """`done` of `total` of a stage, and its best score so far."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,21 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
     """Carry out a run in its folder; what is there already, of a run that was killed, is not done again."""
     with torch_threads(options):
         settings = search_settings(options, folder)
-        config = candidate_config(options)
+        config, advice = candidate_config(options), early_advice(options)
+        advice.check(settings.allocator)
+        compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
+        advice = with_prior(advice, task, options, reporter)
         validation = describe_dense(task, reporter)
         problem = prepare(
-            task, ignore=options.ignore, config=config, seed=options.seed, progress=reporter.progress
+            task,
+            ignore=options.ignore,
+            config=config,
+            advice=advice,
+            seed=options.seed,
+            progress=reporter.progress,
         )
         describe_layers(problem, reporter)
         results = search(problem, settings, progress=reporter.progress)
@@ -89,6 +97,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
+        compress_config(options)
         task, _ = build_task_and_data(options)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
@@ -138,6 +147,38 @@ def candidate_config(options: RunOptions) -> CandidateConfig:
     )
 
 
+def compress_config(options: RunOptions) -> CompressConfig:
+    """The options that full compression is about."""
+    return CompressConfig(
+        match_epochs=options.match_epochs,
+        epochs=options.delivery_epochs,
+        finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
+        rounds=options.rounds,
+        seed=options.seed,
+    )
+
+
+def early_advice(options: RunOptions) -> Advice:
+    """The option that favours early layers."""
+    return Advice() if options.protect_early is None else Advice(*options.protect_early)
+
+
+def with_prior(advice: Advice, task: Task, options: RunOptions, reporter: Reporter) -> Advice:
+    """The advice, and the prior of a probe where the options name one."""
+    if options.probe is None:
+        return advice
+    from ranksearch.probing.prior import (
+        describe_prior,
+        read_prior,
+    )  # what it reads with takes a second to import
+
+    prior = read_prior(options.probe, task.model, discover(task.model, task.example, ignore=options.ignore))
+    reporter.line(f"prior: {describe_prior(prior)}")
+    found = replace(advice, prior=prior)
+    found.check(options.allocator)
+    return found
+
+
 def _decomposition(name: str) -> str:
     if ":" not in name:
         return decompositions.get(name).name
@@ -150,68 +191,6 @@ def _decomposition(name: str) -> str:
     return own.name
 
 
-def metric_name(task: Task) -> str:
-    """What to call the task's metric in a table."""
-    name = getattr(task.metric_fn, "__name__", type(task.metric_fn).__name__)
-    return "top-1 %" if name == "top1" else name
-
-
-def describe_task(task: Task, reporter: Reporter) -> Cost:
-    """Say what is compressed, on which images; the dense model's cost."""
-    dense = measure_cost(task.model, task.example.to(task.device))
-    s = task.splits
-    reporter.line(f"model: {task.model_name}, {dense.params:,} parameters, {dense.flops:,} FLOPs")
-    reporter.line(
-        f"images: {len(s.moments):,} for moments, {len(s.divergence):,} for divergence, "
-        f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
-        f"{_size(task, 'test')} for the final evaluation"
-    )
-    return dense
-
-
-def describe_budgets(dense: Cost, settings: SearchSettings, reporter: Reporter) -> None:
-    """Say what the budgets are in absolute terms."""
-    for budget in settings.budgets:
-        limit, whole = budget_limit(dense, budget, settings.metric), dense.of(settings.metric)
-        reporter.line(
-            f"budget {budget_name(budget)}: at most {limit:,} of {whole:,} {UNITS[settings.metric]}"
-        )
-
-
-def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
-    """Evaluate the dense model on the validation images, where there are some."""
-    found = evaluate(task.model, task, "validation")
-    if found is not None:
-        reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
-    return found
-
-
-UNITS = {"params": "parameters", "flops": "FLOPs"}
-
-
-def show_estimate(estimate: Estimate) -> str:
-    """`87.99 ± 0.33`, the mean and its standard error."""
-    return f"{estimate.mean:.4g} ± {estimate.stderr:.2g}"
-
-
-def _size(task: Task, role: Any) -> str:
-    dataset: Any = task.dataset(role)
-    return "none" if dataset is None else f"{len(dataset):,}"
-
-
-def describe_layers(problem: Problem, reporter: Reporter) -> None:
-    """Say how many layers and candidates there are, and why layers stay dense."""
-    candidates = sum(len(table.candidates) for table in problem.tables)
-    reporter.line(f"layers: {len(problem.tables)} with {candidates:,} candidates")
-    reasons: dict[str, list[str]] = {}
-    for layer in problem.layers:
-        if layer.reason is not None:
-            reasons.setdefault(layer.reason, []).append(layer.name)
-    for reason, names in reasons.items():
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        reporter.line(f"dense stay {listed}: {reason}")
-
-
 def record_search(
     problem: Problem,
     results: Sequence[SearchResult],
@@ -222,7 +201,8 @@ def record_search(
     """Write trials.csv, front.json and a plan file per budget; say how far the scores can be trusted."""
     write_trials(folder.trials, [record for result in results for record in result.records])
     name = problem.task.model_name
-    front = front_record(results, model=name, metric=options.metric, dense=problem.dense)
+    weights = {table.layer.name: table.weight for table in problem.tables} if problem.advice.weighs else {}
+    front = front_record(results, model=name, metric=options.metric, dense=problem.dense, weights=weights)
     write_front(folder.front, front)
     for result in results:
         write_plan(folder.plan(result.budget), plan_record(problem, result, options, result.scores))
@@ -293,16 +273,15 @@ def carry_out(
     compressed = compress(
         task,
         to_plan(record),
-        config=CompressConfig(
-            match_epochs=options.match_epochs,
-            epochs=options.delivery_epochs,
-            finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
-            seed=options.seed,
-        ),
+        config=compress_config(options),
         moments=moments,
         progress=lambda stage, done, total: reporter.progress(f"{stage} {name}", done, total),
     )
     scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
+    if len(compressed.rounds) > 1:
+        scores |= {f"round-{k}": found.mean for k, found in enumerate(compressed.rounds, 1)}
+        ends = ", ".join(f"{found.mean:.4g}" for found in compressed.rounds)
+        reporter.line(f"budget {name}: divergence after each round {ends}")
     scores |= final_scores(compressed.model, task)
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)

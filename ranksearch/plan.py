@@ -40,12 +40,14 @@ class Table:
     """The candidates of one layer, its Pareto front in (params, FLOPs, error).
 
     Sorted by (params, FLOPs), ascending; keeping the layer dense is always one of them, with error 0.
-    `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error.
+    `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight` is how much the
+    layer's errors count in the allocation beside those of others.
     """
 
     layer: Layer
     candidates: tuple[Candidate, ...]
     scale: float
+    weight: float = 1.0
 
     def costs(self, metric: Metric) -> NDArray[np.int64]:
         return np.array([c.cost.of(metric) for c in self.candidates], dtype=np.int64)

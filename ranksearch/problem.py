@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ranksearch import decompositions
+from ranksearch.advice import NO_ADVICE, Advice
 from ranksearch.build import build
 from ranksearch.cache import Cache, Entry, digest
 from ranksearch.calibration import moments_keys, source_of, task_moments
@@ -29,13 +30,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Problem:
-    """A task with its layers, the dense model's cost, and one table of candidates per factorisable layer."""
+    """A task with its layers, the dense model's cost, and one table of candidates per factorisable layer.
+
+    `advice` is what the tables' weights come from.
+    """
 
     task: Task
     layers: tuple[Layer, ...]
     dense: Cost
     tables: tuple[Table, ...]
     fits: Fits
+    advice: Advice = NO_ADVICE
 
     def plan(self, choice: Sequence[int]) -> Plan:
         """The plan that takes candidate `choice[k]` of table k."""
@@ -59,15 +64,17 @@ def prepare(
     *,
     ignore: Sequence[str] = (),
     config: CandidateConfig | None = None,
+    advice: Advice = NO_ADVICE,
     seed: int = 0,
     progress: Progress = lambda stage, done, total: None,
 ) -> Problem:
     """Find the layers, measure the dense model, collect moments, and make the candidates of every layer.
 
-    The fits use the moments images; their errors are checked on moments of the divergence images.
+    The fits use the moments images; their errors are checked on moments of the divergence images. `advice` decides
+    neither: what is cached serves with any.
     """
     config = config or CandidateConfig()
-    layers = discover(task.model, task.example, ignore=ignore)
+    layers = advice.kept_dense(discover(task.model, task.example, ignore=ignore))
     dense = measure_cost(task.model, task.example)
     able = [layer for layer in layers if layer.reason is None]
     if not able:
@@ -103,7 +110,7 @@ def prepare(
                 cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
     progress("candidates", len(able), len(able))
-    return Problem(task, layers, dense, tuple(tables), Fits(whitened, config))
+    return Problem(task, layers, dense, advice.weighed(tables), Fits(whitened, config), advice)
 
 
 def _kernel(task: Task, name: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Literal
@@ -59,13 +59,20 @@ class FrontRecord(_Record):
     """The score that the front is a front of."""
     dense_params: int
     dense_flops: int
+    weights: dict[str, FiniteFloat] = {}
+    """By layer, what its errors were multiplied by in the allocation; empty where none were."""
     plans: tuple[PlanEntry, ...]
     validity: tuple[ValidityRecord, ...] = ()
     """How far each score ranks plans as the next dearer one does, by budget."""
 
 
 def front_record(
-    results: Sequence[SearchResult], *, model: str | None, metric: Metric, dense: Cost
+    results: Sequence[SearchResult],
+    *,
+    model: str | None,
+    metric: Metric,
+    dense: Cost,
+    weights: Mapping[str, float] | None = None,
 ) -> FrontRecord:
     """Plans of all budgets. The front is that of the divergence, of the summed ε where nothing was run."""
     plans = merged(record for result in results for record in result.records)
@@ -79,6 +86,7 @@ def front_record(
         score=score,
         dense_params=dense.params,
         dense_flops=dense.flops,
+        weights=dict(weights or {}),
         plans=tuple(
             PlanEntry(
                 budget=p.budget,

@@ -8,12 +8,12 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ranksearch.batchnorm import Recalibrated, recalibrate
-from ranksearch.compression import calibration_moments
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
+from ranksearch.refitting import calibration_moments
 
 
 @dataclass(frozen=True)

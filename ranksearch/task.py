@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -66,6 +66,13 @@ class Task:
             object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "_cache", {})
         object.__setattr__(self, "_digests", {})
+
+    def with_model(self, model: nn.Module) -> Task:
+        """The task for another model with the same inputs and outputs, for a while: nothing of it goes to the cache."""
+        other = replace(self, model=model, cache=None)
+        for name in ("_cache", "_digests"):  # the images are the same: none is read anew
+            object.__setattr__(other, name, getattr(self, name))
+        return other
 
     def dataset(self, role: Role) -> Dataset[Any] | None:
         """The data of a role; None where there is none."""

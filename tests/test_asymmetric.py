@@ -13,11 +13,12 @@ import ranksearch.asymmetric as asymmetric
 from ranksearch.asymmetric import refit_asymmetric
 from ranksearch.build import build
 from ranksearch.candidates import Effort
-from ranksearch.compression import CompressConfig, Fitted, calibration_moments, compress, refit
+from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.layers import discover
 from ranksearch.plan import Candidate, Plan
 from ranksearch.problem import Problem
+from ranksearch.refitting import Fitted, calibration_moments, refit
 from ranksearch.task import Task
 
 EFFORT = Effort(iterations=20, fit_flops=1e12)

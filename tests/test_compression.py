@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from ranksearch.candidates import Effort
-from ranksearch.compression import CompressConfig, calibration_moments, compress, planned_layers, refit
+from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError
 from ranksearch.evaluate import divergence, run
 from ranksearch.finetune import FinetuneConfig
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
+from ranksearch.refitting import calibration_moments, planned_layers, refit
 from ranksearch.splits import Splits
 
 

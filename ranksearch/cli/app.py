@@ -31,6 +31,7 @@ DELIVERY = (
     *MODEL_AND_DATA,
     "match_epochs",
     "epochs",
+    "rounds",
     "lr",
     "label_weight",
     "out",

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ranksearch.describing import UNITS
 from ranksearch.layers import Layer
-from ranksearch.pipeline import UNITS, RunReport
+from ranksearch.pipeline import RunReport
 from ranksearch.planfile import kernel_shape
 from ranksearch.planrecord import LayerRecord, PlanRecord
 from ranksearch.report import FrontRecord, PlanEntry, describe_validity

@@ -14,6 +14,8 @@ from rich.text import Text
 from ranksearch.probing.record import LayerRecord, Measured, PointRecord, ProbeRecord
 
 _SHOWN = 6
+_ALIKE = 0.05
+"""Relative difference of two times that a machine's noise may account for."""
 _GRADES = ((0.8, "very compressible"), (0.6, "well compressible"), (0.3, "somewhat compressible"))
 
 
@@ -47,6 +49,7 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
             f"(divergence at most {verdict.threshold:g})"
             f"{_accuracies(point, dense.accuracy, record.metric)}. Below, trouble starts."
         )
+        yield from _speed(record)
         if verdict.spare:
             yield f"Leave alone: {_some(verdict.spare)}."
         elif record.layers:
@@ -55,6 +58,33 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
     yield from _recovery(record)
     if verdict is not None:
         yield f"Next: ranksearch run --budget {max(0.01, round(verdict.trouble.budget, 2)):g}"
+
+
+def _speed(record: ProbeRecord) -> Iterator[str]:
+    """What the plan at the trouble budget gains in time, where it is another than the dense model."""
+    verdict = record.verdict
+    if verdict is None or verdict.speed is None or verdict.trouble.params == record.dense.params:
+        return
+    speed, point = verdict.speed, verdict.trouble
+    gain = speed.gain(point.budget)
+    if gain is None:
+        return
+    threads = "one thread" if speed.threads == 1 else f"{speed.threads} threads"
+    how = (
+        f"{1e3 * speed.dense / gain:.3g} ms instead of {1e3 * speed.dense:.3g}, measured at batch {speed.batch}"
+        + (f" on {threads}" if speed.device == "cpu" else f" on {speed.device}")
+    )
+    if gain >= 1 + _ALIKE:
+        yield f"Predicted {gain:.1f} times faster on this machine ({how})."
+        return
+    words = f"{1 / gain:.1f} times slower" if gain < 1 - _ALIKE else "no faster"
+    share = point.flops / record.dense.flops
+    despite = (
+        f", although it needs {share:.0%} of the FLOPs: many thin layers take longer than their FLOPs say"
+        if share < 1
+        else ""
+    )
+    yield f"Predicted {words} on this machine ({how}){despite}."
 
 
 def _megabytes(params: int) -> str:
@@ -112,14 +142,17 @@ def _budgets(record: ProbeRecord) -> RenderableType:
     assert verdict is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("kept")
-    for column in ("parameters", "FLOPs", "divergence", record.metric):
+    speed = verdict.speed
+    for column in ("parameters", "FLOPs", *(["faster"] if speed else []), "divergence", record.metric):
         table.add_column(column, justify="right")
     table.add_column("")
     for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):
         accuracy = "–" if point.accuracy is None else f"{point.accuracy:.1f}"
         flops = f"{point.flops / record.dense.flops:.0%}"
         source = "measured" if point.measured else "predicted"
-        table.add_row(f"{point.budget:.2f}", f"{point.params:,}", flops, f"{point.kl:.3g}", accuracy, source)
+        gain = [_number(speed.gain(point.budget), ".2f")] if speed else []
+        cells = (f"{point.params:,}", flops, *gain, f"{point.kl:.3g}", accuracy, source)
+        table.add_row(f"{point.budget:.2f}", *cells)
     return Group(Text("analytic plans, before any search or retraining", "bold"), table)
 
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ranksearch.calibration import task_moments
+from ranksearch.describing import Reporter, describe_task, metric_name, show_estimate
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
-from ranksearch.pipeline import (
-    Reporter,
-    candidate_config,
-    describe_task,
-    metric_name,
-    show_estimate,
-    torch_threads,
-)
+from ranksearch.pipeline import candidate_config, torch_threads
 from ranksearch.probing.bench import Bench
 from ranksearch.probing.checks import analytic_plans, check_plans
 from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.options import ProbeOptions
+from ranksearch.probing.prior import weights_digest
 from ranksearch.probing.record import (
     ProbeRecord,
     RecoveryRecord,
@@ -41,6 +36,7 @@ from ranksearch.probing.rows import SweepFile
 from ranksearch.probing.scores import Images, Judge, pick_images
 from ranksearch.probing.spectra import LayerSpectra, Spectrum, moments_spectra, plain_spectra
 from ranksearch.probing.spectrafile import write_spectra
+from ranksearch.probing.speed import measure_speed
 from ranksearch.probing.sweep import sweep_layers
 from ranksearch.probing.verdict import Verdict, judge_model
 from ranksearch.problem import prepare
@@ -85,6 +81,7 @@ def probe_pipeline(
         record = ProbeRecord(
             version=1,
             model=task.model_name,
+            weights=weights_digest(task.model),
             metric=metric_name(task),
             images=images_record(swept.images) if swept else None,
             dense=dense_record(cost, swept.judge if swept else None),
@@ -230,4 +227,11 @@ def _verdict(
             threshold=wanted.trouble,
             progress=lambda done, total: reporter.progress("verdict: plans measured", done, total),
         )
-    return judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)
+    verdict = judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)
+    told = {verdict.trouble.budget} | {point.budget for point in verdict.front if point.measured}
+    speed = measure_speed(
+        problem,
+        {budget: plan for budget, plan in plans if budget in told},
+        progress=lambda done, total: reporter.progress("verdict: speed", done, total),
+    )
+    return replace(verdict, speed=speed)

@@ -18,6 +18,7 @@ from ranksearch.layers import Layer
 from ranksearch.planfile import kernel_shape
 from ranksearch.probing.recovery import Epoch
 from ranksearch.probing.scores import Images, Judge
+from ranksearch.probing.speed import Speed
 from ranksearch.probing.verdict import Point, Verdict
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
@@ -82,6 +83,28 @@ class LayerRecord(_Record):
     """Whether the sweep ran only what comes after the layer; null where it was not swept."""
 
 
+class TimeRecord(_Record):
+    """Seconds of a forward pass of the plan at a budget."""
+
+    budget: FiniteFloat
+    seconds: FiniteFloat
+
+
+class SpeedRecord(_Record):
+    """See `Speed`."""
+
+    batch: int
+    threads: int
+    device: str
+    dense: FiniteFloat
+    plans: tuple[TimeRecord, ...]
+
+    def gain(self, budget: float) -> float | None:
+        """How many times faster than the dense model the plan at a budget is; None where it was not timed."""
+        found = [x.seconds for x in self.plans if x.budget == budget]
+        return self.dense / found[0] if found and found[0] > 0 else None
+
+
 class VerdictRecord(_Record):
     """See `Verdict`. score: 1 − budget of `trouble`."""
 
@@ -90,6 +113,7 @@ class VerdictRecord(_Record):
     trouble: PointRecord
     front: tuple[PointRecord, ...]
     spare: tuple[str, ...]
+    speed: SpeedRecord | None = None
 
 
 class EpochRecord(_Record):
@@ -113,10 +137,11 @@ class RecoveryRecord(_Record):
 
 
 class ProbeRecord(_Record):
-    """What probe.json holds."""
+    """What probe.json holds. weights: digest of the model's weights; null in files of before there was one."""
 
     version: Literal[1]
     model: str | None
+    weights: str | None = None
     metric: str
     images: ImagesRecord | None
     dense: DenseRecord
@@ -187,6 +212,14 @@ def verdict_record(verdict: Verdict) -> VerdictRecord:
         trouble=_point(verdict.trouble),
         front=tuple(_point(point) for point in verdict.front),
         spare=verdict.spare,
+        speed=_speed(verdict.speed) if verdict.speed else None,
+    )
+
+
+def _speed(speed: Speed) -> SpeedRecord:
+    times = tuple(TimeRecord(budget=budget, seconds=seconds) for budget, seconds in speed.plans.items())
+    return SpeedRecord(
+        batch=speed.batch, threads=speed.threads, device=speed.device, dense=speed.dense, plans=times
     )
 
 

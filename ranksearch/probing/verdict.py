@@ -20,6 +20,7 @@ from ranksearch.plan import Plan, Table
 from ranksearch.probing.checks import Plans, predictor
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.rows import Row
+from ranksearch.probing.speed import Speed
 from ranksearch.problem import Problem
 
 TROUBLE = 0.1
@@ -63,12 +64,14 @@ class LayerVerdict:
 @dataclass(frozen=True)
 class Verdict:
     """threshold: τ in nats. trouble: the analytic plan of the smallest budget within τ. front: plans at falling
-    budgets. spare: layers to leave alone."""
+    budgets. spare: layers to leave alone. speed: what a forward pass takes, of the trouble's plan and of those that
+    were measured; None where it was not timed."""
 
     threshold: float
     trouble: Point
     front: tuple[Point, ...]
     layers: tuple[LayerVerdict, ...]
+    speed: Speed | None = None
 
     @property
     def score(self) -> float:

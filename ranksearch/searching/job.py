@@ -26,6 +26,9 @@ from ranksearch.searching.trials import open_study, restored, storable
 BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
 
+PLAIN = "plain"
+"""The analytic plan that a prior would have changed: where the prior is wrong, the search falls back on it."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -45,17 +48,23 @@ class Job:
     @cached_property
     def baselines(self) -> dict[str, Choice]:
         problem = self.problem
-        return {
+        found = {
             name: allocate(problem.tables, self.limit, self.settings.metric, problem.dense)
             for name, allocate in BASELINES.items()
         }
+        if problem.advice.prior:
+            plain = problem.advice.without_prior.weighed(problem.tables)
+            found[PLAIN] = analytic(plain, self.limit, self.settings.metric, problem.dense)
+        return found
 
     def study(self, stage: str, pruner: BasePruner, **made_for: Any) -> Study:
         """The study of a stage; what its trials' meaning depends on must agree with a stored one."""
         tables = self.problem.tables
+        # Weights are named where there are any, so that a study without them stays what it was.
+        weights = [(t.layer.name, t.weight) for t in tables if t.weight != 1]
         common = {
             "layers": _digest([(t.layer.name, t.layer.cost) for t in tables]),
-            "candidates": _digest([(str(c), c.cost) for t in tables for c in t.candidates]),
+            "candidates": _digest([*((str(c), c.cost) for t in tables for c in t.candidates), *weights]),
             "budget": self.budget,
             "metric": self.settings.metric,
             "seed": self.settings.seed,

@@ -22,11 +22,11 @@ from measure import Images, accuracy, correct, load_images, measure, measure_tun
 from methods import METHODS, VARIANTS, Bench, choose, config_of, prepare_bench, variants
 from report import strongest, write_report
 
-from ranksearch.compression import calibration_moments
 from ranksearch.errors import BudgetError, InputError, RankSearchError, expected
 from ranksearch.modules import threads
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
+from ranksearch.refitting import calibration_moments
 from ranksearch.sources.tasks import build_task
 from ranksearch.task import Task
 

@@ -423,6 +423,19 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         (("--budget", "0.5", "--device", "tpu"), "--device: expected"),
         (("--budget", "0.5", "--config", "nowhere.toml"), "--config: expected a TOML file that can be read"),
         (("--budget", "0.5", "--resume"), "--resume: expected --out DIR"),
+        (("--budget", "0.5", "--protect-early", "1=-2"), "--protect-early: expected a number greater than 0"),
+        (("--budget", "0.5", "--protect-early", "1="), "--protect-early: expected valid number"),
+        (("--budget", "0.5", "--protect-early", "0"), "--protect-early: expected a number greater"),
+        (("--budget", "0.5", "--protect-early", "3"), "protect-early: expected fewer than the 3 layers"),
+        (("--budget", "0.2", "--protect-early", "2"), "budget: expected at least"),
+        (
+            ("--budget", "0.5", "--protect-early", "1=2", "--allocator", "balf"),
+            "allocator: expected knapsack or energy",
+        ),
+        (
+            ("--budget", "0.5", "--epochs", "0", "--rounds", "2"),
+            "rounds: expected epochs of training to share out",
+        ),
         (("--budget", "0.5", "--ignore", "*"), "at least one layer that can be factorised"),
     ],
 )
@@ -484,3 +497,51 @@ def test_options_of_candidates() -> None:
     assert config.min_rank == 2
     assert (config.multiple("b"), config.multiple("a.1")) == (8, 4)
     assert config.decompositions == ("cp", "svd")
+
+
+# advice
+
+
+def test_protected_layers_stay_so_on_resume(run: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    out = tmp_path / "protected"
+    result = run("--budget", "0.8", "--n-trials", "0", "--epochs", "0", "--protect-early", "1", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "dense stay 0: one of the first 1 (--protect-early 1)" in result.stdout
+    record = read_plan(out / "plan-0.8.json")
+    assert record.options["protect_early"] == "1"
+    assert [layer.name for layer in record.dense_layers] == ["0"]
+    again = invoke("run", "--resume", "--out", out)
+    assert again.exit_code == 0, again.output
+    assert read_plan(out / "plan-0.8.json").layers == record.layers
+    message = refused(invoke("run", "--resume", "--out", out, "--protect-early", "1=2"))
+    assert "expected --protect-early 1, as it was started, got --protect-early 1=2.0" in message
+    assert invoke("compress", out / "plan-0.8.json", "--out", tmp_path / "again").exit_code == 0
+
+
+def test_favoured_layers(run: Invoke, tmp_path: Path) -> None:
+    errors = {}
+    for weight in ("1", "100"):
+        out = tmp_path / weight
+        result = run(
+            "--budget", "0.4", "--n-trials", "0", "--epochs", "0", "--protect-early", f"1={weight}", "--out", out
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        errors[weight] = read_plan(out / "plan-0.4.json").layers[0].error
+    assert errors["100"] <= errors["1"]
+    assert "errors of 0 count 100 times" in result.stdout
+
+
+def test_rounds(run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rounds"
+    result = run("--budget", "0.4", "--n-trials", "0", "--epochs", "2", "--rounds", "2", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "budget 0.4: divergence after each round" in result.stdout
+    assert "fine-tuning, round 2 of 2 0.4: " in result.stderr
+    scores = read_plan(out / "compressed/0.4/plan.json").scores
+    assert scores["round-2"] == scores["delivered"]
+    assert "round-1" in scores
+    assert "round-1" in invoke("show", out / "compressed/0.4").output
+    load(out / "compressed/0.4", load_model(f"{own_folder}/own.py:model"))
+    again = invoke("compress", out / "plan-0.4.json", "--rounds", "1", "--out", tmp_path / "plain")
+    assert again.exit_code == 0, again.output
+    assert "round-1" not in read_plan(tmp_path / "plain/plan.json").scores

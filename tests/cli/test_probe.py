@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import Result
 from ranksearch.probing.record import read_probe
 from ranksearch.probing.rows import read_rows
 from ranksearch.probing.spectrafile import read_spectra
+from ranksearch.report import read_front
 
 Invoke = Callable[..., Result]
 
@@ -32,6 +34,12 @@ def test_files_and_words(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
     record = read_probe(out / "probe.json")
     assert record.verdict is not None
     assert [layer.name for layer in record.layers] == ["0", "3", "7"]
+    speed = record.verdict.speed
+    assert speed is not None
+    assert (speed.batch, speed.threads, speed.device) == (32, 1, "cpu")
+    measured = {p.budget for p in record.verdict.front if p.measured} | {record.verdict.trouble.budget}
+    assert {x.budget for x in speed.plans} == measured
+    assert all(x.seconds > 0 for x in speed.plans)
     assert record.recovery is not None
     assert [(e.way, e.epoch) for e in record.recovery.epochs] == [
         ("projected", 0), ("projected", 1), ("factorised", 0), ("factorised", 1),
@@ -64,7 +72,10 @@ def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> 
     assert sorted((part / "sweep.csv").read_text().splitlines()) == sorted(
         (whole / "sweep.csv").read_text().splitlines()
     )
-    assert (part / "probe.json").read_text() == (whole / "probe.json").read_text()
+    found = [json.loads((path / "probe.json").read_text()) for path in (part, whole)]
+    for record in found:
+        assert record["verdict"].pop("speed")["dense"] > 0  # times differ each time
+    assert found[0] == found[1]
 
 
 def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
@@ -123,3 +134,28 @@ def test_without_matplotlib_it_says_how_to_get_figures(
     result = probe("--out", tmp_path / "probe", "--no-sweep", "--no-moments")
     assert result.exit_code == 0, result.output
     assert "pip install 'ranksearch[plots]'" in result.output
+
+
+def test_a_run_takes_the_probe_as_a_prior(
+    probe: Invoke, run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "probe", tmp_path / "run"
+    # Without labels the divergence alone says when a row ends: the labels are random, and a row ends at once.
+    unlabelled = ("--data", f"{own_folder}/own.py:unlabelled")
+    assert probe("--out", folder, "--recovery-epochs", "0", "--no-plots", *unlabelled).exit_code == 0
+    result = run("--budget", "0.6", "--epochs", "0", "--probe", folder, "--out", out, *unlabelled)
+    assert result.exit_code == 0, result.output
+    assert "prior: raises " in result.stdout
+    front = read_front(out / "front.json")
+    assert set(front.weights) == {"0", "3", "7"}
+    assert prod(front.weights.values()) == pytest.approx(1)
+    assert len(set(front.weights.values())) > 1
+    origins = [line.split(",")[3] for line in (out / "trials.csv").read_text().splitlines()]
+    assert {"analytic", "plain"} <= set(origins)
+    trials = (out / "trials.csv").read_bytes()
+    again = invoke("run", "--resume", "--out", out)
+    assert again.exit_code == 0, again.output
+    assert (out / "trials.csv").read_bytes() == trials
+    refused = run("--budget", "0.6", "--seed", "1", "--probe", tmp_path / "nowhere", "--out", tmp_path / "no")
+    assert refused.exit_code == 2
+    assert "expected the folder of a finished probe" in refused.output.replace("\n", " ")

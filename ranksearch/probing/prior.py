@@ -1,0 +1,115 @@
+"""A prior for a search: how far off ε is in each layer, by what a probe measured there.
+
+Every truncation in sweep.csv has the divergence that it caused and its ε. Where the ratio of the two is large, a layer
+is more sensitive than ε takes it for, and its errors should weigh more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ranksearch.cache import digest
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.layers import Layer
+from ranksearch.planfile import kernel_shape
+from ranksearch.probing.folder import ProbeFolder
+from ranksearch.probing.record import ProbeRecord, read_probe
+from ranksearch.probing.rows import Row, read_rows
+
+INFORMATIVE = (1e-3, 1.0)
+"""Divergences, in nats, that say something: below is noise, above a network that no plan would deliver."""
+
+_AGAIN = "Probe the model again, with its sweep and moments: ranksearch probe."
+
+
+def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[str, float]:
+    """What to multiply the errors of the layers that can be factorised by, from the folder of a finished probe.
+
+    Raises MismatchError where the probe is of another model, or holds no ε, and InputError where there is none.
+    """
+    folder, what = ProbeFolder(path), f"--probe {path}"
+    if not folder.record.is_file():
+        way_out = f"Let it finish: ranksearch probe --resume --out {path}."
+        raise InputError(expected(what, "the folder of a finished probe", "no probe.json in it", way_out))
+    check_same_model(read_probe(folder.record), model, layers, what)
+    try:
+        rows = read_rows(folder.sweep)
+    except (OSError, MismatchError) as error:
+        raise MismatchError(expected(what, "a sweep.csv", str(error).rstrip("."), _AGAIN)) from error
+    if not any(row.epsilon is not None for row in rows):
+        raise MismatchError(expected(what, "truncations with their ε in sweep.csv", "none", _AGAIN))
+    names = [layer.name for layer in layers if layer.reason is None]
+    if len(log_ratios(rows, names)) < 2:
+        low, high = INFORMATIVE
+        wanted = f"truncations of at least two layers with a divergence between {low:g} and {high:g} nats"
+        raise InputError(expected(what, wanted, "fewer", "Probe with more --bonds, or do without."))
+    return layer_weights(rows, names)
+
+
+def check_same_model(record: ProbeRecord, model: nn.Module, layers: Sequence[Layer], what: str) -> None:
+    """Raise MismatchError where a probe is of other layers or, as far as it says so, of other weights."""
+    way_out = "A prior has to come from a probe of the same model."
+    probed = {layer.name: layer.shape for layer in record.layers}
+    own = {layer.name: kernel_shape(layer) for layer in layers}
+    for name in dict.fromkeys((*probed, *own)):
+        if probed.get(name) != own.get(name):
+            wanted, got = (f"kernel {x[name]}" if name in x else "no such layer" for x in (own, probed))
+            raise MismatchError(expected(f"{what}, layer {name}", wanted, got, way_out))
+    if record.weights is not None and record.weights != (found := weights_digest(model)):
+        wanted, got = (f"weights with digest {text[:12]}…" for text in (found, record.weights))
+        raise MismatchError(expected(what, wanted, got, way_out))
+
+
+def weights_digest(model: nn.Module) -> str:
+    """What tells a model's weights and statistics from others."""
+    return digest(dict(model.state_dict()))
+
+
+def log_ratios(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[float]]:
+    """By layer, the logarithms of divergence over ε of its informative truncations; layers without any are left out."""
+    low, high = INFORMATIVE
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.scope == "layer" and row.layer in names and row.epsilon and low <= row.kl <= high:
+            found.setdefault(row.layer, []).append(log(row.kl / row.epsilon))
+    return found
+
+
+def layer_weights(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
+    """By layer, the geometric mean of divergence over ε, shrunk towards that of all layers; their geometric mean is 1.
+
+    A layer's mean is drawn to the common one by as much of its distance as the scatter of its own rows accounts for
+    (empirical Bayes, Efron & Morris 1975); a layer without informative rows has the common one.
+    """
+    ratios = {name: np.array(found) for name, found in log_ratios(rows, names).items()}
+    if not ratios:
+        return dict.fromkeys(names, 1.0)
+    means = {name: float(own.mean()) for name, own in ratios.items()}
+    centre = float(np.mean(list(means.values())))
+    freedom = sum(len(own) - 1 for own in ratios.values())
+    scatter = sum(float(((own - own.mean()) ** 2).sum()) for own in ratios.values()) / max(1, freedom)
+    noise = {name: scatter / len(own) for name, own in ratios.items()}
+    apart = float(np.var(list(means.values()), ddof=1)) if len(means) > 1 else 0.0
+    spread = max(0.0, apart - float(np.mean(list(noise.values()))))
+    trusted = {name: spread / (spread + noise[name]) if spread else 0.0 for name in means}
+    logs = {name: trusted.get(name, 0.0) * (means.get(name, centre) - centre) for name in names}
+    middle = float(np.mean(list(logs.values())))
+    return {name: exp(value - middle) for name, value in logs.items()}
+
+
+def describe_prior(weights: Mapping[str, float], most: int = 3) -> str:
+    """`raises conv1 ×2.4, fc ×1.3, lowers layer3.0.conv2 ×0.5`: the layers that it moves most."""
+    ordered = sorted(weights.items(), key=lambda item: -item[1])
+    raised = [(name, weight) for name, weight in ordered if weight > 1][:most]
+    lowered = [(name, weight) for name, weight in reversed(ordered) if weight < 1][:most]
+    parts = [
+        f"{verb} {', '.join(f'{name} ×{weight:.2g}' for name, weight in chosen)}"
+        for verb, chosen in (("raises", raised), ("lowers", lowered))
+        if chosen
+    ]
+    return ", ".join(parts) or "all layers alike"

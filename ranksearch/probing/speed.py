@@ -1,0 +1,95 @@
+"""How long a forward pass takes here and now: of the dense model, and of plans as they would be built.
+
+FLOPs are counted and say little of the time that many thin layers take; so it is measured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.build import skeleton
+from ranksearch.modules import copy_model, eval_mode, fast_layout
+from ranksearch.plan import Plan
+from ranksearch.problem import Problem
+
+BATCH = 32
+"""Examples in the batch that is timed."""
+
+REPEATS = 5
+"""Measurements of each model, of which the median counts; they take turns, so that a busy moment hits all alike."""
+
+_LEAST = 0.02
+"""Seconds that a measurement takes at least."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that a forward pass of `batch` examples takes on so many threads of a device: of the dense model, and of
+    plans by their budgets."""
+
+    batch: int
+    threads: int
+    device: str
+    dense: float
+    plans: Mapping[float, float]
+
+
+def measure_speed(
+    problem: Problem,
+    plans: Mapping[float, Plan],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Speed:
+    """Time the dense model and some plans, by budget, on the task's device with torch's present number of threads.
+
+    The plans' chains have zeros for weights, which take as long as any others.
+    """
+    task = problem.task
+    models = [copy_model(task.model)]
+    models += [skeleton(task.model, problem.layers, plan) for plan in plans.values()]
+    example = task.example.to(task.device)
+    batch = example.expand(BATCH, *example.shape[1:]).contiguous()
+    seconds = median_seconds([fast_layout(model).to(task.device) for model in models], batch, progress)
+    return Speed(
+        BATCH,
+        torch.get_num_threads(),
+        task.device.type,
+        seconds[0],
+        dict(zip(plans, seconds[1:], strict=True)),
+    )
+
+
+def median_seconds(
+    models: list[nn.Module],
+    batch: Tensor,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[float]:
+    """Of each model, the median time of a forward pass in evaluation mode."""
+    # Its import warns of a missing CUDA runtime wherever there is a compiler for one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    if batch.dim() == 4:
+        batch = batch.contiguous(memory_format=torch.channels_last)
+    timers = [
+        Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
+        for model in models
+    ]
+    found: list[list[float]] = [[] for _ in models]
+    counts: list[int] = []
+    for done in range(REPEATS):
+        progress(done, REPEATS)
+        for k, (model, timer) in enumerate(zip(models, timers, strict=True)):
+            with eval_mode(model):
+                if not done:
+                    counts.append(ceil(_LEAST / max(timer.timeit(1).median, 1e-6)))
+                found[k].append(timer.timeit(counts[k]).median)
+    progress(REPEATS, REPEATS)
+    return [median(own) for own in found]

@@ -152,7 +152,7 @@ def compress_config(options: RunOptions) -> CompressConfig:
     return CompressConfig(
         match_epochs=options.match_epochs,
         epochs=options.delivery_epochs,
-        finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight),
+        finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight, augment=options.augment),
         rounds=options.rounds,
         seed=options.seed,
     )

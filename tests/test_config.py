@@ -78,6 +78,7 @@ OTHER: dict[str, Any] = {
     "rounds": 3,
     "lr": 0.5,
     "label_weight": 0.75,
+    "augment": True,
     "out": "/o",
     "resume": True,
     "seed": 8,

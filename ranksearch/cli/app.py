@@ -34,6 +34,7 @@ DELIVERY = (
     "rounds",
     "lr",
     "label_weight",
+    "augment",
     "out",
     "seed",
     "device",

@@ -319,12 +319,17 @@ def test_options_of_the_delivery(
     monkeypatch.setattr(ranksearch.pipeline, "compress", compress)
     plan = finished_run[0] / "plan-0.4.json"
     given = ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9", "--match-epochs", "3")
+    given += ("--augment",)
     for options in ((), given):
         refused(invoke("compress", plan, "--out", "o", *options))
     epochs = [(config.match_epochs, config.epochs) for config in found]
     seeds = [config.seed for config in found]
-    tuning = [(config.finetune.lr, config.finetune.label_weight) for config in found]
-    assert (epochs, seeds, tuning) == ([(0, 1), (3, 7)], [1, 9], [(5e-4, 0.0), (0.25, 0.5)])
+    tuning = [(c.finetune.lr, c.finetune.label_weight, c.finetune.augment) for c in found]
+    assert (epochs, seeds, tuning) == (
+        [(0, 1), (3, 7)],
+        [1, 9],
+        [(5e-4, 0.0, False), (0.25, 0.5, True)],
+    )
 
 
 def test_compress_needs_the_model_of_the_plan(

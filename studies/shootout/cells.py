@@ -39,10 +39,14 @@ class Cell:
 
 
 class Store:
-    """Records in a folder, one JSON file each; `setup` must be that of the records already there."""
+    """Records in a folder, a file for each kind, a line for each record; `setup` must be that of those already there.
+
+    The file of a kind is replaced whole, so that a run that is killed loses no more than the record it was at.
+    """
 
     def __init__(self, folder: Path, setup: Record) -> None:
         self.folder = folder
+        self._known: dict[str, dict[str, Record]] = {}
         path = folder / "setup.json"
         wanted = json.loads(json.dumps(setup))
         if path.is_file():
@@ -56,21 +60,28 @@ class Store:
 
     def read(self, kind: str, name: str) -> Record | None:
         """The record of that name, None where it is not there yet."""
-        path = self._path(kind, name)
-        if not path.is_file():
-            return None
-        found: Record = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        return self._of(kind).get(name)
 
     def write(self, kind: str, name: str, record: Record) -> None:
-        write_text(self._path(kind, name), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        known = self._of(kind)
+        known[name] = json.loads(json.dumps(record))
+        lines = (json.dumps([name, known[name]], ensure_ascii=False) for name in sorted(known))
+        write_text(self.path(kind), "".join(f"{line}\n" for line in lines))
 
     def every(self, kind: str, names: Iterable[str]) -> list[Record]:
         """The records that are there, in the order of the names."""
         return [record for name in names if (record := self.read(kind, name)) is not None]
 
-    def _path(self, kind: str, name: str) -> Path:
-        return self.folder / kind / f"{name}.json"
+    def path(self, kind: str) -> Path:
+        """The file of a kind."""
+        return self.folder / f"{kind}.jsonl"
+
+    def _of(self, kind: str) -> dict[str, Record]:
+        if kind not in self._known:
+            path = self.path(kind)
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            self._known[kind] = dict(json.loads(line) for line in lines)
+        return self._known[kind]
 
 
 def described(cell: Cell) -> dict[str, Any]:

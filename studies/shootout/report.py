@@ -27,7 +27,7 @@ def write_report(store: Store, cells: Sequence[Cell], reference: str, tuned_budg
     records = store.every("cells", [cell.name for cell in cells])
     write_csv(store.folder / "results.csv", records)
     feasible = [r for r in records if "infeasible" not in r]
-    dense = store.read(".", "dense")
+    dense = store.read("dense", "dense")
     parts = [_header(dense, feasible, reference)]
     for metric in dict.fromkeys(cell.metric for cell in cells):
         own = [r for r in feasible if r["metric"] == metric]

@@ -2,7 +2,7 @@
 
 python studies/shootout/shootout.py --data imagefolder:DIR --weights FILE --out DIR
 
-Cells (method × variant × budget × metric × seed) are files in the folder; a run that was stopped goes on where
+Cells (method × variant × budget × metric × seed) are kept in the folder; a run that was stopped goes on where
 it was, and one with more methods, budgets or seeds adds to it.
 """
 
@@ -222,9 +222,9 @@ class Lab:
         if self._images is None:
             task = self.task(seed)
             self._images = load_images(task, self.given.test_images)
-            if self.store.read(".", "dense") is None:
+            if self.store.read("dense", "dense") is None:
                 hits = correct(task.model, task, self._images)
-                self.store.write(".", "dense", {"accuracy": accuracy(hits), "correct": pack(hits)})
+                self.store.write("dense", "dense", {"accuracy": accuracy(hits), "correct": pack(hits)})
         return self._images
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import networks
 import numpy as np
@@ -95,6 +96,11 @@ def test_another_setup_is_refused(tmp_path: Path) -> None:
 # ---- the whole ----
 
 
+def records(out: Path, kind: str) -> dict[str, Any]:
+    """As the store keeps them, by name."""
+    return dict(json.loads(line) for line in (out / f"{kind}.jsonl").read_text().splitlines())
+
+
 @pytest.fixture
 def run(own: list[str], tmp_path: Path) -> Callable[..., int]:
     def call(*more: str) -> int:
@@ -113,10 +119,9 @@ def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: 
     methods = ("--methods", "ranksearch,ranksearch_search,alds,evbmf", "--seeds", "0,1")
     assert run(*methods) == 0
     out = tmp_path / "out"
-    cells = {p.name: p.stat().st_mtime_ns for p in (out / "cells").iterdir()}
+    cells = records(out, "cells")
     assert len(cells) == 2 * (2 + 2 * 2)
-    for path in (out / "cells").iterdir():
-        record = json.loads(path.read_text())
+    for record in cells.values():
         assert record["fraction"] <= 0.6
         assert record["correct"]["count"] == 40
         assert record["accuracy"] == pytest.approx(100 * unpack(record["correct"]).mean())
@@ -133,25 +138,23 @@ def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: 
 
     # The same again, with fine-tuning: no cell is measured anew.
     assert run(*methods, "--finetune-steps", "2", "--finetune-budgets", "0.6") == 0
-    assert {p.name: p.stat().st_mtime_ns for p in (out / "cells").iterdir()} == cells
+    assert records(out, "cells") == cells
     answers: dict[tuple[str, str], dict[int, str]] = {}
-    for path in (out / "cells").iterdir():
-        record = json.loads(path.read_text())
-        answers.setdefault((record["method"], record["variant"]), {})[record["seed"]] = record["correct"][
-            "bits"
-        ]
+    for record in cells.values():
+        own = answers.setdefault((record["method"], record["variant"]), {})
+        own[record["seed"]] = record["correct"]["bits"]
     distinct = {tuple(sorted(own.items())) for own in answers.values()}
-    assert len(list((out / "finetuned").iterdir())) == 2 * min(5, len(distinct))
+    assert len(records(out, "finetuned")) == 2 * min(5, len(distinct))
     assert "after 2 steps of fine-tuning" in (out / "results.md").read_text()
 
     # A cell that was lost is measured again, to the same result.
-    lost = out / "cells" / "alds-published-params-0.6-seed1.json"
-    before = json.loads(lost.read_text())
-    lost.unlink()
+    lost = "alds-published-params-0.6-seed1"
+    lines = (out / "cells.jsonl").read_text().splitlines(keepends=True)
+    (out / "cells.jsonl").write_text("".join(line for line in lines if lost not in line))
     assert run(*methods) == 0
-    after = json.loads(lost.read_text())
+    after = records(out, "cells")[lost]
     for key in ("choice", "accuracy", "correct", "divergence", "fraction"):
-        assert after[key] == before[key]
+        assert after[key] == cells[lost][key]
 
 
 @pytest.mark.parametrize(("method", "least", "most"), [("ranksearch_finetune", 2, 9), ("optuna_tpe", 1, 3)])
@@ -159,14 +162,14 @@ def test_evaluations_of_methods_that_run_the_model(
     run: Callable[..., int], tmp_path: Path, method: str, least: int, most: int
 ) -> None:
     assert run("--methods", method, "--variants", "ours", "--seeds", "0") == 0
-    record = json.loads((tmp_path / "out" / "cells" / f"{method}-ours-params-0.6-seed0.json").read_text())
+    record = records(tmp_path / "out", "cells")[f"{method}-ours-params-0.6-seed0"]
     assert least <= record["evaluations"] <= most
     assert record["seconds_choose"] > 0
 
 
 def test_a_budget_that_cannot_be_met_is_recorded(run: Callable[..., int], tmp_path: Path) -> None:
     assert run("--methods", "lc", "--seeds", "0", "--budgets", "0.01") == 0
-    record = json.loads((tmp_path / "out" / "cells" / "lc-ours-params-0.01-seed0.json").read_text())
+    record = records(tmp_path / "out", "cells")["lc-ours-params-0.01-seed0"]
     assert record["infeasible"].startswith("budget: expected at least")
 
 

@@ -1,0 +1,104 @@
+"""What wide layers lose: plans of ResNet-20 from columns in place of A, as layers above 1,536 inputs have them.
+
+    python studies/scale/columns.py --data imagefolder:DIR --weights FILE [--out columns.csv]
+
+The layers of ResNet-20 are narrow; here those above `--wide` inputs are treated as wide, with so few columns that their
+widest kernel (576 inputs) has as many inputs to a column as the widest convolutions of ResNet-50 (4,608) do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from ranksearch import asymmetric, calibration, moments
+from ranksearch.allocation import analytic
+from ranksearch.candidates import CandidateConfig
+from ranksearch.compression import compress
+from ranksearch.costs import budget_limit
+from ranksearch.evaluate import evaluate
+from ranksearch.modules import threads
+from ranksearch.options import RunOptions
+from ranksearch.problem import prepare
+from ranksearch.sources.tasks import build_task
+from ranksearch.task import Task
+
+RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
+NEVER = 10**9
+
+
+@contextmanager
+def wide_above(wide: int, columns: int) -> Iterator[None]:
+    """Layers with more inputs than `wide` have so many columns."""
+    with (
+        patch.object(moments, "WIDE", wide),
+        patch.object(moments, "COLUMNS", columns),
+        patch.object(asymmetric, "WIDE", wide),
+        patch.object(calibration, "WIDE", wide),
+        patch.object(calibration, "COLUMNS", columns),
+    ):
+        yield
+
+
+def measure(task: Task, budgets: list[float], seed: int) -> list[dict[str, float]]:
+    """Analytic plans carried out without fine-tuning."""
+    started = time.monotonic()
+    problem = prepare(task, config=CandidateConfig(), seed=seed)
+    seconds = time.monotonic() - started
+    rows = []
+    for budget in budgets:
+        limit = budget_limit(problem.dense, budget, "params")
+        plan = problem.plan(analytic(problem.tables, limit, "params", problem.dense))
+        done = compress(task, plan)
+        found = evaluate(done.model, task, "test")
+        rows.append(
+            {
+                "budget": budget,
+                "prepare": round(seconds, 1),
+                "divergence": round(done.delivered.mean, 4),
+                "test": round(found.mean, 2) if found else float("nan"),
+            }
+        )
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", required=True)
+    p.add_argument("--weights", required=True)
+    p.add_argument("--model", default=RESNET20, help="file.py:factory, by default ResNet-20")
+    p.add_argument("--budgets", default="0.3,0.2")
+    p.add_argument("--wide", type=int, default=256, help="fan-in above which a layer counts as wide")
+    p.add_argument("--columns", default="128,512", help="numbers of columns to try")
+    p.add_argument("--calibration-size", type=int, default=1536)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", type=Path, default=Path("columns.csv"))
+    given = p.parse_args(arguments)
+    budgets = [float(b) for b in given.budgets.split(",")]
+    tried = [("all of A", NEVER, 1024), *((c, given.wide, int(c)) for c in given.columns.split(","))]
+    with threads(1), given.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["A", "budget", "prepare", "divergence", "test"])
+        writer.writeheader()
+        for name, wide, columns in tried:
+            options = RunOptions(
+                model=given.model,
+                weights=given.weights,
+                data=given.data,
+                calibration_size=given.calibration_size,
+                split_seed=42,
+                seed=given.seed,
+            )
+            with wide_above(wide, columns):
+                for row in measure(build_task(options), budgets, given.seed):
+                    writer.writerow({"A": name, **row})
+                    file.flush()
+                    print(name, row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Scale: the growth's fit by hand, small measurements, and columns on a network of two convolutions."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import columns
+import growth
+import pytest
+
+from ranksearch import moments
+
+
+def test_exponents_of_a_power_law() -> None:
+    assert growth.exponent([2, 4, 8], [12, 48, 192]) == pytest.approx(2.0)
+
+
+def test_growth_is_measured_step_by_step() -> None:
+    row = growth.measure(2, 8)
+    assert (row["layers"], row["width"]) == (2, 8)
+    assert all(row[step] > 0 for step in growth.STEPS)
+
+
+def test_columns_take_the_place_of_a(own: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "columns.csv"
+    common = [*own, "--calibration-size", "48", "--budgets", "0.6", "--out", str(out)]
+    columns.main([*common, "--wide", "30", "--columns", "8,64"])
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["A"] for row in rows] == ["all of A", "8", "64"]
+    assert len({row["divergence"] for row in rows}) > 1
+    assert moments.WIDE == 1536

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from tensorly.decomposition import tensor_train
 
 from ranksearch.candidates import CandidateConfig
+from ranksearch.probing.record import DenseRecord, LayerRecord, Measured, ProbeRecord
 from ranksearch.probing.rows import Row
 from ranksearch.sources.data import load_data
 
@@ -227,3 +229,172 @@ def test_the_whole_study_on_a_handful_of_images(
     assert r"o\|ihw" in first
     study.main()  # everything is there: nothing changes
     assert results.read_text() == first
+
+
+# frequencies
+
+
+def test_high_frequency_content_by_hand(module) -> None:  # type: ignore[no-untyped-def]
+    frequencies = module("frequencies")
+    checkers = np.indices((16, 16)).sum(axis=0) % 2 * 255.0
+    ramp = np.broadcast_to(np.linspace(0, 255, 16), (16, 16))
+    share = {name: frequencies.high_share(x[None, None]) for name, x in (("c", checkers), ("r", ramp))}
+    assert share["c"] > 0.95
+    assert share["r"] < 0.01
+    assert frequencies.high_share(np.full((2, 3, 8, 8), 7.0)) == 0  # a mean level is no frequency
+    noise = np.random.default_rng(0).normal(size=(50, 3, 32, 32))
+    beyond = float((frequencies.radii(32, 32) > 0.5).mean())  # white noise has the same of each
+    assert frequencies.high_share(noise) == pytest.approx(beyond, abs=0.01)
+
+
+def test_filters_leave_their_side_and_add_up(module) -> None:  # type: ignore[no-untyped-def]
+    frequencies = module("frequencies")
+    image = np.random.default_rng(0).integers(64, 192, (16, 16, 3), dtype=np.uint8)
+    low, high = (frequencies.filtered(image, kind).astype(float) for kind in frequencies.FILTERS)
+    share = {k: frequencies.high_share(x.transpose(2, 0, 1)[None]) for k, x in (("low", low), ("high", high))}
+    assert share["low"] < 0.01
+    assert share["high"] > 0.99
+    np.testing.assert_allclose(low + high - 128, image, atol=1.0)  # each is rounded
+    with pytest.raises(ValueError, match="filter: expected one of lowpass, highpass, got 'bandpass'"):
+        frequencies.filtered_folder(Path("a"), Path("b"), "bandpass")
+
+
+def test_a_filtered_folder_is_written_once_and_goes_on(module, images: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    frequencies = module("frequencies")
+    out = frequencies.filtered_folder(images, tmp_path / "low", "lowpass")
+    names = sorted(p.relative_to(images) for p in images.rglob("*.png"))
+    assert sorted(p.relative_to(out) for p in out.rglob("*.png")) == names
+    first, *others = (out / name for name in names)
+    before = {path: path.stat().st_mtime_ns for path in others}
+    content = first.read_bytes()
+    first.unlink()
+    assert frequencies.filtered_folder(images, out, "lowpass") == out
+    assert not first.exists()  # it was through
+    (out / ".done").unlink()
+    frequencies.filtered_folder(images, out, "lowpass")
+    assert first.read_bytes() == content
+    assert {path: path.stat().st_mtime_ns for path in others} == before
+    assert len(load_data(f"imagefolder:{out}").classes) == 10
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> Path:
+    """Images of ten classes that a network learns at once: each has a colour of its own."""
+    from PIL import Image
+
+    generator = np.random.default_rng(2)
+    colours = np.array(
+        [[64 + 128 * (k >> bit & 1) for bit in range(3)] for k in range(8)] + [[128] * 3, [0] * 3]
+    )
+    for part, count in (("train", 80), ("test", 40)):
+        for k in range(count):
+            folder = tmp_path / "coloured" / part / f"class{k % 10}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = colours[k % 10] + generator.normal(0, 20, (16, 16, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
+    return tmp_path / "coloured"
+
+
+@pytest.fixture
+def study(module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Runs the study quickly with some arguments; what results.md then holds."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    quick = CandidateConfig(decompositions=("svd",), fits_per_form=2)
+    for place in ("ranksearch.probing.pipeline", "ranksearch.pipeline"):
+        monkeypatch.setattr(f"{place}.candidate_config", lambda options: quick)
+
+    def run(*arguments: object) -> str:
+        given = ("study.py", "--out", tmp_path / "out", *arguments, "--recovery-epochs", 0, "--threads", 1)
+        monkeypatch.setattr("sys.argv", list(map(str, given)))
+        module("study").main()
+        return (tmp_path / "out" / "results.md").read_text()
+
+    return run
+
+
+def test_a_filtered_network_is_trained_and_probed_on_filtered_images(
+    study, coloured: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    name = "cnn4-64-cifar10-lowpass"
+    text = study("--cifar10", coloured, "--epochs", 1, "--images", 8, "--batch-size", 20, "--only", name)
+    (line,) = [
+        x for x in text.split("## Does the sensitivity")[1].splitlines() if x.startswith(f"| {name} |")
+    ]
+    assert float(line.split("|")[2].strip().rstrip("%")) < 2
+    assert (
+        f"imagefolder:{tmp_path}/out/data/cifar10-lowpass"
+        in (tmp_path / "out" / name / "probe" / "config.toml").read_text()
+    )
+
+
+def result(tables, name: str, high: float, early: float, deep: float, reached: float | None = None):  # type: ignore[no-untyped-def]
+    """What is known of a network of three layers that lose so much at 0.8 of the norm."""
+    accuracy = Measured(mean=90.0, stderr=1.0)
+    layers = tuple(
+        LayerRecord(
+            name=n, shape=(2, 2), params=4, flops=8, reason=None, score=None, kept=None, candidate=None, drop=None,
+            entropy={}, prefix_reused=None,
+        )
+        for n in "abc"
+    )  # fmt: skip
+    record = ProbeRecord(
+        version=1, model=None, metric="m", images=None, layers=layers, verdict=None, recovery=None,
+        dense=DenseRecord(params=12, flops=24, accuracy=accuracy, loss=None, chance=10.0),
+    )  # fmt: skip
+    rows = tuple(
+        Row("layer", n, 1, "o|i", None, 1, 2, 0.8, 0.1, 90.0 - drop, 1.0, drop, 1.0, 1.0, 0.1, 0.1, 0.1)
+        for n, drop in zip("abc", (early, 5.0, deep), strict=True)
+    )
+    run = None if reached is None else (90.0, reached)
+    return tables.Result(name, "nets.py:cnn", high, record, rows, run, {"kernels": 0})
+
+
+def test_comparisons_as_tables(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tables = module("tables")
+    found = [
+        result(tables, "low", 0.01, early=4.0, deep=6.0),
+        result(tables, "plain", 0.05, early=8.0, deep=6.0, reached=80.0),
+        result(tables, "high", 0.95, early=30.0, deep=2.0),
+        result(tables, "plain-nuclear", 0.05, early=9.0, deep=6.0, reached=85.5),
+    ]
+    tables.write(tmp_path, found)
+    text = (tmp_path / "results.md").read_text()
+    assert "| low | 1.0% | 4.0 | 6.0 | -2.0 |" in text
+    assert "| high | 95.0% | 30.0 | 2.0 | +28.0 |" in text
+    assert "Spearman of energy and difference, over 4 networks `cnn`: +0.95" in text
+    pair = text.split("## Does a penalty on the nuclear norm pay?")[1]
+    assert "| plain | 90.0 | – | 80.00 |\n| plain-nuclear | 90.0 | – | 85.50 |" in pair
+    assert "nuclear norm pay" not in "\n".join(tables.nuclear_table(found[:3]))
+    assert "Spearman" not in "\n".join(tables.frequency_table(found[:2]))
+
+
+def test_advice_is_compared_and_gone_on_with(study, coloured: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    name = "cnn4-32-cifar10"
+    arguments = (
+        "--cifar10",
+        coloured,
+        "--epochs",
+        4,
+        "--images",
+        40,
+        "--batch-size",
+        20,
+        "--only",
+        "--advice",
+        name,
+    )
+    text = study(*arguments)
+    table = text.split(f"## What advice brings to {name}")[1].split("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if " ± " in line]
+    assert rows == ["none", "protect-early-4=3", "probe", "rounds-1", "rounds-3"]
+    runs = tmp_path / "out" / name / "advice"
+    assert 'protect_early = "4=3.0"' in (runs / "protect-early-4=3" / "config.toml").read_text()
+    assert json.loads((runs / "probe" / "front.json").read_text())["weights"]
+    assert 'images_from = "validation"' in (runs / "probed" / "probe.toml").read_text()
+    plan = json.loads((runs / "rounds-3" / "compressed" / "0.2" / "plan.json").read_text())
+    assert {"round-1", "round-2", "round-3"} <= plan["scores"].keys()
+    (runs / "rounds-3" / "compressed" / "0.2" / "plan.json").unlink()  # as if it had been killed there
+    log = runs / "none" / "log.txt"
+    written = log.stat().st_mtime_ns
+    assert study(*arguments) == text
+    assert log.stat().st_mtime_ns == written  # what was through was not run again

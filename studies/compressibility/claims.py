@@ -66,17 +66,28 @@ def norm_goes_before_accuracy(rows: Sequence[Row], dense: float, order: Sequence
 
 def depth(rows: Sequence[Row], dense: float, order: Sequence[str]) -> Finding:
     """Early layers are the sensitive ones."""
-    at = equal_norm(rows, 1 - STRONG)
-    drops = {x: float(np.mean([dense - a for (layer, _), a in at.items() if layer == x])) for x in order}
+    drops = layer_drops(rows, dense, order)
     rho, p = rank_correlation(list(range(len(order))), [drops[x] for x in order])
-    third = max(1, len(order) // 3)
-    early, late = (float(np.mean([drops[x] for x in part])) for part in (order[:third], order[-third:]))
+    early, late = thirds(rows, dense, order)
     return Finding(
         "Early layers are more sensitive than deep ones",
         f"at {1 - STRONG:.0%} of the norm the first third of the layers loses {early:.1f} points on average, the last "
         f"third {late:.1f}; Spearman of depth and loss {rho:+.2f} (p = {p:.2g})",
         rho < 0 and p < 0.05 and early > late,
     )
+
+
+def layer_drops(rows: Sequence[Row], dense: float, order: Sequence[str]) -> dict[str, float]:
+    """By layer, the accuracy lost at equal norm kept, the mean over its cuts."""
+    at = equal_norm(rows, 1 - STRONG)
+    return {x: float(np.mean([dense - a for (layer, _), a in at.items() if layer == x])) for x in order}
+
+
+def thirds(rows: Sequence[Row], dense: float, order: Sequence[str]) -> tuple[float, float]:
+    """The mean of that over the first third of the layers, and over the last."""
+    drops, third = layer_drops(rows, dense, order), max(1, len(order) // 3)
+    early, late = (float(np.mean([drops[x] for x in part])) for part in (order[:third], order[-third:]))
+    return early, late
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

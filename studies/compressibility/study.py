@@ -1,7 +1,7 @@
 """The compressibility study: trains what it has to, probes every network, and writes down what came of it.
 
 python studies/compressibility/study.py --out DIR --cifar10 DIR --resnet20 FILE
-    [--resnet50 FILE] [--fashion DIR] [--cifar100 DIR] [--only NAME …] [--runs] [--device cuda]
+    [--resnet50 FILE] [--fashion DIR] [--cifar100 DIR] [--only NAME …] [--runs] [--advice [NAME]] [--device cuda]
 
 Killed, it goes on where it was. Networks whose data or weights are not given are left out.
 """
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import advised
+import frequencies
+import numpy as np
 import orders
 import tables
 import training
@@ -26,10 +29,14 @@ from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.record import read_probe
 from ranksearch.probing.rows import read_rows
 from ranksearch.runfolder import RunFolder
+from ranksearch.sources.data import load_data
 from ranksearch.sources.models import load_model
 
 BUDGET = 0.2
 """Of the parameters, at which the score has to predict what a run reaches."""
+
+IMAGES = 1000
+"""Whose frequencies are looked at."""
 
 ERROR = 0.3
 """Relative error of a kernel at which tensor-train orders are compared."""
@@ -58,6 +65,14 @@ def main() -> None:
         parser.add_argument(f"--{key}", type=Path)
     parser.add_argument("--only", nargs="*", default=[n.name for n in NETWORKS])
     parser.add_argument("--runs", action="store_true", help=f"also ranksearch run --budget {BUDGET} on each")
+    parser.add_argument(
+        "--advice",
+        nargs="?",
+        const="resnet20",
+        choices=[n.name for n in NETWORKS],
+        metavar="NAME",
+        help="also runs with each piece of advice, on ResNet-20 or this network",
+    )
     parser.add_argument("--epochs", type=int, help="of training the study's own networks")
     parser.add_argument("--recovery-epochs", type=int, default=2)
     parser.add_argument("--images", type=int, default=1000)
@@ -74,35 +89,33 @@ def main() -> None:
         epochs=a.epochs,
         runs=a.runs,
     )
-    results = [result for network in NETWORKS if network.name in a.only if (result := one(network, given))]
-    tables.write(a.out, results)
+    wanted = [network for network in NETWORKS if network.name in (*a.only, a.advice)]
+    results = [result for network in wanted if (result := one(network, given))]
+    advice = [
+        advice_on(network, given)
+        for network in wanted
+        if network.name == a.advice and not missing(network, given)
+    ]
+    tables.write(a.out, results, advice)
     print((a.out / "results.md").read_text())
 
 
 def one(network: Network, given: Given) -> tables.Result | None:
     """Everything about one network; None where its data or weights are not given."""
-    missing = [network.data] if network.data not in given.data else []
-    if network.weights and network.weights not in given.weights:
-        missing.append(network.weights)
-    if missing:
-        print(f"{network.name}: left out without {' and '.join(f'--{key}' for key in missing)}")
+    if lacking := missing(network, given):
+        print(f"{network.name}: left out without {' and '.join(f'--{key}' for key in lacking)}")
         return None
-    weights = given.weights[network.weights] if network.weights else trained(network, given)
-    options = {
-        "model": network.model,
-        "weights": str(weights),
-        "data": data_spec(network.data, given.data[network.data]),
-        **network.image_options,
-        **given.options,
-    }
+    options = options_of(network, given)
     folder = ProbeFolder(given.out / network.name / "probe")
     begun = folder.probe_config.is_file()
     probe_command(None, options | {"out": str(folder.path), "resume": begun}, given.probe)
     reached = run(network, options, given) if given.runs else None
-    model = load_model(network.model, weights=weights)
+    model = load_model(network.model, weights=Path(options["weights"]))
     kernels = orders.four_index_kernels(model)
     return tables.Result(
         name=network.name,
+        model=network.model,
+        high=stored(given.out / network.name / "frequencies.json", lambda: high_share(network, given)),
         record=read_probe(folder.record),
         rows=read_rows(folder.sweep),
         reached=reached,
@@ -110,9 +123,54 @@ def one(network: Network, given: Given) -> tables.Result | None:
     )
 
 
+def missing(network: Network, given: Given) -> list[str]:
+    """What a network would need and was not given."""
+    needed = [(network.data, given.data), *([(network.weights, given.weights)] if network.weights else [])]
+    return [key for key, known in needed if key not in known]
+
+
+def options_of(network: Network, given: Given) -> dict[str, Any]:
+    """Options of ranksearch for a network with its weights and data."""
+    weights = given.weights[network.weights] if network.weights else trained(network, given)
+    return {
+        "model": network.model,
+        "weights": str(weights),
+        "data": data_of(network, given),
+        **network.image_options,
+        **given.options,
+    }
+
+
+def data_of(network: Network, given: Given) -> str:
+    """The data of a network, as `--data` takes it; filtered images are written down once."""
+    folder = given.data[network.data]
+    if network.filter:
+        out = given.out / "data" / f"{network.data}-{network.filter}"
+        folder = frequencies.filtered_folder(folder, out, network.filter)
+    return data_spec(network.data, folder)
+
+
+def high_share(network: Network, given: Given) -> float:
+    """High-frequency content of the test images, as the network sees them."""
+    images = training.image_options(network.input_size)
+    data = load_data(data_of(network, given), images=images).test
+    return frequencies.high_share(np.stack([data[k][0].numpy() for k in range(min(IMAGES, len(data)))]))
+
+
+def advice_on(network: Network, given: Given) -> tuple[str, list[advised.Reached]]:
+    """What advice brings to a network. Its prior is a probe of its own: the study's looks at the test images."""
+    out, options = given.out / network.name / "advice", options_of(network, given)
+    probe = ProbeFolder(out / "probed")
+    if not probe.record.is_file():
+        place = {"out": str(probe.path), "resume": probe.probe_config.is_file()}
+        own = {"images_from": "validation", "recovery_epochs": 0, "plots": False}
+        probe_command(None, options | place, given.probe | own)
+    return network.name, advised.compare(options | {"batch_size": 128}, probe.path, out)
+
+
 def trained(network: Network, given: Given) -> Path:
     """The weights that the study trains for a network, once."""
-    spec = data_spec(network.data, given.data[network.data])
+    spec = data_of(network, given)
     settings = dict(network.training) | {"device": given.options["device"], "input_size": network.input_size}
     if given.epochs is not None:
         settings["epochs"] = given.epochs

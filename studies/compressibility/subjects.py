@@ -15,7 +15,7 @@ NETS = HERE / "nets.py"
 class Network:
     """One network. data: a key of the folders that the study is given; weights: a key of the weights that it is
     given, None where the study trains it itself, with these settings of `training.Training`; input_size: side that
-    images are resized to, 0 leaves them."""
+    images are resized to, 0 leaves them; filter: one of `frequencies.FILTERS` that they go through, "" for none."""
 
     name: str
     model: str
@@ -23,6 +23,7 @@ class Network:
     weights: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     input_size: int = 0
+    filter: str = ""
 
     @property
     def image_options(self) -> dict[str, str]:
@@ -42,6 +43,8 @@ NETWORKS = (
     Network("vgg8-cifar10", f"{NETS}:vgg8", "cifar10", training={"lr": 0.05}),
     Network("cnn4-64-cifar10-nuclear", f"{NETS}:cnn4_64_rgb", "cifar10", training={"nuclear": 0.1}),
     Network("cnn4-64-cifar10-16px", f"{NETS}:cnn4_64_rgb", "cifar10", training={"shift": 2}, input_size=16),
+    Network("cnn4-64-cifar10-lowpass", f"{NETS}:cnn4_64_rgb", "cifar10", filter="lowpass"),
+    Network("cnn4-64-cifar10-highpass", f"{NETS}:cnn4_64_rgb", "cifar10", filter="highpass"),
     Network("resnet50-cifar100", f"{NETS}:resnet50_small_100", "cifar100", training={"epochs": 30}),
 )
 

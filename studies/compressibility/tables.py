@@ -1,4 +1,4 @@
-"""The study's results as Markdown: networks, claims, tensor-train orders, and how well the score predicts."""
+"""The study's results as Markdown: networks, comparisons, claims, tensor-train orders, how well the score predicts."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import advised
 import claims
 
 from ranksearch.probing.record import ProbeRecord
 from ranksearch.probing.rows import Row
 
+NUCLEAR = "-nuclear"
+"""What names of networks end with whose training penalised the nuclear norm."""
+
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of one network. reached: its dense accuracy and that of a run at 0.2, where there was one."""
+    """What is known of one network. high: the part of its images' spectral energy beyond half the Nyquist frequency;
+    reached: its dense accuracy and that of a run at 0.2, where there was one."""
 
     name: str
+    model: str
+    high: float
     record: ProbeRecord
     rows: tuple[Row, ...]
     reached: tuple[float, float] | None
     orders: dict[str, Any]
 
 
-def write(out: Path, results: Sequence[Result]) -> None:
-    """Write results.md."""
-    parts = ["\n".join(networks(results))]
+def write(
+    out: Path, results: Sequence[Result], advice: Sequence[tuple[str, list[advised.Reached]]] = ()
+) -> None:
+    """Write results.md; `advice` are the runs with each piece of it, by network."""
+    parts = ["\n".join(networks(results)), "\n".join(frequency_table(results))]
+    parts += ["\n".join(lines)] if (lines := list(nuclear_table(results))) else []
+    parts += ["\n".join(advised.table(name, found)) for name, found in advice]
     parts += ["\n".join(claims_table(r)) for r in results]
     parts += ["\n".join(orders_table(r)) for r in results if r.orders["kernels"]]
     (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -45,8 +56,7 @@ def networks(results: Sequence[Result]) -> Iterator[str]:
         score = "–" if verdict is None else f"{verdict.score:.2f}"
         trouble = "–" if verdict is None else f"{verdict.trouble.budget:.2f}"
         spare = "–" if verdict is None else ", ".join(verdict.spare) or "none"
-        reached = "not measured" if r.reached is None else f"{r.reached[1]:.2f}"
-        yield f"| {r.name} | {dense.params:,} | {accuracy} | {score} | {trouble} | {spare} | {reached} |"
+        yield f"| {r.name} | {dense.params:,} | {accuracy} | {score} | {trouble} | {spare} | {_reached(r)} |"
     known = [
         (r.record.verdict.score, r.reached[1] - r.reached[0])
         for r in results
@@ -55,6 +65,50 @@ def networks(results: Sequence[Result]) -> Iterator[str]:
     if len(known) >= 3:
         rho, _ = claims.rank_correlation([s for s, _ in known], [d for _, d in known])
         yield f"\nSpearman of score and accuracy lost at 0.2, over {len(known)} networks: {rho:.2f}"
+
+
+def frequency_table(results: Sequence[Result]) -> Iterator[str]:
+    """High-frequency content of the images beside the sensitivity of early and of deep layers; for the networks of one
+    architecture, from three on, the rank correlation of the two."""
+    yield "## Does the sensitivity of early layers follow high frequencies?\n"
+    yield f"Points of accuracy lost at {1 - claims.STRONG:.0%} of a kernel's norm, means over layers and cuts.\n"
+    yield "| network | energy beyond half the Nyquist frequency | first third | last third | difference |"
+    yield "| --- | --- | --- | --- | --- |"
+    known: dict[str, list[tuple[float, float]]] = {}
+    for r in results:
+        order, dense = [x.name for x in r.record.layers if x.reason is None], r.record.dense.accuracy
+        if dense is None or dense.mean is None or len(order) < 3:
+            yield f"| {r.name} | {r.high:.1%} | – | – | – |"
+            continue
+        early, late = claims.thirds(r.rows, dense.mean, order)
+        known.setdefault(r.model, []).append((r.high, early - late))
+        yield f"| {r.name} | {r.high:.1%} | {early:.1f} | {late:.1f} | {early - late:+.1f} |"
+    for model, found in known.items():
+        if len(found) >= 3:
+            rho, p = claims.rank_correlation([x for x, _ in found], [y for _, y in found])
+            name = model.rpartition(":")[2]
+            yield f"\nSpearman of energy and difference, over {len(found)} networks `{name}`: {rho:+.2f} (p = {p:.2g})"
+
+
+def nuclear_table(results: Sequence[Result]) -> Iterator[str]:
+    """Training with a penalty on the nuclear norm against plain training, where there are both."""
+    by_name = {r.name: r for r in results}
+    pairs = [(by_name[n.removesuffix(NUCLEAR)], r) for n, r in by_name.items()
+             if n.endswith(NUCLEAR) and n.removesuffix(NUCLEAR) in by_name]  # fmt: skip
+    if not pairs:
+        return
+    yield "## Does a penalty on the nuclear norm pay?\n"
+    yield "| network | dense | score | a run at 0.2 |"
+    yield "| --- | --- | --- | --- |"
+    for r in (r for pair in pairs for r in pair):
+        dense, verdict = r.record.dense.accuracy, r.record.verdict
+        accuracy = "–" if dense is None or dense.mean is None else f"{dense.mean:.1f}"
+        score = "–" if verdict is None else f"{verdict.score:.2f}"
+        yield f"| {r.name} | {accuracy} | {score} | {_reached(r)} |"
+
+
+def _reached(result: Result) -> str:
+    return "not measured" if result.reached is None else f"{result.reached[1]:.2f}"
 
 
 def claims_table(result: Result) -> Iterator[str]:

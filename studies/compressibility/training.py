@@ -66,8 +66,7 @@ def train(config: Training, out: Path) -> Path:
     """Train and write the weights, unless they are there; the state after each epoch lies beside them until then."""
     if out.is_file():
         return out
-    images = ImageOptions(input_size=(config.input_size,), crop_pct=1.0) if config.input_size else None
-    data = load_data(config.data, images=images)
+    data = load_data(config.data, images=image_options(config.input_size))
     inputs, targets = everything(data.train)
     torch.manual_seed(config.seed)
     model = make_model(config.model, num_classes=len(data.classes) or None, base=HERE).to(config.device)
@@ -90,6 +89,11 @@ def train(config: Training, out: Path) -> Path:
     os.replace(temporary, out)
     state.unlink(missing_ok=True)
     return out
+
+
+def image_options(input_size: int) -> ImageOptions | None:
+    """Options that resize images to a side, None where that is 0."""
+    return ImageOptions(input_size=(input_size,), crop_pct=1.0) if input_size else None
 
 
 def everything(dataset: Any) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """A prior for a search: how far off ε is in each layer, by what a probe measured there.
 
-Every truncation in sweep.csv has the divergence that it caused and its ε. Where the ratio of the two is large, a layer
-is more sensitive than ε takes it for, and its errors should weigh more.
+Every truncation in sweep.csv has the divergence that it caused and its ε. A layer whose divergence is large for its ε,
+by what is usual in the network, is more sensitive than ε takes it for, and its errors should weigh more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from math import exp, log
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from ranksearch.cache import digest
@@ -44,7 +45,7 @@ def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[st
     if not any(row.epsilon is not None for row in rows):
         raise MismatchError(expected(what, "truncations with their ε in sweep.csv", "none", _AGAIN))
     names = [layer.name for layer in layers if layer.reason is None]
-    if len(log_ratios(rows, names)) < 2:
+    if len(informative(rows, names)) < 2:
         low, high = INFORMATIVE
         wanted = f"truncations of at least two layers with a divergence between {low:g} and {high:g} nats"
         raise InputError(expected(what, wanted, "fewer", "Probe with more --bonds, or do without."))
@@ -70,36 +71,48 @@ def weights_digest(model: nn.Module) -> str:
     return digest(dict(model.state_dict()))
 
 
-def log_ratios(rows: Sequence[Row], names: Sequence[str]) -> dict[str, list[float]]:
-    """By layer, the logarithms of divergence over ε of its informative truncations; layers without any are left out."""
+def informative(rows: Sequence[Row], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """By layer, the logarithms of ε and of the divergence of its informative truncations, (rows, 2); layers without any
+    are left out."""
     low, high = INFORMATIVE
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row.scope == "layer" and row.layer in names and row.epsilon and low <= row.kl <= high:
-            found.setdefault(row.layer, []).append(log(row.kl / row.epsilon))
-    return found
+            found.setdefault(row.layer, []).append((log(row.epsilon), log(row.kl)))
+    return {name: np.array(points) for name, points in found.items()}
 
 
 def layer_weights(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
-    """By layer, the geometric mean of divergence over ε, shrunk towards that of all layers; their geometric mean is 1.
+    """By layer, how far its divergence lies above that of all layers at equal ε; the geometric mean of all is 1.
 
-    A layer's mean is drawn to the common one by as much of its distance as the scatter of its own rows accounts for
-    (empirical Bayes, Efron & Morris 1975); a layer without informative rows has the common one.
+    log divergence is taken for a line over log ε, of one slope for all layers: the ratio of the two depends on how
+    deep a truncation cuts, and layers are truncated to different depths. A layer's own height is drawn to the
+    common one by as much of its distance as the scatter of its own rows accounts for (empirical Bayes, Efron &
+    Morris 1975); a layer without informative rows has the common one.
     """
-    ratios = {name: np.array(found) for name, found in log_ratios(rows, names).items()}
-    if not ratios:
+    points = informative(rows, names)
+    if not points:
         return dict.fromkeys(names, 1.0)
-    means = {name: float(own.mean()) for name, own in ratios.items()}
+    slope = common_slope(list(points.values()))
+    heights = {name: own[:, 1] - slope * own[:, 0] for name, own in points.items()}
+    means = {name: float(own.mean()) for name, own in heights.items()}
     centre = float(np.mean(list(means.values())))
-    freedom = sum(len(own) - 1 for own in ratios.values())
-    scatter = sum(float(((own - own.mean()) ** 2).sum()) for own in ratios.values()) / max(1, freedom)
-    noise = {name: scatter / len(own) for name, own in ratios.items()}
+    freedom = sum(len(own) - 1 for own in heights.values())
+    scatter = sum(float(((own - own.mean()) ** 2).sum()) for own in heights.values()) / max(1, freedom)
+    noise = {name: scatter / len(own) for name, own in heights.items()}
     apart = float(np.var(list(means.values()), ddof=1)) if len(means) > 1 else 0.0
     spread = max(0.0, apart - float(np.mean(list(noise.values()))))
     trusted = {name: spread / (spread + noise[name]) if spread else 0.0 for name in means}
     logs = {name: trusted.get(name, 0.0) * (means.get(name, centre) - centre) for name in names}
     middle = float(np.mean(list(logs.values())))
     return {name: exp(value - middle) for name, value in logs.items()}
+
+
+def common_slope(points: Sequence[NDArray[np.float64]]) -> float:
+    """Of lines that are parallel, one through each set of points (n, 2), by least squares; 1 where none has extent."""
+    apart = np.concatenate([own - own.mean(axis=0) for own in points])
+    extent = float((apart[:, 0] ** 2).sum())
+    return float((apart[:, 0] * apart[:, 1]).sum()) / extent if extent else 1.0
 
 
 def describe_prior(weights: Mapping[str, float], most: int = 3) -> str:

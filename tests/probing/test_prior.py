@@ -45,6 +45,16 @@ def test_exact_ratios_are_recovered() -> None:
     assert layer_weights(sweep(ratios), list(ratios)) == pytest.approx(normalised(ratios))
 
 
+def test_how_deep_a_layer_was_cut_does_not_matter() -> None:
+    """Divergence grows with a power of ε, the same for all; one layer is cut ten times as deep as the other."""
+    rows = [
+        replace(ROW, layer=layer, epsilon=epsilon, kl=height * epsilon**1.5)
+        for layer, height, depth in (("a", 4.0, 1.0), ("b", 2.0, 10.0))
+        for epsilon in (depth * np.geomspace(5e-3, 2e-2, 8)).tolist()
+    ]
+    assert layer_weights(rows, ["a", "b"]) == pytest.approx({"a": 2**0.5, "b": 2**-0.5})
+
+
 def test_noisy_ratios_are_recovered_and_drawn_to_the_middle() -> None:
     ratios = {"a": 1.0, "b": 2.0, "c": 8.0, "d": 4.0}
     found = layer_weights(sweep(ratios, noise=0.3), list(ratios))

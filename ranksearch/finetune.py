@@ -39,7 +39,7 @@ class FinetuneConfig:
     warmup: float = 0.05
 
 
-MATCHING = FinetuneConfig(lr=1e-3, weight_decay=0.0, feature_weight=3.0, augment=True)
+MATCHING = FinetuneConfig(lr=5e-4, weight_decay=0.0, feature_weight=3.0, augment=True)
 """For few images: distilled on the features of blocks as well, no image seen twice alike."""
 
 

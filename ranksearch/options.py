@@ -219,7 +219,7 @@ class RunOptions(BaseModel):
     """What names of studies in the storage begin with."""
 
     match_epochs: int = _in("Delivery", 0, "N", ge=0)
-    """Epochs of feature matching before that, on the calibration images for moments alone, without labels: 30, with
+    """Epochs of feature matching before that, on the calibration images for moments alone, without labels: 60, with
     --epochs 0, where there are no other images."""
 
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)

@@ -12,7 +12,7 @@ from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import MismatchError
 from ranksearch.evaluate import divergence, run
-from ranksearch.finetune import FinetuneConfig
+from ranksearch.finetune import MATCHING, FinetuneConfig
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 from ranksearch.refitting import calibration_moments, planned_layers, refit
@@ -64,7 +64,9 @@ def test_feature_matching_needs_no_images_but_those_of_calibration(tiny_problem:
     s = task.splits
     few = replace(task, splits=Splits(s.seed, s.moments, s.divergence, (), ()))
     plan = half(tiny_problem)
-    done = compress(few, plan, config=CompressConfig(iterations=0, asymmetric=False, match_epochs=8))
+    quick = replace(MATCHING, lr=1e-3)
+    config = CompressConfig(iterations=0, asymmetric=False, match_epochs=8, matching=quick)
+    done = compress(few, plan, config=config)
     assert done.matched is not None
     assert done.delivered == done.matched
     assert done.matched.mean < done.factorised.mean

@@ -65,7 +65,7 @@ def test_feature_matching_needs_no_images_but_those_of_calibration(tiny_problem:
     few = replace(task, splits=Splits(s.seed, s.moments, s.divergence, (), ()))
     plan = half(tiny_problem)
     quick = replace(MATCHING, lr=1e-3)
-    config = CompressConfig(iterations=0, asymmetric=False, match_epochs=8, matching=quick)
+    config = CompressConfig(iterations=0, asymmetric=False, match_epochs=30, matching=quick)
     done = compress(few, plan, config=config)
     assert done.matched is not None
     assert done.delivered == done.matched

@@ -45,6 +45,7 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
     axes.set_xlabel(f"{what} kept, as a fraction of the dense model's")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2, loc="lower right")
+    axes.set_ylim(0, 100)
+    figure.legend(fontsize=7, ncols=5, loc="outside lower center")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

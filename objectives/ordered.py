@@ -7,9 +7,9 @@ from typing import ClassVar
 from ranksearch.asymmetric import Weights, refit_asymmetric
 from ranksearch.build import build
 from ranksearch.candidates import Effort
-from ranksearch.compression import Fitted
 from ranksearch.objectives.base import Objective, Report, Score, no_report
 from ranksearch.plan import Plan
+from ranksearch.refitting import Fitted
 
 
 class Ordered(Objective):

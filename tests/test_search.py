@@ -684,7 +684,10 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
             "allocator: expected knapsack or uniform or energy or .* or optuna_random, got 'x'",
         ),
         ({"sampler": "x"}, "sampler: expected tpe or random or nsgaii or gp, got 'x'"),
-        ({"objective": "x"}, "objective: expected reconstruction or divergence or refitted or finetune"),
+        (
+            {"objective": "x"},
+            "objective: expected reconstruction or divergence or ordered or refitted or finetune",
+        ),
         ({"n_trials": -1}, "n-trials: expected a whole number, 0 or more, got -1"),
         ({"refit_trials": -1}, "refit-trials: expected a whole number, 0 or more, got -1"),
         ({"finetune_trials": -1}, "finetune-trials: expected a whole number, 0 or more, got -1"),

@@ -31,12 +31,11 @@ from ranksearch.features import block_names
 from ranksearch.files import write_text
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.modules import threads
-from ranksearch.options import RunOptions
 from ranksearch.problem import prepare
-from ranksearch.sources.tasks import build_task
 from ranksearch.task import Role, Task
 
-RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
+from subject import parser, task_of
 
 Row = dict[str, Any]
 
@@ -93,8 +92,8 @@ VARIANTS: Mapping[str, Variant] = {
     "features 1": Variant(replace(DEFAULT, feature_weight=1.0)),
     "features 3": Variant(replace(DEFAULT, feature_weight=3.0)),
     "augmented": Variant(replace(DEFAULT, augment=True)),
-    "augmented, rate 1e-3": Variant(replace(DEFAULT, augment=True, lr=1e-3)),
-    "augmented, rate 2e-3": Variant(replace(DEFAULT, augment=True, lr=2e-3)),
+    "augmented at 1e-3": Variant(replace(DEFAULT, augment=True, lr=1e-3)),
+    "augmented at 2e-3": Variant(replace(DEFAULT, augment=True, lr=2e-3)),
     "norms frozen": Variant(prepare=freeze_norms),
     "averaged 0.98": Variant(average=0.98),
     "matched first": Variant(matched=30),
@@ -103,11 +102,8 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True, help="as for ranksearch run, such as imagefolder:DIR")
-    p.add_argument("--weights", required=True, help="of the model")
+    p = parser(__doc__)
     p.add_argument("--out", required=True, type=Path)
-    p.add_argument("--model", default=RESNET20, help="file.py:factory, by default ResNet-20")
     p.add_argument("--budget", type=float, default=0.2)
     p.add_argument("--metric", choices=("params", "flops"), default="params")
     p.add_argument("--steps", type=int, default=200)
@@ -115,10 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--only", type=lambda text: text.split(","), default=list(VARIANTS), help="; ".join(VARIANTS)
     )
-    p.add_argument("--calibration-size", type=int, default=1536)
-    p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=1)
     given = p.parse_args(arguments)
+    if unknown := set(given.only) - set(VARIANTS):
+        p.error(f"--only: expected {', '.join(VARIANTS)}, got {', '.join(sorted(unknown))}")
     with threads(given.threads):
         measure_all(given)
     return 0
@@ -126,16 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure_all(given: argparse.Namespace) -> None:
     """Measure the variants that are missing, then write the tables."""
-    task = build_task(
-        RunOptions(
-            model=given.model,
-            weights=given.weights,
-            data=given.data,
-            calibration_size=given.calibration_size,
-            split_seed=42,
-            seed=given.seed,
-        )
-    )
+    task = task_of(given, split_seed=42)
     path = given.out / "ablation.jsonl"
     rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     steps = given.epochs * steps_per_epoch(task) if given.epochs else given.steps

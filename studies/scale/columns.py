@@ -8,8 +8,8 @@ widest kernel (576 inputs) has as many inputs to a column as the widest convolut
 
 from __future__ import annotations
 
-import argparse
 import csv
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +23,12 @@ from ranksearch.compression import compress
 from ranksearch.costs import budget_limit
 from ranksearch.evaluate import evaluate
 from ranksearch.modules import threads
-from ranksearch.options import RunOptions
 from ranksearch.problem import prepare
-from ranksearch.sources.tasks import build_task
 from ranksearch.task import Task
 
-RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
+from subject import parser, task_of
+
 NEVER = 10**9
 
 
@@ -68,15 +68,10 @@ def measure(task: Task, budgets: list[float], seed: int) -> list[dict[str, float
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True)
-    p.add_argument("--weights", required=True)
-    p.add_argument("--model", default=RESNET20, help="file.py:factory, by default ResNet-20")
+    p = parser(__doc__)
     p.add_argument("--budgets", default="0.3,0.2")
     p.add_argument("--wide", type=int, default=256, help="fan-in above which a layer counts as wide")
     p.add_argument("--columns", default="128,512", help="numbers of columns to try")
-    p.add_argument("--calibration-size", type=int, default=1536)
-    p.add_argument("--seed", type=int, default=0)
     p.add_argument("--out", type=Path, default=Path("columns.csv"))
     given = p.parse_args(arguments)
     budgets = [float(b) for b in given.budgets.split(",")]
@@ -85,16 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
         writer = csv.DictWriter(file, ["A", "budget", "prepare", "divergence", "test"])
         writer.writeheader()
         for name, wide, columns in tried:
-            options = RunOptions(
-                model=given.model,
-                weights=given.weights,
-                data=given.data,
-                calibration_size=given.calibration_size,
-                split_seed=42,
-                seed=given.seed,
-            )
             with wide_above(wide, columns):
-                for row in measure(build_task(options), budgets, given.seed):
+                for row in measure(task_of(given, split_seed=42), budgets, given.seed):
                     writer.writerow({"A": name, **row})
                     file.flush()
                     print(name, row, flush=True)

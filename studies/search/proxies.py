@@ -24,7 +24,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from ranksearch.allocation import Choice
+from ranksearch.allocation import Choice, balanced_errors
 from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
 from ranksearch.costs import budget_limit
@@ -33,14 +33,13 @@ from ranksearch.files import write_text
 from ranksearch.finetune import finetune
 from ranksearch.modules import threads
 from ranksearch.objectives import make_objective
-from ranksearch.options import RunOptions
 from ranksearch.problem import Problem, prepare
 from ranksearch.scoring import Scoring
 from ranksearch.search_spaces import get_search_space
-from ranksearch.sources.tasks import build_task
 from ranksearch.task import Task
 
-RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
+from subject import parser, task_of
 
 SCORES = {
     "error": "sum of ε",
@@ -62,17 +61,12 @@ NEAR = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True, help="as for ranksearch run, such as imagefolder:DIR")
-    p.add_argument("--weights", required=True, help="of the model")
+    p = parser(__doc__)
     p.add_argument("--out", required=True, type=Path)
-    p.add_argument("--model", default=RESNET20, help="file.py:factory, by default ResNet-20")
     p.add_argument("--budget", type=float, default=0.2, help="of the parameters")
     p.add_argument("--plans", type=int, default=32)
     p.add_argument("--steps", type=int, default=100)
     p.add_argument("--unseen", type=int, default=2048, help="images that neither moments nor scores saw")
-    p.add_argument("--calibration-size", type=int, default=1536)
-    p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=1)
     given = p.parse_args(arguments)
     with threads(given.threads):
@@ -83,15 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure_all(given: argparse.Namespace) -> None:
     """Measure the plans that are missing, then write the table."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    task = build_task(
-        RunOptions(
-            model=given.model,
-            weights=given.weights,
-            data=given.data,
-            calibration_size=given.calibration_size,
-            seed=given.seed,
-        )
-    )
+    task = task_of(given)
     problem = prepare(task, config=CandidateConfig(), seed=given.seed)
     path = given.out / "proxies.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
@@ -121,10 +107,10 @@ def plans(problem: Problem, budget: float, count: int, seed: int) -> list[Choice
 def measure(problem: Problem, scoring: Scoring, choice: Choice, given: argparse.Namespace) -> dict[str, Any]:
     """All scores of a plan, and its accuracy before and after the two fine-tunes."""
     task, plan = problem.task, problem.plan(choice)
-    tiny = sys.float_info.min
+    balanced = balanced_errors(problem.tables)
     scores: dict[str, float] = {
         "error": plan.error,
-        "balanced": sum(plan.choices[t.layer.name].error / max(t.scale, tiny) ** 0.5 for t in problem.tables),
+        "balanced": sum(float(errors[k]) for errors, k in zip(balanced, choice, strict=True)),
     }
     for name in ("divergence", "ordered", "finetune"):
         scores[name] = make_objective(name, scoring).score(plan).value

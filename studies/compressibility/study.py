@@ -108,7 +108,9 @@ def one(network: Network, given: Given) -> tables.Result | None:
     options = options_of(network, given)
     folder = ProbeFolder(given.out / network.name / "probe")
     begun = folder.probe_config.is_file()
-    probe_command(None, options | {"out": str(folder.path), "resume": begun}, given.probe)
+    probe_command(
+        None, options | {"out": str(folder.path), "resume": begun}, {**given.probe, **network.probe}
+    )
     reached = run(network, options, given) if given.runs else None
     model = load_model(network.model, weights=Path(options["weights"]))
     kernels = orders.four_index_kernels(model)
@@ -164,7 +166,7 @@ def advice_on(network: Network, given: Given) -> tuple[str, list[advised.Reached
     if not probe.record.is_file():
         place = {"out": str(probe.path), "resume": probe.probe_config.is_file()}
         own = {"images_from": "validation", "recovery_epochs": 0, "plots": False}
-        probe_command(None, options | place, given.probe | own)
+        probe_command(None, options | place, {**given.probe, **network.probe, **own})
     return network.name, advised.compare(options | {"batch_size": 128}, probe.path, out)
 
 

@@ -15,7 +15,8 @@ NETS = HERE / "nets.py"
 class Network:
     """One network. data: a key of the folders that the study is given; weights: a key of the weights that it is
     given, None where the study trains it itself, with these settings of `training.Training`; input_size: side that
-    images are resized to, 0 leaves them; filter: one of `frequencies.FILTERS` that they go through, "" for none."""
+    images are resized to, 0 leaves them; filter: one of `frequencies.FILTERS` that they go through, "" for none; probe:
+    options of its probe that differ from the study's, where those would take hours."""
 
     name: str
     model: str
@@ -24,6 +25,7 @@ class Network:
     training: Mapping[str, Any] = field(default_factory=dict)
     input_size: int = 0
     filter: str = ""
+    probe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image_options(self) -> dict[str, str]:
@@ -32,10 +34,11 @@ class Network:
 
 
 GREY: Mapping[str, Any] = {"shift": 2}
+BRIEF: Mapping[str, Any] = {"images": 250, "bonds": 4, "recovery_epochs": 0}
 
 NETWORKS = (
     Network("resnet20", f"{HERE.parent}/resnet20_cifar10/resnet20.py:resnet20", "cifar10", "resnet20"),
-    Network("resnet50", f"{NETS}:resnet50_small", "cifar10", "resnet50"),
+    Network("resnet50", f"{NETS}:resnet50_small", "cifar10", "resnet50", probe=BRIEF),
     Network("cnn4-32-cifar10", f"{NETS}:cnn4_32_rgb", "cifar10"),
     Network("cnn4-64-cifar10", f"{NETS}:cnn4_64_rgb", "cifar10"),
     Network("cnn4-32-fashion", f"{NETS}:cnn4_32_grey", "fashion", training=GREY),
@@ -45,7 +48,9 @@ NETWORKS = (
     Network("cnn4-64-cifar10-16px", f"{NETS}:cnn4_64_rgb", "cifar10", training={"shift": 2}, input_size=16),
     Network("cnn4-64-cifar10-lowpass", f"{NETS}:cnn4_64_rgb", "cifar10", filter="lowpass"),
     Network("cnn4-64-cifar10-highpass", f"{NETS}:cnn4_64_rgb", "cifar10", filter="highpass"),
-    Network("resnet50-cifar100", f"{NETS}:resnet50_small_100", "cifar100", training={"epochs": 30}),
+    Network(
+        "resnet50-cifar100", f"{NETS}:resnet50_small_100", "cifar100", training={"epochs": 30}, probe=BRIEF
+    ),
 )
 
 

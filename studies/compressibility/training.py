@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ranksearch.modules import fast_layout
 from ranksearch.sources.data import ImageOptions, load_data
 from ranksearch.sources.models import make_model
 
@@ -35,7 +36,7 @@ class Training:
 
     model: str
     data: str
-    epochs: int = 15
+    epochs: int = 8
     lr: float = 0.1
     batch_size: int = 128
     weight_decay: float = 5e-4
@@ -69,7 +70,8 @@ def train(config: Training, out: Path) -> Path:
     data = load_data(config.data, images=image_options(config.input_size))
     inputs, targets = everything(data.train)
     torch.manual_seed(config.seed)
-    model = make_model(config.model, num_classes=len(data.classes) or None, base=HERE).to(config.device)
+    model = make_model(config.model, num_classes=len(data.classes) or None, base=HERE)
+    model = fast_layout(model).to(config.device)
     optimiser = torch.optim.SGD(
         model.parameters(), config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
     )

@@ -199,6 +199,10 @@ class RunOptions(BaseModel):
     n_trials: int = _in("Search", 40, "N", ge=0)
     """Plans per budget to score by held-out divergence; 0 takes the analytic plan."""
 
+    objective: str = _in("Search", "divergence", "NAME")
+    """What those plans are scored by, on held-out images: divergence (quick fits), ordered (a little slower), refitted
+    (fitted as they would be delivered: dear, and the only one known to rank plans well) or finetune."""
+
     timeout: float | None = _in("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
     """Start no further trial of a budget after this time."""
 

@@ -127,6 +127,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         space=options.space,
         sampler=options.sampler,
         n_trials=options.n_trials,
+        objective=options.objective,
         timeout=options.timeout,
         refit_trials=options.refit_trials,
         finetune_trials=options.finetune_trials,

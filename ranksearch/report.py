@@ -105,7 +105,13 @@ def front_record(
     )
 
 
-SCORES = {"error": "ε", "divergence": "divergence", "finetune": "fine-tuning"}
+SCORES = {
+    "error": "ε",
+    "divergence": "divergence",
+    "ordered": "divergence fitted in order",
+    "refitted": "divergence as delivered",
+    "finetune": "fine-tuning",
+}
 """What to call the scores in a sentence."""
 
 

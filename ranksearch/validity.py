@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from ranksearch.front import Evaluated, merged
 
-LADDER = ("error", "divergence", "finetune")
+LADDER = ("error", "divergence", "ordered", "refitted", "finetune")
 """Scores from the cheapest, the sum of ε, to the dearest."""
 
 _FEWEST = 4
@@ -32,16 +32,15 @@ class Validity:
 
 
 def proxy_validity(records: Iterable[Evaluated]) -> list[Validity]:
-    """For each budget, each score against the next dearer one; pairs that no plan has both of are left out."""
+    """For each budget, each score that its plans have against the next dearer one; pairs that no plan has both of are
+    left out."""
     plans = merged(records)
     found = []
     for budget in dict.fromkeys(plan.budget for plan in plans):
-        for cheap, dear in pairwise(LADDER):
-            pairs = [
-                (p.scores[cheap], p.scores[dear])
-                for p in plans
-                if p.budget == budget and p.state == "complete" and {cheap, dear} <= p.scores.keys()
-            ]
+        own = [p for p in plans if p.budget == budget and p.state == "complete"]
+        known = [score for score in LADDER if any(score in p.scores for p in own)]
+        for cheap, dear in pairwise(known):
+            pairs = [(p.scores[cheap], p.scores[dear]) for p in own if {cheap, dear} <= p.scores.keys()]
             pairs = [pair for pair in pairs if all(map(isfinite, pair))]
             if pairs:
                 found.append(Validity(budget, cheap, dear, len(pairs), _spearman(pairs)))

@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "probe": "/p",
     "space": "ranks",
     "sampler": "random",
+    "objective": "ordered",
     "n_trials": 0,
     "timeout": 1.5,
     "refit_trials": 3,

@@ -590,6 +590,18 @@ def test_without_fine_tunes_the_best_plans_compare_as_they_would_be_delivered(ti
     assert essence(again) == essence([result])
 
 
+def test_trials_scored_as_delivered_are_not_scored_once_more(tiny_problem: Problem) -> None:
+    """The winner's score is that of what will be delivered, and no second stage repeats it."""
+    wanted = measured(objective="refitted", n_trials=4, finetune_trials=0, refit_trials=2)
+    (result,) = search(tiny_problem, wanted)
+    assert {record.stage for record in result.records} == {"refitted"}
+    assert len(result.records) >= 4
+    best = min(record.scores["refitted"] for record in result.records if record.state == "complete")
+    assert result.scores["refitted"] == best
+    delivered = compress(tiny_problem.task, result.plan, config=CompressConfig(seed=wanted.seed))
+    assert best == pytest.approx(delivered.factorised.mean, rel=1e-6)
+
+
 def test_finished_searches_are_read_back(paper_problem: Problem, cheap: type[Cheap], tmp_path: Path) -> None:
     journal = settings(storage=str(tmp_path / "deep" / "study.jsonl"))
     first = search(paper_problem, journal)

@@ -38,6 +38,18 @@ def test_each_score_is_compared_with_the_next_dearer_one_by_budget() -> None:
     assert all(f.correlation == pytest.approx(-1.0) for f in found)
 
 
+def test_the_next_dearer_score_is_one_that_the_plans_have() -> None:
+    """Trials scored as delivered have no divergence of quick fits: ε is compared with what there is."""
+    plans = [evaluated(k, budget=0.2, error=k, refitted=k) for k in range(5)]
+    plans += [evaluated(k, budget=0.5, error=k, divergence=-k, refitted=k) for k in range(5)]
+    found = [(f.budget, f.cheap, f.dear, f.correlation) for f in proxy_validity(plans)]
+    assert found == [
+        (0.2, "error", "refitted", pytest.approx(1.0)),
+        (0.5, "error", "divergence", pytest.approx(-1.0)),
+        (0.5, "divergence", "refitted", pytest.approx(-1.0)),
+    ]
+
+
 def test_only_distinct_complete_plans_with_finite_scores_count() -> None:
     plans = [evaluated(k, error=k, divergence=k) for k in range(4)]
     others = [

@@ -92,7 +92,7 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     stage, count = (
         ("finetune", settings.finetune_trials) if finetunes else ("refitted", settings.refit_trials)
     )
-    if count:
+    if count and stage != settings.objective:
         tuned = tune(job, make_objective(stage, scoring), shortlist(job, records, count))
         records += tuned
         best = ranking(tuned, stage)[0]

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ranksearch.moments import Moments
-from ranksearch.probing.bench import Bench
 from ranksearch.probing.rows import Row, Scope, SweepFile, scored, scores_of
-from ranksearch.probing.scores import Judge
 from ranksearch.probing.spectra import LayerSpectra
-from ranksearch.probing.sweep import MOST, Progress, epsilon
+from ranksearch.probing.sweep import MOST, Progress, Subject
 
 NORMS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6)
 """Norms to keep in all layers at once."""
@@ -57,58 +54,40 @@ def joint_truncations(spectra: Mapping[str, LayerSpectra]) -> list[list[Joint]]:
     return rows
 
 
-def truncated_kernels(
-    spectra: Mapping[str, LayerSpectra], kernels: Mapping[str, Tensor], joint: Joint
-) -> tuple[dict[str, Tensor], float]:
+def truncated_kernels(subject: Subject, joint: Joint) -> tuple[dict[str, Tensor], float]:
     """The kernels by layer, and the mean of the norms that they keep."""
     found, norms = {}, []
     for name in joint.names:
-        for spectrum, basis in zip(spectra[name].spectra, spectra[name].bases, strict=True):
+        known = subject.spectra[name]
+        for spectrum, basis in zip(known.spectra, known.bases, strict=True):
             if spectrum.cut.name == joint.cut:
                 bond = spectrum.rank_for(joint.norm)
-                found[name] = basis.truncate(kernels[name], bond)
+                found[name] = basis.truncate(subject.kernels[name], bond)
                 norms.append(spectrum.norm_kept(bond))
     return found, sum(norms) / len(norms)
 
 
-def sweep_joint(
-    bench: Bench,
-    judge: Judge,
-    spectra: Mapping[str, LayerSpectra],
-    kernels: Mapping[str, Tensor],
-    moments: Mapping[str, Moments],
-    file: SweepFile,
-    *,
-    progress: Progress = lambda done, total: None,
-) -> None:
+def sweep_joint(subject: Subject, file: SweepFile, *, progress: Progress = lambda done, total: None) -> None:
     """Measure the joint truncations that are not in the file yet; a row ends where the network has come down to a
     guess."""
-    rows = joint_truncations(spectra)
+    rows = joint_truncations(subject.spectra)
     total, done = sum(map(len, rows)), 0
     for row in rows:
         for k, joint in enumerate(row):
             progress(done + k, total)
             if file.get(joint.scope, joint.layer, joint.cut, joint.norm, None) is None:
-                file.append([_measure(bench, judge, spectra, kernels, moments, joint)])
+                file.append([_measure(subject, joint)])
             found = file.get(joint.scope, joint.layer, joint.cut, joint.norm, None)
             assert found is not None
-            if judge.at_chance(scores_of(found, 0)):
+            if subject.judge.at_chance(scores_of(found, 0)):
                 break
         done += len(row)
     progress(total, total)
 
 
-def _measure(
-    bench: Bench,
-    judge: Judge,
-    spectra: Mapping[str, LayerSpectra],
-    kernels: Mapping[str, Tensor],
-    moments: Mapping[str, Moments],
-    joint: Joint,
-) -> Row:
-    truncated, norm = truncated_kernels(spectra, kernels, joint)
-    (outputs,) = bench.outputs([truncated])
-    known = [epsilon(kernels[n], t, moments[n]) for n, t in truncated.items() if n in moments]
+def _measure(subject: Subject, joint: Joint) -> Row:
+    truncated, norm = truncated_kernels(subject, joint)
+    (outputs,) = subject.bench.outputs([truncated])
     return Row(
         scope=joint.scope,
         layer=joint.layer,
@@ -118,8 +97,8 @@ def _measure(
         bond=None,
         full=None,
         norm_kept=norm,
-        epsilon=sum(known) if len(known) == len(truncated) else None,
-        **scored(judge.scores(outputs)),  # type: ignore[arg-type]
+        epsilon=subject.epsilon(truncated),
+        **scored(subject.judge.scores(outputs)),  # type: ignore[arg-type]
     )
 
 

@@ -37,7 +37,7 @@ from ranksearch.probing.scores import Images, Judge, pick_images
 from ranksearch.probing.spectra import LayerSpectra, Spectrum, moments_spectra, plain_spectra
 from ranksearch.probing.spectrafile import write_spectra
 from ranksearch.probing.speed import measure_speed
-from ranksearch.probing.sweep import sweep_layers
+from ranksearch.probing.sweep import Subject, sweep_layers
 from ranksearch.probing.verdict import Verdict, judge_model
 from ranksearch.problem import prepare
 from ranksearch.sources.tasks import build_task_and_data
@@ -46,13 +46,16 @@ from ranksearch.task import Task
 
 @dataclass(frozen=True)
 class _Swept:
-    """A sweep that is through: its images, the judge that scored them, its file, and by layer whether the prefix
-    was reused."""
+    """A sweep that is through: its images, what was swept, its file, and by layer whether the prefix was reused."""
 
     images: Images
-    judge: Judge
+    subject: Subject
     file: SweepFile
     reused: Mapping[str, bool]
+
+    @property
+    def judge(self) -> Judge:
+        return self.subject.judge
 
 
 def probe_pipeline(
@@ -75,7 +78,7 @@ def probe_pipeline(
             if wanted.sweep
             else None
         )
-        recovery = _recovery(task, swept, spectra, options, wanted, folder, reporter) if swept else None
+        recovery = _recovery(task, swept, options, wanted, folder, reporter) if swept else None
         verdict = _verdict(task, swept, options, wanted, reporter) if wanted.moments else None
         entropy = {n: {s.cut.name: s.entropy for s in found.spectra} for n, found in spectra.items()}
         record = ProbeRecord(
@@ -136,32 +139,24 @@ def _sweep(
             f"{images.role} images; a guess scores {judge.chance:.4g}"
         )
     file = SweepFile(folder.sweep)
+    subject = Subject(bench, judge, spectra, kernels, moments)
     sweep_layers(
-        bench,
-        judge,
-        spectra,
-        kernels,
-        moments,
+        subject,
         file,
         most=wanted.bonds,
         progress=lambda done, total: reporter.progress("sweep, layer by layer", done, total),
     )
     sweep_joint(
-        bench,
-        judge,
-        spectra,
-        kernels,
-        moments,
+        subject,
         file,
         progress=lambda done, total: reporter.progress("sweep, many layers", done, total),
     )
-    return _Swept(images, judge, file, {name: bench.reusable(name) for name in spectra})
+    return _Swept(images, subject, file, {name: bench.reusable(name) for name in spectra})
 
 
 def _recovery(
     task: Task,
     swept: _Swept,
-    spectra: Mapping[str, LayerSpectra],
     options: RunOptions,
     wanted: ProbeOptions,
     folder: ProbeFolder,
@@ -170,6 +165,7 @@ def _recovery(
     """Both ways, each stored when it is through; None where it was not asked for or there are no images for it."""
     if not wanted.recovery_epochs or task.dataset("finetune") is None:
         return None
+    spectra = swept.subject.spectra
     cut = wanted.recovery_cut or usual_cut(spectra)
     if folder.recovery.is_file():
         record = read_recovery(folder.recovery)

@@ -6,6 +6,7 @@ After arXiv:2403.14379: the kernel is truncated by SVD across the cut and put ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -29,12 +30,27 @@ def bond_grid(full: int, most: int = MOST) -> tuple[int, ...]:
     return tuple(sorted({round(float(x)) for x in np.geomspace(1, full, most)}, reverse=True))
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A network under truncation: what it runs on, who scores it, and by layer the spectra, the dense kernels and the
+    moments, as far as there are any."""
+
+    bench: Bench
+    judge: Judge
+    spectra: Mapping[str, LayerSpectra]
+    kernels: Mapping[str, Tensor]
+    moments: Mapping[str, Moments]
+
+    def epsilon(self, truncated: Mapping[str, Tensor]) -> float | None:
+        """The analytic estimate of KL(dense ‖ truncated), from raw moments, in units of the loss; None without."""
+        if not self.moments.keys() >= truncated.keys():
+            return None
+        moments = self.moments
+        return sum(kernel_error(self.kernels[n], t, moments[n].A, moments[n].G) for n, t in truncated.items())
+
+
 def sweep_layers(
-    bench: Bench,
-    judge: Judge,
-    spectra: Mapping[str, LayerSpectra],
-    kernels: Mapping[str, Tensor],
-    moments: Mapping[str, Moments],
+    subject: Subject,
     file: SweepFile,
     *,
     most: int = MOST,
@@ -44,24 +60,17 @@ def sweep_layers(
 
     A row (layer, cut) goes down from the full bond dimension and ends where the network has come down to a guess.
     """
-    total = sum(len(bond_grid(s.full_rank, most)) for found in spectra.values() for s in found.spectra)
+    spectra = subject.spectra.values()
+    total = sum(len(bond_grid(s.full_rank, most)) for found in spectra for s in found.spectra)
     done = 0
-    for name, found in spectra.items():
-        for done_here in _sweep_layer(bench, judge, found, kernels[name], moments.get(name), file, most):
+    for found in spectra:
+        for done_here in _sweep_layer(subject, found, file, most):
             progress(done + done_here, total)
         done += sum(len(bond_grid(s.full_rank, most)) for s in found.spectra)
     progress(total, total)
 
 
-def _sweep_layer(
-    bench: Bench,
-    judge: Judge,
-    found: LayerSpectra,
-    kernel: Tensor,
-    moments: Moments | None,
-    file: SweepFile,
-    most: int,
-) -> Iterator[int]:
+def _sweep_layer(subject: Subject, found: LayerSpectra, file: SweepFile, most: int) -> Iterator[int]:
     """Yields how many of the layer's bond dimensions are settled, after each level of its grids.
 
     All cuts of a level are measured together, since they share the prefix of the network.
@@ -74,34 +83,27 @@ def _sweep_layer(
         here = [(s, b, grids[s.cut.name][level]) for s, b in alive if level < len(grids[s.cut.name])]
         new = [x for x in here if file.get("layer", name, x[0].cut.name, None, x[2]) is None]
         if new:
-            truncated = [basis.truncate(kernel, bond) for _, basis, bond in new]
-            file.append(_measure(bench, judge, new, truncated, kernel, moments))
+            file.append(_measure(subject, new))
         for spectrum, basis, bond in here:
             row = file.get("layer", name, spectrum.cut.name, None, bond)
             settled += 1
             assert row is not None
-            if judge.at_chance(scores_of(row, 0)):
+            if subject.judge.at_chance(scores_of(row, 0)):
                 alive.remove((spectrum, basis))
                 settled += len(grids[spectrum.cut.name]) - level - 1
         if here:
             yield settled
 
 
-def _measure(
-    bench: Bench,
-    judge: Judge,
-    points: Sequence[tuple[Spectrum, Basis, int]],
-    truncated: Sequence[Tensor],
-    kernel: Tensor,
-    moments: Moments | None,
-) -> list[Row]:
+def _measure(subject: Subject, points: Sequence[tuple[Spectrum, Basis, int]]) -> list[Row]:
     name = points[0][0].layer
+    truncated = [{name: basis.truncate(subject.kernels[name], bond)} for _, basis, bond in points]
     # At its full bond dimension a kernel is itself, and the dense outputs are there already.
-    changed = [{name: t} for t, (s, _, bond) in zip(truncated, points, strict=True) if bond < s.full_rank]
-    outputs = iter(bench.outputs(changed))
+    changed = [t for t, (s, _, bond) in zip(truncated, points, strict=True) if bond < s.full_rank]
+    outputs = iter(subject.bench.outputs(changed))
     rows = []
-    for (spectrum, _, bond), approximation in zip(points, truncated, strict=True):
-        output = next(outputs) if bond < spectrum.full_rank else bench.dense
+    for (spectrum, _, bond), kernels in zip(points, truncated, strict=True):
+        output = next(outputs) if bond < spectrum.full_rank else subject.bench.dense
         rows.append(
             Row(
                 scope="layer",
@@ -112,13 +114,8 @@ def _measure(
                 bond=bond,
                 full=spectrum.full_rank,
                 norm_kept=spectrum.norm_kept(bond),
-                epsilon=None if moments is None else epsilon(kernel, approximation, moments),
-                **scored(judge.scores(output)),  # type: ignore[arg-type]
+                epsilon=subject.epsilon(kernels),
+                **scored(subject.judge.scores(output)),  # type: ignore[arg-type]
             )
         )
     return rows
-
-
-def epsilon(kernel: Tensor, approximation: Tensor, moments: Moments) -> float:
-    """The analytic estimate of KL(dense ‖ truncated), from raw moments, in units of the loss."""
-    return kernel_error(kernel, approximation, moments.A, moments.G)

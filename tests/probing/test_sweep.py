@@ -15,7 +15,7 @@ from ranksearch.probing.joint import equal_norm, joint_truncations, sweep_joint
 from ranksearch.probing.rows import COLUMNS, Row, SweepFile, read_rows
 from ranksearch.probing.scores import Judge, pick_images
 from ranksearch.probing.spectra import plain_spectra
-from ranksearch.probing.sweep import bond_grid, sweep_layers
+from ranksearch.probing.sweep import Subject, bond_grid, sweep_layers
 from ranksearch.task import Task
 
 
@@ -33,9 +33,9 @@ class Setting:
 
     def sweep(self, path: Path) -> tuple[Row, ...]:
         file = SweepFile(path)
-        args = (self.bench, self.judge, self.spectra, self.kernels, self.moments, file)
-        sweep_layers(*args)
-        sweep_joint(*args)
+        subject = Subject(self.bench, self.judge, self.spectra, self.kernels, self.moments)
+        sweep_layers(subject, file)
+        sweep_joint(subject, file)
         return file.rows
 
 

@@ -38,6 +38,7 @@ def write(
     parts = ["\n".join(networks(results)), "\n".join(frequency_table(results))]
     parts += ["\n".join(lines)] if (lines := list(nuclear_table(results))) else []
     parts += ["\n".join(advised.table(name, found)) for name, found in advice]
+    parts += ["\n".join(claims_overview(results))] if len(results) > 1 else []
     parts += ["\n".join(claims_table(r)) for r in results]
     parts += ["\n".join(orders_table(r)) for r in results if r.orders["kernels"]]
     (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -109,6 +110,20 @@ def nuclear_table(results: Sequence[Result]) -> Iterator[str]:
 
 def _reached(result: Result) -> str:
     return "not measured" if result.reached is None else f"{result.reached[1]:.2f}"
+
+
+def claims_overview(results: Sequence[Result]) -> Iterator[str]:
+    """Which networks bear out each of the paper's claims."""
+    verdicts: dict[str, dict[bool, list[str]]] = {}
+    for r in results:
+        for found in claims.findings(r.record, r.rows):
+            verdicts.setdefault(found.claim, {True: [], False: []})[found.holds].append(r.name)
+    yield "## The paper's claims over all networks\n"
+    yield "| claim | confirmed | not confirmed |"
+    yield "| --- | --- | --- |"
+    for claim, names in verdicts.items():
+        cells = [f"{len(own)}: {', '.join(own)}" if own else "none" for own in (names[True], names[False])]
+        yield f"| {claim} | {' | '.join(cells)} |"
 
 
 def claims_table(result: Result) -> Iterator[str]:

@@ -196,8 +196,9 @@ class RunOptions(BaseModel):
     sampler: str = _in("Search", "tpe", "SAMPLER")
     """Optuna sampler: tpe, random, nsgaii or gp."""
 
-    n_trials: int = _in("Search", 40, "N", ge=0)
-    """Plans per budget to score by held-out divergence; 0 takes the analytic plan."""
+    n_trials: int | None = _in("Search", None, "N", "0; 40 for allocators that evaluate plans", ge=0)
+    """Plans per budget to score, in search of a better one than the analytic plan, which 0 takes; they seldom find
+    one."""
 
     objective: str = _in("Search", "divergence", "NAME")
     """What those plans are scored by, on held-out images: divergence (quick fits), ordered (a little slower), refitted

@@ -171,3 +171,18 @@ def test_the_plain_plan_is_scored_beside_that_of_a_prior(tiny_problem: Problem) 
         assert (plain.stage, own.stage) == (stage, stage)
         if trials:
             assert result.scores["divergence"] <= min(plain.scores["divergence"], own.scores["divergence"])
+
+
+def test_without_trials_a_prior_and_the_plain_plan_compare_as_delivered(tiny_problem: Problem) -> None:
+    advice = Advice(prior={"0": 0.01, "8": 50.0})
+    problem = replace(tiny_problem, tables=advice.weighed(tiny_problem.tables), advice=advice)
+    storage = InMemoryStorage()
+    settings = SearchSettings(budgets=(0.4,))
+    (result,) = search(problem, settings, storage=storage)
+    scored = [r for r in result.records if r.stage == "refitted"]
+    assert {r.origin for r in scored} == {"analytic", "plain"}
+    best = min(scored, key=lambda r: r.scores["refitted"])
+    assert (result.origin, result.plan.key) == (best.origin, best.plan.key)
+    assert search(problem, settings, storage=storage) == [result], "read back, not scored again"
+    (unadvised,) = search(tiny_problem, settings)
+    assert {r.stage for r in unadvised.records} == {"reconstruction"}

@@ -31,7 +31,7 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
         settings.metric,
         Evaluations(lambda choice: score_of(choice).value),
         settings.seed,
-        max(1, settings.n_trials),
+        max(1, settings.trials),
     )
     choices = {**job.baselines, settings.allocator: get_baseline(settings.allocator).allocate(context)}
     records = []

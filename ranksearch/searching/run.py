@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
@@ -15,7 +15,7 @@ from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 from ranksearch.quietness import quiet_optuna
 from ranksearch.searching.allocate import allocate
-from ranksearch.searching.job import Job, ranking
+from ranksearch.searching.job import PLAIN, Job, ranking
 from ranksearch.searching.progress import Progress, no_progress
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
@@ -59,7 +59,8 @@ def search(
         way_out = "Use --finetune-trials 0."
         raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
     if storage is None:
-        storage = open_storage(settings.storage if settings.searches else None)
+        remembers = settings.searches or problem.advice.prior
+        storage = open_storage(settings.storage if remembers else None)
     jobs = [Job(problem, settings, budget, storage, progress) for budget in settings.budgets]
     for job in jobs:
         _ = job.baselines  # raises where the budget cannot be met
@@ -72,31 +73,36 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best.
 
     Without fine-tunes the best are compared as they would be delivered: the quick fits of the trials flatter.
-
-    With another allocator than the knapsack there are no stages: its plan is the best one.
+    Without trials the analytic plan is the best one, unless a prior went into it: then it is compared so with the plain
+    one. With another allocator than the knapsack there are no stages: its plan is the best one.
     """
-    settings, problem = job.settings, job.problem
+    settings = job.settings
     if settings.allocator != "knapsack":
         records, best = allocate(job, make_objective(settings.objective, scoring))
         return replace(_result(job, records, best), origin=best.origin)
-    if not settings.n_trials:
-        plans = {name: problem.plan(choice) for name, choice in job.baselines.items()}
-        stage = "reconstruction"
-        analytic = [
-            Evaluated(plan, job.budget, name, stage, {"error": plan.error}) for name, plan in plans.items()
-        ]
-        return _result(job, analytic, best=analytic[0])
-    records = scan(job, make_objective(settings.objective, scoring))
-    best = ranking(records, settings.objective)[0]
-    finetunes = settings.finetune_trials > 0
-    stage, count = (
-        ("finetune", settings.finetune_trials) if finetunes else ("refitted", settings.refit_trials)
-    )
-    if count and stage != settings.objective:
-        tuned = tune(job, make_objective(stage, scoring), shortlist(job, records, count))
+    if settings.searches:
+        records = scan(job, make_objective(settings.objective, scoring))
+        best = ranking(records, settings.objective)[0]
+        tunes = settings.finetune_trials > 0
+        stage = "finetune" if tunes else "refitted"
+        rivals = shortlist(job, records, settings.finetune_trials if tunes else settings.refit_trials)
+    else:
+        records = list(_unscored(job))
+        best, stage = records[0], "refitted"
+        plain = [found for found in records if found.origin == PLAIN and found.plan.key != best.plan.key]
+        rivals = [best, *plain] if plain and settings.refit_trials else []
+    if rivals and stage != settings.objective:
+        tuned = tune(job, make_objective(stage, scoring), rivals)
         records += tuned
         best = ranking(tuned, stage)[0]
     return _result(job, records, best)
+
+
+def _unscored(job: Job) -> Iterator[Evaluated]:
+    """The plans that need no search, the analytic one first, by the sum of their errors alone."""
+    for name, choice in job.baselines.items():
+        plan = job.problem.plan(choice)
+        yield Evaluated(plan, job.budget, name, "reconstruction", {"error": plan.error})
 
 
 def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:

@@ -39,7 +39,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     study = job.study(stage, NopPruner(), space=settings.space, sampler=settings.sampler)
     params = {name: space.express(choice) for name, choice in job.baselines.items()}
     first = {choice: name for name, choice in reversed(job.baselines.items())}
-    queue = [name for name in first.values() if params[name] is not None][::-1][: settings.n_trials]
+    queue = [name for name in first.values() if params[name] is not None][::-1][: settings.trials]
     scores = _Known(job, study)
     worst = sum(float(table.errors().max()) for table in job.problem.tables)
 
@@ -66,17 +66,17 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
 
     def after(count: int) -> None:
         scores.add(finished(study)[-1])
-        job.news(stage, count, settings.n_trials, scores.values())
+        job.news(stage, count, settings.trials, scores.values())
 
-    job.news(stage, len(finished(study)), settings.n_trials, scores.values())
+    job.news(stage, len(finished(study)), settings.trials, scores.values())
     for name, choice in job.baselines.items():
         if name not in queue:
             scores.add_beside(name, choice, objective)
-            job.news(stage, len(finished(study)), settings.n_trials, scores.values())
+            job.news(stage, len(finished(study)), settings.trials, scores.values())
     run_trials(
         study,
         evaluate,
-        total=settings.n_trials,
+        total=settings.trials,
         sampler=settings.sampler,
         seed=settings.seed,
         fixed=lambda ordinal: params[queue[ordinal]] if ordinal < len(queue) else None,

@@ -12,26 +12,29 @@ from ranksearch.objectives import OBJECTIVES
 from ranksearch.search_spaces import get_search_space
 from ranksearch.searching.samplers import SAMPLERS
 
+ALLOCATOR_TRIALS = 40
+"""Plans that an allocator may evaluate, where nothing is said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """Settings of a search; names follow Optuna's.
 
     `budgets` are the fractions kept, one search each. `n_trials` plans are scored by `objective`, the
-    analytic one first; 0 takes the analytic plan without running the model. No further trial starts when
-    `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct plans
-    are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
+    analytic one first; 0, the default, takes the analytic plan without running the model. No further trial
+    starts when `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct
+    plans are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
     without that stage, 0, the `refit_trials` best are fitted as they would be delivered, and the best of these wins;
     0 leaves that out too. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
-    all this: its plan is the result, and where it evaluates plans it is given `n_trials`. `storage` is the
-    path of a journal file or an RDB URL; None keeps studies in memory.
+    all this: its plan is the result, and where it evaluates plans it is given `n_trials`, by default 40. `storage`
+    is the path of a journal file or an RDB URL; None keeps studies in memory.
     """
 
     budgets: tuple[float, ...]
     metric: Metric = "params"
     space: str = "sensitivities"
     sampler: str = "tpe"
-    n_trials: int = 40
+    n_trials: int | None = None
     timeout: float | None = None
     refit_trials: int = 2
     finetune_trials: int = 4
@@ -45,8 +48,14 @@ class SearchSettings:
 
     @property
     def searches(self) -> bool:
-        """Whether there are trials."""
-        return self.n_trials > 0 and self.allocator == "knapsack"
+        """Whether there are trials around the analytic plan."""
+        return self.trials > 0 and self.allocator == "knapsack"
+
+    @property
+    def trials(self) -> int:
+        """How many plans are scored."""
+        default = 0 if self.allocator == "knapsack" else ALLOCATOR_TRIALS
+        return default if self.n_trials is None else self.n_trials
 
     def __post_init__(self) -> None:
         if not self.budgets:
@@ -64,8 +73,9 @@ class SearchSettings:
             raise InputError(expected("sampler", " or ".join(SAMPLERS), repr(self.sampler)))
         if self.objective not in OBJECTIVES:
             raise InputError(expected("objective", " or ".join(OBJECTIVES), repr(self.objective)))
+        whole = {} if self.n_trials is None else {"n_trials": 0}
         for name, least in (
-            ("n_trials", 0),
+            *whole.items(),
             ("refit_trials", 0),
             ("finetune_trials", 0),
             ("finetune_steps", 1),

@@ -24,7 +24,9 @@ from ranksearch.searching.trials import finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:
-    """The `count` best distinct plans of the first stage, best first, the analytic one always among them."""
+    """The `count` best distinct plans of the first stage, best first, the analytic one always among them; or none."""
+    if not count:
+        return []
     distinct = ranking(merged(records), job.settings.objective)
     analytic = job.problem.plan(job.baselines["analytic"]).key
     chosen = distinct[:count]

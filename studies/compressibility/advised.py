@@ -57,7 +57,7 @@ def compare(options: Mapping[str, Any], probe: Path, out: Path) -> list[Reached]
         folder = RunFolder(out / run.name)
         if not all((folder.compressed(budget) / "plan.json").is_file() for budget in run.budgets):
             budgets = ",".join(map(budget_name, run.budgets))
-            stated = {"n_trials": 0, "finetune_trials": 0, "budget": budgets, **run.options}
+            stated = {"n_trials": 0, "refit_trials": 0, "budget": budgets, **run.options}
             place = {"out": str(folder.path), "resume": folder.config.is_file()}
             run_command(None, {**options, **stated, **place})
         for budget in run.budgets:

@@ -130,7 +130,7 @@ def test_a_folder_gives_its_prior(tiny_task: Task, probe: Callable[..., Path]) -
 
 
 def test_from_python(tiny_task: Task, probe: Callable[..., Path]) -> None:
-    options = {"budget": 0.4, "n_trials": 0, "decompositions": ["svd"]}
+    options = {"budget": 0.4, "refit_trials": 0, "decompositions": ["svd"]}
     result = ranksearch.search(tiny_task, **options, probe=probe(sweep({"0": 1.0, "3": 500.0, "8": 1.0})))
     plain = ranksearch.search(tiny_task, **options)
     assert result.plan.choices["3"].error < plain.plan.choices["3"].error

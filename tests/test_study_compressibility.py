@@ -365,7 +365,7 @@ def test_comparisons_as_tables(module, tmp_path: Path) -> None:  # type: ignore[
     early = "| Early layers are more sensitive than deep ones | 1: high | 3: low, plain, plain-nuclear |"
     assert early in text.split("## The paper's claims over all networks")[1]
     pair = text.split("## Does a penalty on the nuclear norm pay?")[1]
-    assert "| plain | 90.0 | – | 80.00 |\n| plain-nuclear | 90.0 | – | 85.50 |" in pair
+    assert "| plain | 90.0 | – | 80.00 (-10.00) |\n| plain-nuclear | 90.0 | – | 85.50 (-4.50) |" in pair
     assert "nuclear norm pay" not in "\n".join(tables.nuclear_table(found[:3]))
     assert "Spearman" not in "\n".join(tables.frequency_table(found[:2]))
 

@@ -20,7 +20,7 @@ NUCLEAR = "-nuclear"
 @dataclass(frozen=True)
 class Result:
     """What is known of one network. high: the part of its images' spectral energy beyond half the Nyquist frequency;
-    reached: its dense accuracy and that of a run at 0.2, where there was one."""
+    reached: on all test images, its dense accuracy and that of a run at 0.2, where there was one."""
 
     name: str
     model: str
@@ -109,7 +109,11 @@ def nuclear_table(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _reached(result: Result) -> str:
-    return "not measured" if result.reached is None else f"{result.reached[1]:.2f}"
+    """What a run reached, and what it lost, on all test images."""
+    if result.reached is None:
+        return "not measured"
+    dense, compressed = result.reached
+    return f"{compressed:.2f} ({compressed - dense:+.2f})"
 
 
 def claims_overview(results: Sequence[Result]) -> Iterator[str]:

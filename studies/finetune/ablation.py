@@ -94,6 +94,8 @@ VARIANTS: Mapping[str, Variant] = {
     "augmented": Variant(replace(DEFAULT, augment=True)),
     "augmented at 1e-3": Variant(replace(DEFAULT, augment=True, lr=1e-3)),
     "augmented at 2e-3": Variant(replace(DEFAULT, augment=True, lr=2e-3)),
+    "augmented at 1e-3 with features 1": Variant(replace(DEFAULT, augment=True, lr=1e-3, feature_weight=1.0)),
+    "matched first then augmented at 1e-3": Variant(replace(DEFAULT, augment=True, lr=1e-3), matched=60),
     "norms frozen": Variant(prepare=freeze_norms),
     "averaged 0.98": Variant(average=0.98),
     "matched first": Variant(matched=30),

@@ -68,9 +68,7 @@ def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> 
         FORMAT,
         version("ranksearch"),
         torch.__version__,
-        _source(task.model),
-        dict(task.model.state_dict()),
-        _loss_source(task.loss),
+        *_computes(task),
         task.inputs_digest(role),
         task.batch_size,
         task.device.type,
@@ -80,10 +78,32 @@ def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> 
     return {layer.name: digest(common, layer) for layer in layers}
 
 
+def task_digest(task: Task) -> str:
+    """What tells scores of one task's plans from another's: model, loss, calibration images."""
+    return digest(*_computes(task), *(task.inputs_digest(role) for role in ("moments", "divergence")))
+
+
+def _computes(task: Task) -> tuple[object, ...]:
+    """What a forward pass and its loss depend on, the inputs aside."""
+    model = task.model
+    tensors = dict(model.state_dict()) | dict(model.named_buffers())
+    plain = {name: _plain(module) for name, module in model.named_modules()}
+    return _source(model), tensors, plain, _loss_source(task.loss)
+
+
 def _source(model: torch.nn.Module) -> str:
     """The structure of a model, and the code of its modules: what a state dict does not tell."""
     kinds = sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__)
     return repr(model) + "".join(map(source_of, kinds))
+
+
+def _plain(module: torch.nn.Module) -> dict[str, object]:
+    """Attributes of a module that its code may read, as far as their values can be told."""
+    known = (bool, int, float, str, tuple, type(None))
+    own = {
+        name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"
+    }
+    return {name: value for name, value in own.items() if isinstance(value, known)}
 
 
 def _loss_source(loss: Loss) -> str:

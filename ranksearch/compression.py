@@ -16,7 +16,7 @@ from ranksearch.batchnorm import BLENDS, Recalibrated, recalibrate
 from ranksearch.build import build, verify
 from ranksearch.candidates import Effort
 from ranksearch.costs import Cost, measure_cost
-from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.features import block_names
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
@@ -105,6 +105,9 @@ def compress(
         _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
         _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
     )
+    for stage in stages:
+        if stage.epochs and not stage.steps(task):
+            log.warning("%s: left out, since no training images are left for it", stage.name)
     if config.rounds > 1 and not any(stage.steps(task) for stage in stages):
         raise InputError(expected("rounds", "training images left for it between them", "none", _ONE_ROUND))
     held_out = task.inputs("divergence")
@@ -186,17 +189,21 @@ def _trained(
     divergence images."""
     if not steps:
         return before
-    model = finetune(
-        copy.deepcopy(before.model),
-        task.model,
-        task,
-        steps=steps,
-        seed=seed,
-        config=stage.config,
-        role=stage.role,
-        blocks=blocks,
-        on_step=lambda step, loss: progress(stage.name, step, steps),
-    )
+    try:
+        model = finetune(
+            copy.deepcopy(before.model),
+            task.model,
+            task,
+            steps=steps,
+            seed=seed,
+            config=stage.config,
+            role=stage.role,
+            blocks=blocks,
+            on_step=lambda step, loss: progress(stage.name, step, steps),
+        )
+    except NonFiniteError as error:
+        log.warning("%s: delivered without it. %s", stage.name, error)
+        return before
     held_out = task.inputs("divergence")
     outputs = run(model, held_out, batch_size=task.batch_size, device=task.device)
     after = divergence(dense_outputs, outputs, task.loss)

@@ -116,6 +116,11 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key in _OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
+    names = result.get("decompositions")
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",") if name.strip()]
+    if isinstance(names, list | tuple):
+        result["decompositions"] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
     storage = result.get("storage")
     if isinstance(storage, str):
         if "://" not in storage:

@@ -208,11 +208,11 @@ class RunOptions(BaseModel):
     """Start no further trial of a budget after this time."""
 
     refit_trials: int = _in("Search", 2, "N", ge=0)
-    """Without --finetune-trials: the best plans to compare once more, fitted as they would be delivered; 0
-    leaves that out."""
+    """With --n-trials and without --finetune-trials: the best plans to compare once more, fitted as they would be
+    delivered. Without trials, but with --probe, its plan is so compared with the plain one. 0 leaves both out."""
 
     finetune_trials: int = _in("Search", 4, "N", ge=0)
-    """The best plans to compare once more after a short fine-tuning; 0 leaves that out."""
+    """With --n-trials: the best plans to compare once more after a short fine-tuning; 0 leaves that out."""
 
     finetune_steps: int = _in("Search", 60, "N", ge=1)
     """Steps of that fine-tuning."""
@@ -224,8 +224,8 @@ class RunOptions(BaseModel):
     """What names of studies in the storage begin with."""
 
     match_epochs: int = _in("Delivery", 0, "N", ge=0)
-    """Epochs of feature matching before that, on the calibration images for moments alone, without labels: 60, with
-    --epochs 0, where there are no other images."""
+    """Epochs of feature matching before any fine-tuning, on the calibration images for moments alone, without labels;
+    try 60, with --epochs 0, where you have no other images."""
 
     epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""

@@ -15,6 +15,7 @@ from ranksearch import decompositions
 from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
+from ranksearch.config import flag
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition
 from ranksearch.describing import (
@@ -98,6 +99,7 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         compress_config(options)
+        candidate_config(options)  # registers the user's own decompositions
         task, _ = build_task_and_data(options)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
@@ -120,6 +122,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     if not options.budget:
         way_out = "Such as --budget 0.2, which keeps a fifth."
         raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
+    _check_trials(options)
     return SearchSettings(
         budgets=options.budget,
         metric=options.metric,
@@ -137,6 +140,21 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         study_name=options.study_name,
         storage=options.storage or str(folder.study),
     )
+
+
+OF_TRIALS = ("objective", "space", "sampler", "timeout", "finetune_trials", "finetune_steps")
+"""Options that say how trials go."""
+
+
+def _check_trials(options: RunOptions) -> None:
+    """That nothing is asked of trials where none were asked for."""
+    if options.n_trials is not None or options.allocator != "knapsack":
+        return
+    default = RunOptions()
+    for name in OF_TRIALS:
+        if (value := getattr(options, name)) not in (getattr(default, name), 0):
+            way_out = "Such as --n-trials 40; --n-trials 0 takes the analytic plan all the same."
+            raise InputError(expected(f"{flag(name)} {value}", "--n-trials beside it", "none", way_out))
 
 
 def candidate_config(options: RunOptions) -> CandidateConfig:
@@ -189,6 +207,10 @@ def _decomposition(name: str) -> str:
         raise InputError(expected("--decompositions", "a Decomposition", f"{type(own).__name__} ({name})"))
     if own.name not in decompositions.names():
         decompositions.register(own)
+    elif type(known := decompositions.get(own.name)).__qualname__ != type(own).__qualname__:
+        way_out = "Give yours another name."
+        got = f"{own.name!r}, which {type(known).__name__} has"
+        raise InputError(expected(f"the name of {name}", "one of its own", got, way_out))
     return own.name
 
 
@@ -287,7 +309,8 @@ def carry_out(
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
     scored = {key: value if isfinite(value) else None for key, value in scores.items()}
-    done = record.model_copy(update={"layers": layers, "scores": {**record.scores, **scored}})
+    searched = {key: value for key, value in record.scores.items() if not key.startswith("round-")}
+    done = record.model_copy(update={"layers": layers, "scores": {**searched, **scored}})
     save_compressed(out, compressed.model, done)
     return done
 

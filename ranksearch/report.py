@@ -17,7 +17,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.front import Evaluated, State, merged, pareto_front
 from ranksearch.searching import SearchResult
-from ranksearch.validity import proxy_validity
+from ranksearch.validity import LADDER, proxy_validity
 
 
 class _Record(BaseModel):
@@ -74,9 +74,11 @@ def front_record(
     dense: Cost,
     weights: Mapping[str, float] | None = None,
 ) -> FrontRecord:
-    """Plans of all budgets. The front is that of the divergence, of the summed ε where nothing was run."""
+    """Plans of all budgets. The front is that of the score that most plans were given, the dearest of several; of the
+    summed ε where nothing was run."""
     plans = merged(record for result in results for record in result.records)
-    score = "divergence" if any("divergence" in plan.scores for plan in plans) else "error"
+    given = {name: sum(name in plan.scores for plan in plans) for name in LADDER if name != "error"}
+    score = max(reversed(given), key=given.__getitem__) if any(given.values()) else "error"
     front = {(p.budget, p.plan.key) for p in pareto_front(plans, metric, score)}
     chosen = {(result.budget, result.plan.key) for result in results}
     return FrontRecord(

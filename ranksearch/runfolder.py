@@ -64,8 +64,9 @@ class RunFolder:
 
     def plans(self) -> list[Path]:
         """Plan files that are there, largest budget first."""
-        found = self.path.glob("plan-*.json")
-        return sorted(found, key=lambda p: float(p.stem.removeprefix("plan-")), reverse=True)
+        found = {path: _budget(path) for path in self.path.glob("plan-*.json")}
+        named = {path: budget for path, budget in found.items() if budget is not None}
+        return sorted(named, key=named.__getitem__, reverse=True)
 
     def has_results(self) -> bool:
         """Whether a search has left anything."""
@@ -170,3 +171,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _budget(plan: Path) -> float | None:
+    """The budget that a plan file is named for; None where it is somebody else's file."""
+    try:
+        return float(plan.stem.removeprefix("plan-"))
+    except ValueError:
+        return None

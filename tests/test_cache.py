@@ -14,7 +14,7 @@ from torch import nn
 from ranksearch import cache as cache_module
 from ranksearch import calibration, problem
 from ranksearch.cache import Cache, digest
-from ranksearch.calibration import moments_keys, task_moments
+from ranksearch.calibration import moments_keys, task_digest, task_moments
 from ranksearch.candidates import CandidateConfig
 from ranksearch.layers import discover
 from ranksearch.modules import copy_model
@@ -139,6 +139,31 @@ def test_keys_follow_weights_images_code_and_seed(task: Task) -> None:
     ]
     assert len(set(keys)) == len(keys)
     assert moments_keys(task, layers, "moments", 0)[layers[0].name] == keys[0]
+
+
+class Scaled(nn.Module):
+    """Reads a plain attribute and a buffer that no state dict holds."""
+
+    def __init__(self, inner: nn.Module, scale: float, shift: float) -> None:
+        super().__init__()
+        self.inner, self.scale = inner, scale
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(self.scale * x + self.shift)
+
+
+def test_keys_follow_what_a_state_dict_does_not_hold(task: Task) -> None:
+    models = [
+        Scaled(task.model, *values).eval() for values in ((1.0, 0.0), (2.0, 0.0), (1.0, 1.0), (1.0, 0.0))
+    ]
+    assert len({tuple(model.state_dict()) for model in models}) == 1
+    tasks = [replace(task, model=model) for model in models]
+    layers = discover(models[0], task.example)
+    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[3]
+    assert len({task_digest(each) for each in tasks}) == 3
 
 
 def test_moments_of_both_roles_are_merged(task: Task) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
+import ranksearch
 from ranksearch.candidates import Effort
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, measure_cost
@@ -17,6 +21,7 @@ from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 from ranksearch.refitting import calibration_moments, planned_layers, refit
 from ranksearch.splits import Splits
+from ranksearch.task import Task
 
 
 def half(problem: Problem) -> Plan:
@@ -85,6 +90,42 @@ def test_training_that_does_harm_is_not_delivered(
     assert done.delivered == done.factorised
     assert "feature matching raised the divergence" in caplog.text
     assert "fine-tuning raised the divergence" in caplog.text
+
+
+def test_training_that_breaks_down_is_not_delivered(
+    tiny_problem: Problem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loss that is no number ends the training, not the compression."""
+    config = CompressConfig(epochs=4, finetune=FinetuneConfig(lr=1e20))
+    done = compress(tiny_problem.task, half(tiny_problem), config=config)
+    assert done.finetuned is None
+    assert done.delivered == done.factorised
+    assert "fine-tuning: delivered without it. fine-tuning loss at step" in caplog.text
+
+
+def test_images_that_are_missing_are_told(tiny_problem: Problem, caplog: pytest.LogCaptureFixture) -> None:
+    task = tiny_problem.task
+    alone = replace(task, splits=replace(task.splits, finetune=()))
+    done = compress(alone, half(tiny_problem), config=CompressConfig(iterations=3, epochs=2))
+    assert done.finetuned is None
+    assert "fine-tuning: left out, since no training images are left for it" in caplog.text
+
+
+def test_volumes_from_the_search_to_the_loaded_model(tmp_path: Path) -> None:
+    """Convolutions of three axes go the whole way, although their kernels know no channels-last order of images."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv3d(2, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 4),
+    )  # fmt: skip
+    task = Task(model.eval(), TensorDataset(torch.randn(64, 2, 5, 5, 5)), calibration_size=48, batch_size=16)
+    result = ranksearch.search(task, 0.5, decompositions=["svd", "tucker2"])
+    compressed = ranksearch.compress(task, result.plan, config=CompressConfig(iterations=3, epochs=1))
+    assert any(not c.is_dense for n, c in result.plan.choices.items() if n in ("0", "3"))
+    ranksearch.save(tmp_path / "small", task, result, compressed)
+    loaded = ranksearch.load(tmp_path / "small", model)
+    x = task.inputs("divergence")
+    torch.testing.assert_close(loaded(x), compressed.model(x))
 
 
 def test_same_seed_same_model(tiny_problem: Problem) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ranksearch.cli.tables import front_view
 from ranksearch.costs import Cost
 from ranksearch.errors import InputError
 from ranksearch.front import Evaluated
@@ -54,6 +57,23 @@ def test_front_of_the_error_where_nothing_was_run() -> None:
     record = front_record(results, model=None, metric="flops", dense=DENSE)
     assert record.score == "error"
     assert all(p.on_front for p in record.plans)
+
+
+def test_front_of_the_score_that_decided() -> None:
+    """Plans scored as delivered: the front is of that score, not of ε, which ranks them the other way round."""
+    records = tuple(
+        Evaluated(plan(r), 0.5, "sensitivities", "refitted", {"error": 1 / r, "refitted": s}, k)
+        for k, (r, s) in enumerate([(1, 0.2), (2, 0.3)])
+    )
+    results = [SearchResult(0.5, "params", 50, plan(1), "sensitivities", {}, records)]
+    record = front_record(results, model=None, metric="params", dense=DENSE)
+    assert record.score == "refitted"
+    assert [p.on_front for p in record.plans] == [True, False]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(front_view(record, every=True))
+    text = console.export_text()
+    assert "divergence as delivered" in text
+    assert "0.2" in text
 
 
 def test_front_round_trip(tmp_path: Path) -> None:

@@ -126,4 +126,5 @@ def test_paths_by_budget(tmp_path: Path) -> None:
     assert budget_name(0.2) != budget_name(0.20000001)
     for budget in (0.05, 0.5, 0.2):
         folder.plan(budget).write_text("")
+    (tmp_path / "plan-0.2-mine.json").write_text("")  # a copy of the user's own
     assert [p.name for p in folder.plans()] == ["plan-0.5.json", "plan-0.2.json", "plan-0.05.json"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import Study
@@ -588,6 +590,24 @@ def test_without_fine_tunes_the_best_plans_compare_as_they_would_be_delivered(ti
     assert result.scores["refitted"] == pytest.approx(delivered.factorised.mean, rel=1e-6)
     again = search(tiny_problem, wanted, storage=storage)
     assert essence(again) == essence([result])
+
+
+@pytest.mark.parametrize("changed", ["weights", "images"])
+def test_a_storage_does_not_serve_another_task(tiny_problem: Problem, changed: str) -> None:
+    """The same layers and candidates: only what they are measured on differs."""
+    storage = InMemoryStorage()
+    wanted = measured(n_trials=2, finetune_trials=0)
+    search(tiny_problem, wanted, storage=storage)
+    task = tiny_problem.task
+    if changed == "weights":
+        model = copy.deepcopy(task.model)
+        with torch.no_grad():
+            model[-1].weight *= 2
+        other = replace(task, model=model)
+    else:
+        other = replace(task, seed=task.seed + 1, splits=None)
+    with pytest.raises(MismatchError, match="task of study"):
+        search(replace(tiny_problem, task=other), wanted, storage=storage)
 
 
 def test_trials_scored_as_delivered_are_not_scored_once_more(tiny_problem: Problem) -> None:

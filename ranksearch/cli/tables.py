@@ -14,7 +14,7 @@ from ranksearch.layers import Layer
 from ranksearch.pipeline import RunReport
 from ranksearch.planfile import kernel_shape
 from ranksearch.planrecord import LayerRecord, PlanRecord
-from ranksearch.report import FrontRecord, PlanEntry, describe_validity
+from ranksearch.report import SCORES, FrontRecord, PlanEntry, describe_validity
 from ranksearch.runfolder import budget_name
 
 
@@ -117,9 +117,9 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     what = "all plans" if every else "the front"
     title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
     shown = [p for p in record.plans if every or p.on_front or p.chosen]
-    scores = [s for s in ("error", "divergence", "finetune") if any(s in p.scores for p in shown)]
-    headings = {"error": "ε", "divergence": "divergence", "finetune": "after a short fine-tuning"}
-    table = _table("budget", "origin", "", "parameters", "FLOPs", *(headings[s] for s in scores), left=3)
+    scores = [s for s in SCORES if any(s in p.scores for p in shown)]
+    headings = (SCORES[s] if s != "finetune" else "after a short fine-tuning" for s in scores)
+    table = _table("budget", "origin", "", "parameters", "FLOPs", *headings, left=3)
 
     def order(plan: PlanEntry) -> tuple[float, int, float]:
         score = plan.scores.get(record.score)

@@ -11,7 +11,7 @@ from math import exp, log
 
 import numpy as np
 
-from ranksearch.allocation import knapsack
+from ranksearch.allocation import analytic
 from ranksearch.batchnorm import recalibrate
 from ranksearch.errors import BudgetError
 from ranksearch.evaluate import run
@@ -31,12 +31,12 @@ Plans = Sequence[tuple[float, Plan]]
 
 
 def analytic_plans(problem: Problem) -> list[tuple[float, Plan]]:
-    """The knapsack's plans at falling fractions of the parameters, down to where none fits."""
+    """The plans that a run without trials takes at falling fractions of the parameters, down to where none fits."""
     plans = []
     for budget in BUDGETS:
         limit = int(budget * problem.dense.params)
         try:
-            plans.append((budget, problem.plan(knapsack(problem.tables, limit, "params", problem.dense))))
+            plans.append((budget, problem.plan(analytic(problem.tables, limit, "params", problem.dense))))
         except BudgetError:
             break
     return plans

@@ -14,7 +14,7 @@ from ranksearch.config import flag
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 
-FREE = frozenset({"trouble", "plots"})
+FREE = frozenset({"plots"})
 """Options that a resumed probe may change: they decide only what is made of the measurements."""
 
 

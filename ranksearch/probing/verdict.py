@@ -114,7 +114,12 @@ def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: 
     """The verdict on a prepared problem with its analytic plans; `rows` are those of the sweep, () without one."""
     predict, translate = predictor(rows), translation(rows)
     checked = {row.target for row in rows if row.scope == "plan"}
-    front = tuple(_point(b, plan, predict(plan.error), translate, b in checked) for b, plan in plans)
+    # Plans of smaller budgets are taken to be no better, though their ε, which is not what they minimise, may be less.
+    kls = np.maximum.accumulate([predict(plan.error) for _, plan in plans]).tolist()
+    front = tuple(
+        _point(budget, plan, kl, translate, budget in checked)
+        for (budget, plan), kl in zip(plans, kls, strict=True)
+    )
     within = [k for k, point in enumerate(front) if point.kl <= threshold]
     chosen = within[-1] if within else 0
     drops = mean_drops(rows)

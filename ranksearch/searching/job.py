@@ -39,6 +39,7 @@ class Job:
     budget: float
     storage: BaseStorage
     progress: Progress
+    task_digest: str = ""
 
     @cached_property
     def limit(self) -> int:
@@ -63,6 +64,7 @@ class Job:
         # Weights are named where there are any, so that a study without them stays what it was.
         weights = [(t.layer.name, t.weight) for t in tables if t.weight != 1]
         common = {
+            "task": self.task_digest,
             "layers": _digest([(t.layer.name, t.layer.cost) for t in tables]),
             "candidates": _digest([*((str(c), c.cost) for t in tables for c in t.candidates), *weights]),
             "budget": self.budget,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from optuna.storages import BaseStorage
 
+from ranksearch.calibration import task_digest
 from ranksearch.costs import Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.front import Evaluated, merged
@@ -55,13 +56,15 @@ def search(
     """
     if not problem.tables:
         raise InputError(expected("model", "at least one layer that can be factorised", "none"))
-    if settings.searches and settings.finetune_trials and problem.task.dataset("finetune") is None:
-        way_out = "Use --finetune-trials 0."
+    trains = settings.finetune_trials or settings.objective == "finetune"
+    if settings.searches and trains and problem.task.dataset("finetune") is None:
+        way_out = "Use --finetune-trials 0, and another objective than finetune."
         raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
+    remembers = settings.searches or bool(problem.advice.prior)
     if storage is None:
-        remembers = settings.searches or problem.advice.prior
         storage = open_storage(settings.storage if remembers else None)
-    jobs = [Job(problem, settings, budget, storage, progress) for budget in settings.budgets]
+    told = task_digest(problem.task) if remembers else ""
+    jobs = [Job(problem, settings, budget, storage, progress, told) for budget in settings.budgets]
     for job in jobs:
         _ = job.baselines  # raises where the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from typer.testing import Result
 
 import ranksearch.pipeline
+from ranksearch import decompositions
 from ranksearch.costs import measure_cost
 from ranksearch.errors import InputError
 from ranksearch.options import PANELS, RunOptions
@@ -550,3 +552,58 @@ def test_rounds(run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path) -
     again = invoke("compress", out / "plan-0.4.json", "--rounds", "1", "--out", tmp_path / "plain")
     assert again.exit_code == 0, again.output
     assert "round-1" not in read_plan(tmp_path / "plain/plan.json").scores
+
+
+MINE = """
+from ranksearch.decompositions.svd import SVD
+
+class Mine(SVD):
+    name = "mine"
+
+class Taken(SVD):
+    name = "cp"
+"""
+
+
+def test_own_decompositions_from_the_run_to_compress(
+    invoke: Invoke, run: Invoke, own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dec.py").write_text(MINE)
+    out = tmp_path / "out"
+    found = run("--budget", "0.5", "--decompositions", "dec.py:Mine", "--out", out)
+    assert found.exit_code == 0, found.output
+    assert f"{tmp_path}/dec.py:Mine" in (out / "config.toml").read_text()
+    monkeypatch.delitem(decompositions._REGISTRY, "mine")  # as in a new process
+    monkeypatch.chdir(own_folder)
+    again = invoke("compress", out / "plan-0.5.json", "--epochs", "0", "--out", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    taken = refused(
+        run("--budget", "0.5", "--decompositions", f"{tmp_path}/dec.py:Taken", "--out", tmp_path / "t")
+    )
+    assert "expected one of its own, got 'cp', which CP has" in taken
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--objective", "ordered"), ("--sampler", "random"), ("--finetune-trials", "8"), ("--timeout", "9")],
+)
+def test_what_is_asked_of_trials_needs_trials(
+    invoke: Invoke, own_folder: Path, more: tuple[str, str]
+) -> None:
+    own = own_folder / "own.py"
+    given = ("run", "--model", f"{own}:model", "--data", f"{own}:data", "--budget", "0.5", *more)
+    error = refused(invoke(*given))
+    assert f"{more[0]} {more[1]}" in error
+    assert "expected --n-trials beside it, got none" in error
+
+
+def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    readme = Path(__file__).parents[2] / "README.md"
+    text = readme.read_text().replace("\\\n", " ")
+    commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
+    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe"}
+    for name, rest in commands:
+        known = invoke(name, "--help").output
+        for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):
+            assert f"{option} " in known, (name, option)

@@ -476,6 +476,7 @@ def test_unexpected_errors_keep_their_traceback_in_the_log(
         (("--metric", "flops"), "metric", "flops"),
         (("--space", "ranks"), "space", "ranks"),
         (("--sampler", "random"), "sampler", "random"),
+        (("--objective", "ordered"), "objective", "ordered"),
         (("--n-trials", "9"), "n_trials", 9),
         (("--timeout", "2.5"), "timeout", 2.5),
         (("--finetune-trials", "8"), "finetune_trials", 8),
@@ -490,8 +491,9 @@ def test_options_of_the_search(tmp_path: Path, arguments: tuple[str, ...], name:
     from ranksearch.config import load_options
 
     given = {flag.removeprefix("--").replace("-", "_"): text for flag, text in [arguments]}
-    options = load_options({"budget": "0.3"} | given)
-    default = ranksearch.pipeline.search_settings(load_options({"budget": "0.3"}), RunFolder(tmp_path))
+    common = {"budget": "0.3", "n_trials": "8"}
+    options = load_options(common | given)
+    default = ranksearch.pipeline.search_settings(load_options(common), RunFolder(tmp_path))
     settings = ranksearch.pipeline.search_settings(options, RunFolder(tmp_path))
     assert getattr(settings, name) == value != getattr(default, name)
 

@@ -89,7 +89,7 @@ def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_pat
         assert refused.exit_code == 2
         assert words in refused.output.replace("\n", " ")
     assert probe("--out", out).exit_code == 2
-    free = invoke("probe", "--resume", "--out", out, "--trouble", "0.5")
+    free = invoke("probe", "--resume", "--out", out, "--plots")
     assert free.exit_code == 0, free.output
 
 

@@ -177,7 +177,7 @@ def test_without_trials_a_prior_and_the_plain_plan_compare_as_delivered(tiny_pro
     advice = Advice(prior={"0": 0.01, "8": 50.0})
     problem = replace(tiny_problem, tables=advice.weighed(tiny_problem.tables), advice=advice)
     storage = InMemoryStorage()
-    settings = SearchSettings(budgets=(0.4,))
+    settings = SearchSettings(budgets=(0.4,), objective="refitted")
     (result,) = search(problem, settings, storage=storage)
     scored = [r for r in result.records if r.stage == "refitted"]
     assert {r.origin for r in scored} == {"analytic", "plain"}

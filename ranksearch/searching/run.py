@@ -88,13 +88,14 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
         best = ranking(records, settings.objective)[0]
         tunes = settings.finetune_trials > 0
         stage = "finetune" if tunes else "refitted"
-        rivals = shortlist(job, records, settings.finetune_trials if tunes else settings.refit_trials)
+        count = settings.finetune_trials if tunes else settings.refit_trials
+        rivals = shortlist(job, records, count) if stage != settings.objective else []
     else:
         records = list(_unscored(job))
         best, stage = records[0], "refitted"
         plain = [found for found in records if found.origin == PLAIN and found.plan.key != best.plan.key]
         rivals = [best, *plain] if plain and settings.refit_trials else []
-    if rivals and stage != settings.objective:
+    if rivals:
         tuned = tune(job, make_objective(stage, scoring), rivals)
         records += tuned
         best = ranking(tuned, stage)[0]

@@ -215,7 +215,6 @@ def test_another_allocator_takes_the_place_of_the_search(
     assert result.plan.cost.params <= result.limit
     runs_model = allocator in ("aimet", "bayes_layer") or allocator.startswith("optuna")
     assert (chosen.scores["evaluations"] > 0) == runs_model
-    assert not journal.exists()
     assert essence([result]) == essence(search(tiny_problem, wanted))
 
 
@@ -224,6 +223,29 @@ def test_what_an_allocator_evaluated_is_not_scored_again(paper_problem: Problem,
     keys = [plan.key for plan in cheap.scored]
     assert len(keys) == len(set(keys))
     assert result.scores["cheap"] == pytest.approx(cheap("").score(result.plan).value)
+
+
+@pytest.mark.parametrize("allocator", ["optuna_tpe", "bayes_layer", "aimet"])
+def test_an_allocator_that_was_killed_finds_its_scores(
+    paper_problem: Problem, cheap: type[Cheap], monkeypatch: pytest.MonkeyPatch, allocator: str
+) -> None:
+    wanted = settings(allocator=allocator, n_trials=8)
+    undisturbed = search(paper_problem, wanted)
+    asked = [plan.key for plan in cheap.scored]
+    storage, score = InMemoryStorage(), cheap.score
+    cheap.scored.clear()
+
+    def dying(self: Cheap, *args: Any) -> Any:
+        if len(cheap.scored) == 5:
+            raise KeyboardInterrupt
+        return score(self, *args)
+
+    monkeypatch.setattr(cheap, "score", dying)
+    with pytest.raises(KeyboardInterrupt):
+        search(paper_problem, wanted, storage=storage)
+    monkeypatch.setattr(cheap, "score", score)
+    assert search(paper_problem, wanted, storage=storage) == undisturbed
+    assert [plan.key for plan in cheap.scored] == asked, "each plan once, in the same order"
 
 
 @pytest.mark.parametrize("space", SEARCH_SPACES)

@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from optuna.pruners import NopPruner
+
 from ranksearch.allocation import Choice
 from ranksearch.baselines import Context, Evaluations, get_baseline
+from ranksearch.cache import digest
 from ranksearch.front import Evaluated
-from ranksearch.objectives import Objective, Score
-from ranksearch.searching.job import Job, storable_scores
+from ranksearch.objectives import Objective
+from ranksearch.searching.job import Job, storable_scores, trained_with
 from ranksearch.searching.trials import restored, storable
 
 
 def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated]:
     """Every plan with its score, the analytic one first, and among them that of the settings' allocator.
 
-    What the allocator evaluates is scored by the same objective, and no plan is scored twice.
+    What the allocator evaluates is scored by the same objective, and no plan is scored twice: scores are kept in the
+    attributes of a study, so that an allocator that was killed finds them when it begins anew.
     """
     settings, problem = job.settings, job.problem
-    scores: dict[object, Score] = {}
+    study = job.study(f"allocator-{objective.name}", NopPruner(), **trained_with(objective, settings))
+    known: dict[str, Any] = dict(study.user_attrs)
+    values: list[float] = []
 
-    def score_of(choice: Choice) -> Score:
+    def score_of(choice: Choice) -> dict[str, Any]:
         plan = problem.plan(choice)
-        if plan.key not in scores:
-            scores[plan.key] = objective.score(plan)
-            job.news(objective.name, len(scores), len(scores), (s.value for s in scores.values()))
-        return scores[plan.key]
+        attr = f"plan {digest(plan.key)}"
+        if attr not in known:
+            score = objective.score(plan)
+            known[attr] = {objective.name: storable(score.value), **storable_scores(objective.name, score)}
+            study.set_user_attr(attr, known[attr])
+        values.append(restored(known[attr][objective.name]))
+        job.news(objective.name, len(values), len(values), values)
+        return {key: restored(value) for key, value in known[attr].items()}
 
     context = Context(
         problem,
         job.limit,
         settings.metric,
-        Evaluations(lambda choice: score_of(choice).value),
+        Evaluations(lambda choice: float(score_of(choice)[objective.name])),
         settings.seed,
         max(1, settings.trials),
     )
     choices = {**job.baselines, settings.allocator: get_baseline(settings.allocator).allocate(context)}
     records = []
     for name, choice in choices.items():
-        score, plan = score_of(choice), problem.plan(choice)
-        found = {objective.name: storable(score.value), **storable_scores(objective.name, score)}
+        plan, found = problem.plan(choice), score_of(choice)
         if name == settings.allocator:
             found["evaluations"] = context.evaluate.used
-        kept = {key: restored(value) for key, value in found.items()}
-        records.append(Evaluated(plan, job.budget, name, objective.name, {"error": plan.error} | kept))
+        records.append(Evaluated(plan, job.budget, name, objective.name, {"error": plan.error} | found))
     return records, next(record for record in records if record.origin == settings.allocator)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ranksearch.allocation import Choice, analytic, energy, uniform
 from ranksearch.costs import budget_limit
 from ranksearch.front import Evaluated, State
-from ranksearch.objectives import Score
+from ranksearch.objectives import Objective, Score
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 from ranksearch.searching.progress import Progress
@@ -115,6 +115,11 @@ def choice_of(trial: FrozenTrial) -> Choice:
 
 def plan_ranks(plan: Plan) -> dict[str, str]:
     return {name: str(candidate) for name, candidate in plan.choices.items()}
+
+
+def trained_with(objective: Objective, settings: SearchSettings) -> dict[str, Any]:
+    """What scores of an objective that trains depend on beside the plan; nothing for others."""
+    return {"steps": objective.steps, "lr": settings.finetune_lr} if objective.steps else {}
 
 
 def storable_scores(stage: str, score: Score) -> dict[str, float]:

@@ -60,7 +60,7 @@ def search(
     if settings.searches and trains and problem.task.dataset("finetune") is None:
         way_out = "Use --finetune-trials 0, and another objective than finetune."
         raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
-    remembers = settings.searches or bool(problem.advice.prior)
+    remembers = settings.searches or settings.allocator != "knapsack" or bool(problem.advice.prior)
     if storage is None:
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""

@@ -23,6 +23,7 @@ from ranksearch.searching.job import (
     record,
     state_of,
     storable_scores,
+    trained_with,
     value_of,
 )
 from ranksearch.searching.trials import finished, reporter, restored, run_trials, storable
@@ -36,8 +37,8 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     settings, stage = job.settings, objective.name
     make = get_search_space(settings.space)
     space = make(job.problem.tables, job.limit, settings.metric, job.problem.dense)
-    trained = {"steps": objective.steps, "lr": settings.finetune_lr} if objective.steps else {}
-    study = job.study(stage, NopPruner(), space=settings.space, sampler=settings.sampler, **trained)
+    kinds = {"space": settings.space, "sampler": settings.sampler}
+    study = job.study(stage, NopPruner(), **kinds, **trained_with(objective, settings))
     params = {name: space.express(choice) for name, choice in job.baselines.items()}
     first = {choice: name for name, choice in reversed(job.baselines.items())}
     queue = [name for name in first.values() if params[name] is not None][::-1][: settings.trials]

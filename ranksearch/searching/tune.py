@@ -18,6 +18,7 @@ from ranksearch.searching.job import (
     ranking,
     record,
     storable_scores,
+    trained_with,
     value_of,
 )
 from ranksearch.searching.trials import finished, reporter, run_trials
@@ -42,11 +43,9 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
     completed trials. It never looks at step 0, which only repeats the first stage, and lets two trials complete first.
     """
     settings, stage, steps = job.settings, objective.name, objective.steps
-    if steps:
-        pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(steps)[0])
-        study = job.study(stage, pruner, steps=steps, lr=settings.finetune_lr)
-    else:
-        study = job.study(stage, NopPruner())
+    warmup = geometric_steps(steps)[0] if steps else 0
+    pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=warmup) if steps else NopPruner()
+    study = job.study(stage, pruner, **trained_with(objective, settings))
     before = len(finished(study))
     tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
     todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]

@@ -235,7 +235,7 @@ def recovery_figure(material: Material) -> Any:
     """The metric by epoch of retraining, one line for each way, with standard errors."""
     recovery = material.record.recovery
     assert recovery is not None
-    figure, (axis,) = _new(1, 1, 6.4, 4.0)
+    figure, (axis,) = _new(1, 1, 8.8, 4.0)
     for way in dict.fromkeys(e.way for e in recovery.epochs):
         epochs = [e for e in recovery.epochs if e.way == way]
         means = [e.accuracy.mean if e.accuracy else None for e in epochs]
@@ -249,5 +249,5 @@ def recovery_figure(material: Material) -> Any:
         f"{recovery.layers} layers across {recovery.cut} at {recovery.norm:.0%} of the norm", fontsize=10
     )
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure

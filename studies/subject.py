@@ -1,10 +1,14 @@
-"""What the studies of one network share: the options that name it, by default ResNet-20, and its task."""
+"""What the studies of one network share: the options that name it, by default ResNet-20, its task, files of rows."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ranksearch.files import write_text
 from ranksearch.options import RunOptions
 from ranksearch.sources.tasks import build_task
 from ranksearch.task import Task
@@ -20,6 +24,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     p.add_argument("--model", default=RESNET20, help="file.py:factory, by default ResNet-20")
     p.add_argument("--calibration-size", type=int, default=1536)
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=1)
     return p
 
 
@@ -35,3 +40,13 @@ def task_of(given: argparse.Namespace, split_seed: int | None = None) -> Task:
             seed=given.seed,
         )
     )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """What was measured so far, a line of JSON each; nothing where there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write them all, in one step."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ from ranksearch.problem import prepare
 from ranksearch.task import Role, Task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
-from subject import parser, task_of
+from subject import parser, read_rows, task_of, write_rows
 
 Row = dict[str, Any]
 
@@ -113,7 +112,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--only", type=lambda text: text.split(","), default=list(VARIANTS), help="; ".join(VARIANTS)
     )
-    p.add_argument("--threads", type=int, default=1)
     given = p.parse_args(arguments)
     if unknown := set(given.only) - set(VARIANTS):
         p.error(f"--only: expected {', '.join(VARIANTS)}, got {', '.join(sorted(unknown))}")
@@ -126,7 +124,7 @@ def measure_all(given: argparse.Namespace) -> None:
     """Measure the variants that are missing, then write the tables."""
     task = task_of(given, split_seed=42)
     path = given.out / "ablation.jsonl"
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    rows: list[Row] = read_rows(path)
     steps = given.epochs * steps_per_epoch(task) if given.epochs else given.steps
     setup = {"budget": given.budget, "metric": given.metric, "seed": given.seed}
     todo = [("none", 0), *((name, steps) for name in given.only)]
@@ -139,7 +137,7 @@ def measure_all(given: argparse.Namespace) -> None:
         tuned = train(task, model, blocks, VARIANTS[name], count, given.seed) if count else model
         found = {**setup, "variant": name, "steps": count, **scores(tuned, task)}
         rows.append({**found, "seconds": round(time.monotonic() - started, 1)})
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(path, rows)
         print(rows[-1], flush=True)
     write_text(given.out / "results.md", tables(rows) + "\n")
 

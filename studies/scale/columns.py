@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = p.parse_args(arguments)
     budgets = [float(b) for b in given.budgets.split(",")]
     tried = [("all of A", NEVER, 1024), *((c, given.wide, int(c)) for c in given.columns.split(","))]
-    with threads(1), given.out.open("w", newline="") as file:
+    with threads(given.threads), given.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["A", "budget", "prepare", "divergence", "test"])
         writer.writeheader()
         for name, wide, columns in tried:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -39,7 +38,7 @@ from ranksearch.search_spaces import get_search_space
 from ranksearch.task import Task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
-from subject import parser, task_of
+from subject import parser, read_rows, task_of, write_rows
 
 SCORES = {
     "error": "sum of ε",
@@ -67,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--plans", type=int, default=32)
     p.add_argument("--steps", type=int, default=100)
     p.add_argument("--unseen", type=int, default=2048, help="images that neither moments nor scores saw")
-    p.add_argument("--threads", type=int, default=1)
     given = p.parse_args(arguments)
     with threads(given.threads):
         measure_all(given)
@@ -80,12 +78,12 @@ def measure_all(given: argparse.Namespace) -> None:
     task = task_of(given)
     problem = prepare(task, config=CandidateConfig(), seed=given.seed)
     path = given.out / "proxies.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    rows = read_rows(path)
     scoring = Scoring(problem, seed=given.seed)
     for choice in plans(problem, given.budget, given.plans, given.seed)[len(rows) :]:
         started = time.monotonic()
         rows.append(measure(problem, scoring, choice, given))
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(path, rows)
         print(
             f"{len(rows)}/{given.plans} ({time.monotonic() - started:.0f} s): {rows[-1]['after']}", flush=True
         )

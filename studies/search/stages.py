@@ -10,7 +10,6 @@ and fine-tuned as `ranksearch run` would. One line of `stages.jsonl` per plan; a
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from ranksearch.problem import Problem, prepare
 from ranksearch.searching import SearchSettings, search
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
-from subject import parser, task_of
+from subject import parser, read_rows, task_of, write_rows
 
 Row = dict[str, Any]
 
@@ -46,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--n-trials", type=int, default=40)
     p.add_argument("--finetune-trials", type=int, default=4)
     p.add_argument("--epochs", type=int, default=2, help="of the fine-tune of every plan")
-    p.add_argument("--threads", type=int, default=1)
     given = p.parse_args(arguments)
     with threads(given.threads):
         measure_all(given)
@@ -56,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure_all(given: argparse.Namespace) -> None:
     """Measure what is missing, seed by seed, then write the tables."""
     path = given.out / "stages.jsonl"
-    rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    rows: list[Row] = read_rows(path)
     for seed in given.seeds:
         wanted = [(budget, stage) for budget in given.budgets for stage in STAGES]
         done = {(row["budget"], row["stage"]) for row in rows if row["seed"] == seed}
@@ -67,7 +65,7 @@ def measure_all(given: argparse.Namespace) -> None:
         for budget, stage in wanted:
             if (budget, stage) not in done:
                 rows.append(measure(problem, budget, stage, rows, given))
-                write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+                write_rows(path, rows)
                 print(rows[-1], flush=True)
     write_text(given.out / "stages.md", "\n".join(tables(rows)) + "\n")
 

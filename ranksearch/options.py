@@ -178,8 +178,8 @@ class RunOptions(BaseModel):
     the last match counts."""
 
     allocator: str = _in("Search", "knapsack", "NAME")
-    """How a plan is chosen: knapsack (the analytic plan, then the search), or, to compare with, a method of the
-    literature whose plan is delivered without a search: uniform, energy, evbmf, balf, alds, aimet, lc, fwsvd,
+    """How a plan is chosen: knapsack (the analytic plan, then trials around it, if any), or, to compare with, a method
+    of the literature, whose plan is delivered as it is: uniform, energy, evbmf, balf, alds, aimet, lc, fwsvd,
     bayes_layer, optuna_tpe, optuna_nsgaii, optuna_random."""
 
     protect_early: Protection | None = _in("Search", None, "N[=W]", "none")
@@ -189,13 +189,6 @@ class RunOptions(BaseModel):
     probe: Path | None = _in("Search", None, "DIR", "none")
     """Folder of a finished probe of the same model: layers that it found more sensitive than they seemed weigh more."""
 
-    space: str = _in("Search", "sensitivities", "SPACE")
-    """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
-    index per layer) or grouped (an index per group of layers)."""
-
-    sampler: str = _in("Search", "tpe", "SAMPLER")
-    """Optuna sampler: tpe, random, nsgaii or gp."""
-
     n_trials: int | None = _in("Search", None, "N", "0; 40 for allocators that evaluate plans", ge=0)
     """Plans per budget to score, in search of a better one than the analytic plan, which 0 takes; they seldom find
     one."""
@@ -204,11 +197,18 @@ class RunOptions(BaseModel):
     """What those plans are scored by, on held-out images: divergence (quick fits), ordered (a little slower), refitted
     (fitted as they would be delivered: dear, and the only one known to rank plans well) or finetune."""
 
+    space: str = _in("Search", "sensitivities", "SPACE")
+    """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
+    index per layer) or grouped (an index per group of layers)."""
+
+    sampler: str = _in("Search", "tpe", "SAMPLER")
+    """Optuna sampler: tpe, random, nsgaii or gp."""
+
     timeout: float | None = _in("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
     """Start no further trial of a budget after this time."""
 
     refit_trials: int = _in("Search", 2, "N", ge=0)
-    """With --n-trials and without --finetune-trials: the best plans to compare once more, fitted as they would be
+    """With --n-trials and --finetune-trials 0: the best plans to compare once more, fitted as they would be
     delivered. Without trials, but with --probe, its plan is so compared with the plain one. 0 leaves both out."""
 
     finetune_trials: int = _in("Search", 4, "N", ge=0)

@@ -112,11 +112,10 @@ def one(network: Network, given: Given) -> tables.Result | None:
         return None
     options = options_of(network, given)
     folder = ProbeFolder(given.out / network.name / "probe")
-    begun = folder.probe_config.is_file()
-    probe_command(
-        None, options | {"out": str(folder.path), "resume": begun}, {**given.probe, **network.probe}
-    )
-    reached = run(network, options, given) if given.runs else None
+    if not folder.record.is_file():
+        place = {"out": str(folder.path), "resume": folder.probe_config.is_file()}
+        probe_command(None, options | place, {**given.probe, **network.probe})
+    reached = run(network, options, given) if given.runs or carried_out(network, given).is_file() else None
     model = load_model(network.model, weights=Path(options["weights"]))
     kernels = orders.four_index_kernels(model)
     return tables.Result(
@@ -189,7 +188,7 @@ def run(network: Network, options: dict[str, Any], given: Given) -> tuple[float,
     """Accuracy on all test images of the dense model, and of what a run without fine-tuning delivers at 0.2."""
     folder = RunFolder(given.out / network.name / "run")
     stated = options | {"budget": str(BUDGET), "n_trials": "0", "finetune_trials": "0", "epochs": "0"}
-    done = folder.compressed(BUDGET) / "plan.json"
+    done = carried_out(network, given)
     if not done.is_file():
         run_command(
             None, stated | {"out": str(folder.path), "resume": folder.config.is_file(), "batch_size": 128}
@@ -198,6 +197,11 @@ def run(network: Network, options: dict[str, Any], given: Given) -> tuple[float,
     assert compressed is not None
     dense = stored(given.out / network.name / "dense.json", lambda: dense_accuracy(options))
     return float(dense), compressed
+
+
+def carried_out(network: Network, given: Given) -> Path:
+    """The plan of a network's run, which is there when the run is through."""
+    return RunFolder(given.out / network.name / "run").compressed(BUDGET) / "plan.json"
 
 
 def dense_accuracy(options: Mapping[str, Any]) -> float:

@@ -130,10 +130,11 @@ def _recovery(record: ProbeRecord) -> Iterator[str]:
         last = [epoch for epoch in recovery.epochs if epoch.way == way][-1]
         if last.accuracy and last.accuracy.mean is not None:
             ways.append(f"{last.accuracy.mean:.1f} {way}")
-    epochs = max(epoch.epoch for epoch in recovery.epochs)
+    count = max(epoch.epoch for epoch in recovery.epochs)
+    verb = "brings" if count == 1 else "bring"
     yield (
         f"With all layers at {recovery.norm:.0%} of their norm across {recovery.cut} it falls to "
-        f"{recovery.epochs[0].accuracy.mean:.1f}; {epochs} epochs of retraining bring it to {' and '.join(ways)}."
+        f"{recovery.epochs[0].accuracy.mean:.1f}; {count} epoch{'s' * (count > 1)} of retraining {verb} it to {' and '.join(ways)}."
     )
 
 

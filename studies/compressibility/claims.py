@@ -149,7 +149,7 @@ def recovery(record: ProbeRecord, dense: float) -> Finding | None:
     epochs = max(e.epoch for e in found.epochs)
     return Finding(
         "A strongly truncated network recovers within a few epochs, without low-rank training from scratch",
-        f"{found.layers} layers at {found.norm:.0%} of the norm across {found.cut}, {epochs} epochs: "
+        f"{found.layers} layers at {found.norm:.0%} of the norm across {found.cut}, {epochs} epoch{'s' * (epochs > 1)}: "
         f"{', '.join(parts)} (dense {dense:.1f})",
         max(regained) >= 0.9,
     )

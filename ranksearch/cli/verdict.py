@@ -131,10 +131,10 @@ def _recovery(record: ProbeRecord) -> Iterator[str]:
         if last.accuracy and last.accuracy.mean is not None:
             ways.append(f"{last.accuracy.mean:.1f} {way}")
     count = max(epoch.epoch for epoch in recovery.epochs)
-    verb = "brings" if count == 1 else "bring"
+    retraining = "1 epoch of retraining brings" if count == 1 else f"{count} epochs of retraining bring"
     yield (
         f"With all layers at {recovery.norm:.0%} of their norm across {recovery.cut} it falls to "
-        f"{recovery.epochs[0].accuracy.mean:.1f}; {count} epoch{'s' * (count > 1)} of retraining {verb} it to {' and '.join(ways)}."
+        f"{recovery.epochs[0].accuracy.mean:.1f}; {retraining} it to {' and '.join(ways)}."
     )
 
 

@@ -146,10 +146,11 @@ def recovery(record: ProbeRecord, dense: float) -> Finding | None:
         ]
         regained.append((scores[-1] - scores[0]) / (dense - scores[0]))
         parts.append(f"{way} {scores[0]:.1f} → {scores[-1]:.1f}")
-    epochs = max(e.epoch for e in found.epochs)
+    count = max(e.epoch for e in found.epochs)
+    epochs = "1 epoch" if count == 1 else f"{count} epochs"
     return Finding(
         "A strongly truncated network recovers within a few epochs, without low-rank training from scratch",
-        f"{found.layers} layers at {found.norm:.0%} of the norm across {found.cut}, {epochs} epoch{'s' * (epochs > 1)}: "
+        f"{found.layers} layers at {found.norm:.0%} of the norm across {found.cut}, {epochs}: "
         f"{', '.join(parts)} (dense {dense:.1f})",
         max(regained) >= 0.9,
     )

@@ -52,6 +52,16 @@ def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
     return n // task.batch_size if n >= task.batch_size else 1
 
 
+def check_labels(task: Task, config: FinetuneConfig, role: Role = "finetune") -> None:
+    """Raises InputError where labels are to count and the images of a role have none."""
+    dataset = task.dataset(role)
+    if config.label_weight and dataset is not None:
+        item = dataset[0]
+        if not (isinstance(item, list | tuple) and len(item) > 1):
+            what = f"--label-weight {config.label_weight:g}"
+            raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
+
+
 def finetune(
     model: nn.Module,
     dense: nn.Module,
@@ -78,6 +88,7 @@ def finetune(
         return model.eval()
     if task.dataset(role) is None:
         raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
+    check_labels(task, config, role)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
     warmup = max(1, round(config.warmup * steps))

@@ -28,7 +28,7 @@ from ranksearch.describing import (
 )
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
-from ranksearch.finetune import FinetuneConfig
+from ranksearch.finetune import FinetuneConfig, check_labels
 from ranksearch.layers import discover
 from ranksearch.modules import threads
 from ranksearch.moments import Moments
@@ -73,8 +73,9 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         settings = search_settings(options, folder)
         config, advice = candidate_config(options), early_advice(options)
         advice.check(settings.allocator)
-        compress_config(options)  # raises early what would end the run late
+        training = compress_config(options).finetune  # raises early what would end the run late
         task, data = build_task_and_data(options)
+        check_labels(task, training)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
         advice = with_prior(advice, task, options, reporter)
@@ -98,9 +99,10 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
-        compress_config(options)
+        training = compress_config(options).finetune
         candidate_config(options)  # registers the user's own decompositions
         task, _ = build_task_and_data(options)
+        check_labels(task, training)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
         validation = describe_dense(task, reporter)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from ranksearch.errors import InputError, NonFiniteError
 from ranksearch.evaluate import divergence, run
@@ -137,3 +138,15 @@ def test_without_images_it_says_so(tiny_task: Task) -> None:
     assert steps_per_epoch(task) == 0
     with pytest.raises(InputError, match="fine-tuning: expected training images left for it"):
         finetune(broken(task), task.model, task, steps=1, seed=0)
+
+
+def test_labels_that_are_to_count_have_to_be_there(tiny_task: Task) -> None:
+    bare = replace(tiny_task, train=TensorDataset(tiny_task.train.tensors[0]), splits=tiny_task.splits)
+    model = copy.deepcopy(bare.model)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        InputError, match=r"--label-weight 0\.3: expected training images with labels, got none"
+    ):
+        finetune(model, bare.model, bare, steps=2, seed=0, config=FinetuneConfig(label_weight=0.3))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    finetune(model, bare.model, bare, steps=1, seed=0)

@@ -70,7 +70,7 @@ def networks(results: Sequence[Result]) -> Iterator[str]:
 
 def frequency_table(results: Sequence[Result]) -> Iterator[str]:
     """High-frequency content of the images beside the sensitivity of early and of deep layers; for the networks of one
-    architecture, from three on, the rank correlation of the two."""
+    architecture and plain training, from three on, the rank correlation of the two."""
     yield "## Does the sensitivity of early layers follow high frequencies?\n"
     yield f"Points of accuracy lost at {1 - claims.STRONG:.0%} of a kernel's norm, means over layers and cuts.\n"
     yield "| network | energy beyond half the Nyquist frequency | first third | last third | difference |"
@@ -82,7 +82,10 @@ def frequency_table(results: Sequence[Result]) -> Iterator[str]:
             yield f"| {r.name} | {r.high:.1%} | – | – | – |"
             continue
         early, late = claims.thirds(r.rows, dense.mean, order)
-        known.setdefault(r.model, []).append((r.high, early - late))
+        if not r.name.endswith(
+            NUCLEAR
+        ):  # what its training did to the kernels has nothing to do with the images
+            known.setdefault(r.model, []).append((r.high, early - late))
         yield f"| {r.name} | {r.high:.1%} | {early:.1f} | {late:.1f} | {early - late:+.1f} |"
     for model, found in known.items():
         if len(found) >= 3:

@@ -205,6 +205,17 @@ def test_a_row_that_ended_counts_on(module) -> None:  # type: ignore[no-untyped-
     assert "100% of 3 comparisons" in found.measured
 
 
+def test_p_values_of_few_are_exact(module) -> None:  # type: ignore[no-untyped-def]
+    """Of four values 2 of the 24 orders are as far from none, of five 2 of 120; ten swapped once are certain enough."""
+    claims = module("claims")
+    assert claims.rank_correlation([1, 2, 3, 4], [10, 20, 30, 70]) == pytest.approx((1, 2 / 24))
+    assert claims.rank_correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]) == pytest.approx((-1, 2 / 120))
+    rho, p = claims.rank_correlation(list(range(10)), [1, 0, *range(2, 10)])
+    assert rho == pytest.approx(1 - 6 * 2 / 990)
+    assert 0 < p < 1e-6
+    assert claims.rank_correlation([1, 1, 1], [1, 2, 3]) == (0, 1)
+
+
 def test_the_whole_study_on_a_handful_of_images(
     module,
     images: Path,

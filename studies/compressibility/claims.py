@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.record import ProbeRecord
@@ -14,6 +15,9 @@ from ranksearch.probing.rows import Row
 
 STRONG = 0.2
 """Part of the norm that counts as a large loss."""
+
+FEW = 8
+"""Values of which all orders are looked at."""
 
 LITTLE = 2.0
 """Points of accuracy that count as a small one."""
@@ -91,11 +95,19 @@ def thirds(rows: Sequence[Row], dense: float, order: Sequence[str]) -> tuple[flo
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Spearman's coefficient and its p-value; 0 and 1 where all values are equal, which has no order."""
+    """Spearman's coefficient and its p-value; 0 and 1 where all values are equal, which has no order.
+
+    Of few values p is that of all their orders: the usual approximation would call four in order certain.
+    """
     if len(set(x)) < 2 or len(set(y)) < 2:
         return 0.0, 1.0
     found = spearmanr(x, y)
-    return float(found.statistic), float(found.pvalue)
+    rho, p = float(found.statistic), float(found.pvalue)
+    if len(x) <= FEW:
+        a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (x, y))
+        others = np.array(list(permutations(b))) @ a / (np.linalg.norm(a) * np.linalg.norm(b))
+        p = float(np.mean(np.abs(others) >= abs(rho) - 1e-9))
+    return rho, p
 
 
 def ends(rows: Sequence[Row], dense: float) -> Finding | None:

@@ -373,7 +373,7 @@ def test_comparisons_as_tables(module, tmp_path: Path) -> None:  # type: ignore[
     assert "| low | 1.0% | 4.0 | 6.0 | -2.0 |" in text
     assert "| high | 95.0% | 30.0 | 2.0 | +28.0 |" in text
     assert "Spearman of energy and difference, over 3 networks `cnn`: +1.00" in text
-    early = "| Early layers are more sensitive than deep ones | 1: high | 3: low, plain, plain-nuclear |"
+    early = "| Early layers are more sensitive than deep ones | none | 4: low, plain, high, plain-nuclear |"
     assert early in text.split("## The paper's claims over all networks")[1]
     pair = text.split("## Does a penalty on the nuclear norm pay?")[1]
     assert "| plain | 90.0 | – | 80.00 (-10.00) |\n| plain-nuclear | 90.0 | – | 85.50 (-4.50) |" in pair

@@ -570,12 +570,14 @@ class Taken(SVD):
 def test_own_decompositions_from_the_run_to_compress(
     invoke: Invoke, run: Invoke, own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    registry = dict(decompositions._REGISTRY)
+    monkeypatch.setattr(decompositions, "_REGISTRY", registry)
     (tmp_path / "dec.py").write_text(MINE)
     out = tmp_path / "out"
     found = run("--budget", "0.5", "--decompositions", "dec.py:Mine", "--out", out)
     assert found.exit_code == 0, found.output
     assert f"{tmp_path}/dec.py:Mine" in (out / "config.toml").read_text()
-    monkeypatch.delitem(decompositions._REGISTRY, "mine")  # as in a new process
+    del registry["mine"]  # as in a new process
     monkeypatch.chdir(own_folder)
     again = invoke("compress", out / "plan-0.5.json", "--epochs", "0", "--out", tmp_path / "again")
     assert again.exit_code == 0, again.output

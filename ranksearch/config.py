@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from ranksearch.errors import InputError, MismatchError, expected
-from ranksearch.options import RunOptions
+from ranksearch.options import RunOptions, listed_all
 
 FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
@@ -116,10 +116,8 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key in _OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
-    names = result.get("decompositions")
-    if isinstance(names, str):
-        names = [name.strip() for name in names.split(",") if name.strip()]
-    if isinstance(names, list | tuple):
+    if result.get("decompositions") is not None:
+        names = listed_all(result["decompositions"])
         result["decompositions"] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
     storage = result.get("storage")
     if isinstance(storage, str):

@@ -36,8 +36,8 @@ class Evaluated:
 
     @property
     def ranks(self) -> dict[str, str]:
-        """By layer name, what the plan makes of it: `svd 12`."""
-        return {name: str(candidate) for name, candidate in self.plan.choices.items()}
+        """Those of the plan."""
+        return self.plan.ranks
 
 
 def merged(records: Iterable[Evaluated]) -> list[Evaluated]:

@@ -16,7 +16,7 @@ from ranksearch.errors import InputError, expected
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
 
-def _split(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """`"a,b"` → ["a", "b"]; a single value → [value]; no value twice."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
@@ -25,12 +25,12 @@ def _split(value: Any) -> Any:
     return list(dict.fromkeys(value)) if all(isinstance(v, str | int | float) for v in value) else value
 
 
-def _split_all(value: Any) -> Any:
-    """As `_split` for an option that can be repeated: each time may name several."""
+def listed_all(value: Any) -> Any:
+    """As `listed` for an option that can be repeated: each time may name several."""
     return (
-        [part for item in value for part in _split(item)]
+        [part for item in value for part in listed(item)]
         if isinstance(value, list | tuple)
-        else _split(value)
+        else listed(value)
     )
 
 
@@ -63,10 +63,10 @@ def _protection(value: Any) -> Any:
 
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_all)]
+Names = Annotated[tuple[str, ...], BeforeValidator(listed_all)]
 Size = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers)]
 PerChannel = Annotated[tuple[Number, ...], BeforeValidator(_numbers)]
-Budgets = Annotated[tuple[Fraction, ...], BeforeValidator(_split)]
+Budgets = Annotated[tuple[Fraction, ...], BeforeValidator(listed)]
 Multiples = Annotated[
     tuple[tuple[str, Annotated[int, Field(ge=1)]], ...],
     BeforeValidator(_patterns),

@@ -69,6 +69,11 @@ class Plan:
         return sum(c.error for c in self.choices.values())
 
     @property
+    def ranks(self) -> dict[str, str]:
+        """By layer name, what the plan makes of it: `svd 12`."""
+        return {name: str(candidate) for name, candidate in self.choices.items()}
+
+    @property
     def key(self) -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:
         """Identity of the plan: equal keys build equal models."""
         return tuple((name, c.decomposition, c.form, c.ranks) for name, c in self.choices.items())

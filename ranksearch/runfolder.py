@@ -64,9 +64,9 @@ class RunFolder:
 
     def plans(self) -> list[Path]:
         """Plan files that are there, largest budget first."""
-        found = {path: _budget(path) for path in self.path.glob("plan-*.json")}
-        named = {path: budget for path, budget in found.items() if budget is not None}
-        return sorted(named, key=named.__getitem__, reverse=True)
+        files = self.path.glob("plan-*.json")
+        budgets = {path: budget for path in files if (budget := _budget(path)) is not None}
+        return sorted(budgets, key=budgets.__getitem__, reverse=True)
 
     def has_results(self) -> bool:
         """Whether a search has left anything."""

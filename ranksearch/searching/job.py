@@ -82,7 +82,7 @@ def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
     """Write the plan into the trial, readable and by index."""
     trial.set_user_attr("origin", origin)
     trial.set_user_attr("choice", list(choice))
-    trial.set_user_attr("ranks", plan_ranks(plan))
+    trial.set_user_attr("ranks", plan.ranks)
     trial.set_user_attr("cost", {"params": plan.cost.params, "flops": plan.cost.flops})
 
 
@@ -111,10 +111,6 @@ def value_of(trial: FrozenTrial) -> float:
 
 def choice_of(trial: FrozenTrial) -> Choice:
     return tuple(trial.user_attrs["choice"])
-
-
-def plan_ranks(plan: Plan) -> dict[str, str]:
-    return {name: str(candidate) for name, candidate in plan.choices.items()}
 
 
 def trained_with(objective: Objective, settings: SearchSettings) -> dict[str, Any]:

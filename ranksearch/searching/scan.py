@@ -19,7 +19,6 @@ from ranksearch.searching.job import (
     Job,
     choice_of,
     describe,
-    plan_ranks,
     record,
     state_of,
     storable_scores,
@@ -116,7 +115,7 @@ class _Known:
             if found is None:
                 score = objective.score(plan)
                 found = {"value": storable(score.value), "scores": storable_scores(objective.name, score)}
-            stored = {**found, "choice": list(choice), "ranks": plan_ranks(plan)}
+            stored = {**found, "choice": list(choice), "ranks": plan.ranks}
             self.study.set_user_attr(attr, stored)
         self._beside[name] = stored
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import permutation_test, rankdata, spearmanr
 
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.record import ProbeRecord
@@ -104,9 +103,15 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, flo
     found = spearmanr(x, y)
     rho, p = float(found.statistic), float(found.pvalue)
     if len(x) <= FEW:
-        a, b = (rankdata(values) - (len(values) + 1) / 2 for values in (x, y))
-        others = np.array(list(permutations(b))) @ a / (np.linalg.norm(a) * np.linalg.norm(b))
-        p = float(np.mean(np.abs(others) >= abs(rho) - 1e-9))
+        ranks = rankdata(y) - (len(y) + 1) / 2
+        exact = permutation_test(
+            (rankdata(x),),
+            lambda a, axis: a @ ranks,
+            permutation_type="pairings",
+            n_resamples=np.inf,
+            vectorized=True,
+        )
+        p = float(exact.pvalue)
     return rho, p
 
 

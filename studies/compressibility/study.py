@@ -112,9 +112,7 @@ def one(network: Network, given: Given) -> tables.Result | None:
         return None
     options = options_of(network, given)
     folder = ProbeFolder(given.out / network.name / "probe")
-    if not folder.record.is_file():
-        place = {"out": str(folder.path), "resume": folder.probe_config.is_file()}
-        probe_command(None, options | place, {**given.probe, **network.probe})
+    probe_once(folder, options, {**given.probe, **network.probe})
     reached = run(network, options, given) if given.runs or carried_out(network, given).is_file() else None
     model = load_model(network.model, weights=Path(options["weights"]))
     kernels = orders.four_index_kernels(model)
@@ -127,6 +125,13 @@ def one(network: Network, given: Given) -> tables.Result | None:
         reached=reached,
         orders=stored(given.out / network.name / "orders.json", lambda: orders.compare(kernels, ERROR)),
     )
+
+
+def probe_once(folder: ProbeFolder, options: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Probe into a folder, or go on with what was begun there; a probe that is through is left as it is."""
+    if not folder.record.is_file():
+        place = {"out": str(folder.path), "resume": folder.probe_config.is_file()}
+        probe_command(None, {**options, **place}, dict(wanted))
 
 
 def missing(network: Network, given: Given) -> list[str]:
@@ -167,10 +172,8 @@ def advice_on(network: Network, given: Given) -> tuple[str, list[advised.Reached
     """What advice brings to a network. Its prior is a probe of its own: the study's looks at the test images."""
     out, options = given.out / network.name / "advice", options_of(network, given)
     probe = ProbeFolder(out / "probed")
-    if not probe.record.is_file():
-        place = {"out": str(probe.path), "resume": probe.probe_config.is_file()}
-        own = {"images_from": "validation", "recovery_epochs": 0, "plots": False}
-        probe_command(None, options | place, {**given.probe, **network.probe, **own})
+    own = {"images_from": "validation", "recovery_epochs": 0, "plots": False}
+    probe_once(probe, options, {**given.probe, **network.probe, **own})
     return network.name, advised.compare(options | {"batch_size": 128}, probe.path, out)
 
 

@@ -83,7 +83,7 @@ def measure(
         storage=str(given.out / f"study-{given.seed}.jsonl"),
     )
     plan = search(problem, settings)[0].plan
-    found = {"seed": given.seed, "budget": budget, "stage": stage, "plan": names(plan)}
+    found = {"seed": given.seed, "budget": budget, "stage": stage, "plan": plan.ranks}
     searched = {"search_seconds": round(time.monotonic() - started, 1)}
     for row in rows:
         if (row["seed"], row["budget"], row["plan"]) == (given.seed, budget, found["plan"]):
@@ -94,11 +94,6 @@ def measure(
         **deliver(problem, plan, given),
         "seconds": round(time.monotonic() - started, 1),
     }
-
-
-def names(plan: Plan) -> dict[str, str]:
-    """The candidate of each layer, as text."""
-    return {name: str(candidate) for name, candidate in plan.choices.items()}
 
 
 def deliver(problem: Problem, plan: Plan, given: argparse.Namespace) -> Row:

@@ -238,8 +238,8 @@ class RunOptions(BaseModel):
     """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""
 
     augment: bool = _in("Delivery", False)
-    """Mirror and move the images of that fine-tuning, anew each time: for many epochs, with --lr 1e-3; within a few
-    hundred steps it does harm."""
+    """Mirror and move the images of that fine-tuning, anew each time: for several epochs, with --lr 1e-3; within a few
+    hundred steps it changes little."""
 
     label_weight: float = _in("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""

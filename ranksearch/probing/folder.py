@@ -13,6 +13,7 @@ from ranksearch.files import write_text
 from ranksearch.options import RunOptions
 from ranksearch.probing.options import (
     FREE,
+    RECOVERY,
     ProbeOptions,
     parse_probe,
     read_probe_options,
@@ -90,10 +91,10 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
         if resumed:
             check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
             stored = parse_probe(read_probe_options(folder.probe_config))
-            check_same(stored, wanted, folder.path, FREE)
+            check_same(stored, wanted, folder.path, FREE if folder.recovery.is_file() else FREE | RECOVERY)
         else:
             write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
-            write_probe_options(folder.probe_config, wanted)
+        write_probe_options(folder.probe_config, wanted)
         try:
             yield folder
         except InputError:

@@ -17,6 +17,9 @@ from ranksearch.files import write_text
 FREE = frozenset({"plots"})
 """Options that a resumed probe may change: they decide only what is made of the measurements."""
 
+RECOVERY = frozenset({"recovery_epochs", "recovery_norm", "recovery_cut", "project_each"})
+"""Options that a resumed probe may change as long as nothing of the recovery is measured."""
+
 
 class ProbeOptions(BaseModel):
     """The options of `ranksearch probe` beside those of a run."""

@@ -34,7 +34,7 @@ class Network:
 
 
 GREY: Mapping[str, Any] = {"shift": 2}
-BRIEF: Mapping[str, Any] = {"images": 250, "bonds": 4, "recovery_epochs": 0}
+BRIEF: Mapping[str, Any] = {"images": 250, "bonds": 4, "recovery_epochs": 1}
 
 NETWORKS = (
     Network("resnet20", f"{HERE.parent}/resnet20_cifar10/resnet20.py:resnet20", "cifar10", "resnet20"),

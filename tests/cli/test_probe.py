@@ -78,6 +78,24 @@ def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> 
     assert found[0] == found[1]
 
 
+def test_recovery_is_added_to_a_probe_that_had_none(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    whole, added = tmp_path / "whole", tmp_path / "added"
+    assert probe("--out", whole, "--recovery-epochs", "1", "--no-plots").exit_code == 0
+    assert probe("--out", added, "--recovery-epochs", "0", "--no-plots").exit_code == 0
+    assert read_probe(added / "probe.json").recovery is None
+    sweep = (added / "sweep.csv").read_text()
+    again = invoke("probe", "--resume", "--out", added, "--recovery-epochs", "1")
+    assert again.exit_code == 0, again.output
+    assert (added / "sweep.csv").read_text() == sweep
+    assert read_probe(added / "probe.json").recovery == read_probe(whole / "probe.json").recovery
+    refused = invoke("probe", "--resume", "--out", added, "--recovery-epochs", "2")
+    assert refused.exit_code == 2
+    assert "--recovery-epochs 1, as it was started, got --recovery-epochs 2" in refused.output.replace(
+        "\n", " "
+    )
+    assert invoke("probe", "--resume", "--out", added).exit_code == 0
+
+
 def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
     out = tmp_path / "probe"
     assert probe("--out", out, "--recovery-epochs", "0", "--no-sweep", "--no-plots").exit_code == 0

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranksearch.errors import NonFiniteError, expected
+from ranksearch.errors import InputError, NonFiniteError, expected
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.metric import Columns
@@ -133,7 +133,8 @@ def collect_moments(
 
     Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
-    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite.
+    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
+    InputError where all examples have the same outputs: no error is defined then.
     """
     if not layers:
         return {}
@@ -144,18 +145,27 @@ def collect_moments(
         generator = torch.Generator().manual_seed(seed)
         _attach(model.get_submodule(layer.name), layer, sums[layer.name], generator, total)
     generator = torch.Generator().manual_seed(seed)
-    samples = 0
+    samples, differ = 0, False
+    first: Tensor | None = None
     for batch in batches:
         outputs = model(batch.to(device))
         if not bool(torch.isfinite(outputs).all()):
             _check_finite(layers, sums)
             raise _not_finite("model", "outputs")
+        first = outputs[:1].detach() if first is None else first
+        differ = differ or bool((outputs != first).any())
         softened = outputs / temperature
         targets = loss.sample(softened, generator)
         (temperature * loss.value(softened, targets).sum()).backward()
         samples += len(batch)
         on_batch(samples)
     _check_finite(layers, sums)
+    if samples > 1 and not differ:
+        way_out = "A last layer of zeros, as some models start with, does that: give trained --weights."
+        got = f"the same ones for all {samples}"
+        raise InputError(
+            expected("model", "outputs that differ between the calibration images", got, way_out)
+        )
     return {name: found.moments(samples) for name, found in sums.items()}
 
 

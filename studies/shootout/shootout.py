@@ -155,7 +155,7 @@ class Lab:
             "seconds_prepare": bench.seconds,
             "seconds_choose": seconds,
             "choice": list(choice),
-            "plan": {name: str(candidate) for name, candidate in plan.choices.items()},
+            "plan": plan.ranks,
         }
 
     def tune(self, cells: Sequence[Cell]) -> None:

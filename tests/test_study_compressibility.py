@@ -129,11 +129,15 @@ def test_nuclear_norm_by_hand(module) -> None:  # type: ignore[no-untyped-def]
     assert train.relative_nuclear_norm(layer).item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", ["cnn4_32_rgb", "cnn4_64_rgb", "vgg8", "resnet50_small"])
+@pytest.mark.parametrize(
+    "name",
+    ["cnn4_32_rgb", "cnn4_64_rgb", "cnn4_32_grey", "cnn4_64_grey", "vgg8", "vgg8_grey", "resnet50_small"],
+)
 def test_networks_take_small_images(module, name: str) -> None:  # type: ignore[no-untyped-def]
     model = getattr(module("nets"), name)().eval()
+    image = (1, 28, 28) if name.endswith("grey") else (3, 32, 32)
     with torch.no_grad():
-        assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+        assert model(torch.randn(2, *image)).shape == (2, 10)
     if name == "resnet50_small":
         assert sum(p.numel() for p in model.parameters()) == 23_520_842
 

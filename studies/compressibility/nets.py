@@ -40,17 +40,22 @@ def cnn4_64_grey(num_classes: int = 10) -> nn.Module:
     return cnn4(1, 64, num_classes)
 
 
-def vgg8(num_classes: int = 10) -> nn.Module:
+def vgg8(num_classes: int = 10, channels: int = 3, side: int = 32) -> nn.Module:
     """Six 3×3 convolutions in pairs with max-pooling (Simonyan & Zisserman 2014, in small), two Linear layers."""
     layers: list[nn.Module] = []
-    before = 3
+    before = channels
     for after in (32, 64, 128):
         for _ in range(2):
             layers += [nn.Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
             before = after
         layers.append(nn.MaxPool2d(2))
-    head = [nn.Flatten(), nn.Linear(before * 16, 256), nn.ReLU(), nn.Linear(256, num_classes)]
+    head = [nn.Flatten(), nn.Linear(before * (side // 8) ** 2, 256), nn.ReLU(), nn.Linear(256, num_classes)]
     return nn.Sequential(*layers, *head)
+
+
+def vgg8_grey(num_classes: int = 10) -> nn.Module:
+    """The same for grey images of 28 pixels."""
+    return vgg8(num_classes, channels=1, side=28)
 
 
 def resnet50_small(num_classes: int = 10) -> nn.Module:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from ranksearch import allocation
@@ -50,10 +51,19 @@ FIELDS = (
 )
 
 
+def drawn(model: nn.Module) -> nn.Module:
+    """The model with random weights in layers that start at zero, as the last one of torchvision's transformers: with
+    it all outputs are alike, and nothing that is done to the layers before it shows."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            module.reset_parameters()
+    return model
+
+
 def measure(name: str, images: int, trial: bool) -> dict[str, object]:
     """One network, in this process."""
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(weights=None).eval()
+    model = drawn(getattr(torchvision.models, name)(weights=None)).eval()
     seconds: dict[str, float] = {}
 
     @contextmanager

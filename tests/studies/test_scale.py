@@ -8,6 +8,8 @@ from pathlib import Path
 import columns
 import growth
 import pytest
+import scale
+import torch
 
 from ranksearch import moments
 
@@ -30,3 +32,12 @@ def test_columns_take_the_place_of_a(own: list[str], tmp_path: Path) -> None:
     assert [row["A"] for row in rows] == ["all of A", "8", "64"]
     assert len({row["divergence"] for row in rows}) > 1
     assert moments.WIDE == 1536
+
+
+def test_layers_that_start_at_zero_are_drawn() -> None:
+    zero, other = torch.nn.Linear(3, 2), torch.nn.Linear(2, 2)
+    torch.nn.init.zeros_(zero.weight)
+    kept = other.weight.clone()
+    scale.drawn(torch.nn.Sequential(zero, other))
+    assert zero.weight.any()
+    assert torch.equal(other.weight, kept)

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import plot
 import pytest
 import report
 import shootout
-import torch
-import train
 from cells import Cell, Store, pack, unpack
 from methods import METHODS, variants
-from safetensors.torch import load_file
 from stats import paired
 
 from ranksearch.baselines import BASELINES
@@ -193,23 +189,3 @@ def test_mistakes_are_told(run: Callable[..., int], capsys: pytest.CaptureFixtur
     assert "--methods: expected" in capsys.readouterr().err
     assert run("--metrics", "ms") == 2
     assert "--metrics: expected params or flops, got 'ms'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", train.NETWORKS)
-def test_networks_train_and_load(name: str, tmp_path: Path) -> None:
-    channels, size = (1, 28) if name.endswith("grey") else (3, 32)
-    network = getattr(networks, name)(10)
-    assert network(torch.zeros(2, channels, size, size)).shape == (2, 10)
-    path = tmp_path / "data.py"
-    path.write_text(
-        "import torch\nfrom torch.utils.data import TensorDataset\n\n\ndef data():\n"
-        f"    images = torch.rand(40, {channels}, {size}, {size})\n"
-        "    part = TensorDataset(images, torch.arange(40) % 10)\n"
-        "    return {'train': part, 'test': part}\n"
-    )
-    out = tmp_path / "w.safetensors"
-    arguments = ["--network", name, "--data", f"{path}:data", "--out", str(out), "--steps", "2"]
-    assert train.main([*arguments, "--batch-size", "8"]) == 0
-    trained = load_file(out)
-    network.load_state_dict(trained)
-    assert not torch.equal(trained["classifier.weight"], getattr(networks, name)(10).classifier.weight)

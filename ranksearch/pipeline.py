@@ -124,8 +124,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     if not options.budget:
         way_out = "Such as --budget 0.2, which keeps a fifth."
         raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
-    _check_trials(options)
-    return SearchSettings(
+    settings = SearchSettings(
         budgets=options.budget,
         metric=options.metric,
         allocator=options.allocator,
@@ -142,21 +141,31 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         study_name=options.study_name,
         storage=options.storage or str(folder.study),
     )
+    _check_trials(options)
+    return settings
 
 
-OF_TRIALS = ("objective", "space", "sampler", "timeout", "finetune_trials", "finetune_steps")
-"""Options that say how trials go."""
+OF_SEARCH = ("space", "sampler", "timeout")
+"""Options that say how the knapsack's search goes."""
+
+OF_TRIALS = (*OF_SEARCH, "objective", "finetune_trials", "finetune_steps")
+"""Options that say how trials go, of which other allocators have some too."""
 
 
 def _check_trials(options: RunOptions) -> None:
-    """That nothing is asked of trials where none were asked for."""
-    if options.n_trials is not None or options.allocator != "knapsack":
+    """That nothing is asked of trials where none were asked for, nor of a search that an allocator takes the place of."""
+    if options.allocator != "knapsack":
+        unused, wanted, got = OF_SEARCH, "--allocator knapsack", options.allocator
+        way_out = "Other allocators go their own way, without that option."
+    elif options.n_trials is None:
+        unused, wanted, got = OF_TRIALS, "--n-trials", "none"
+        way_out = "Such as --n-trials 40; --n-trials 0 takes the analytic plan all the same."
+    else:
         return
     default = RunOptions()
-    for name in OF_TRIALS:
+    for name in unused:
         if (value := getattr(options, name)) not in (getattr(default, name), 0):
-            way_out = "Such as --n-trials 40; --n-trials 0 takes the analytic plan all the same."
-            raise InputError(expected(f"{flag(name)} {value}", "--n-trials beside it", "none", way_out))
+            raise InputError(expected(f"{flag(name)} {value}", f"{wanted} beside it", got, way_out))
 
 
 def candidate_config(options: RunOptions) -> CandidateConfig:

@@ -601,6 +601,17 @@ def test_what_is_asked_of_trials_needs_trials(
     assert "expected --n-trials beside it, got none" in error
 
 
+@pytest.mark.parametrize("more", [("--space", "ranks"), ("--sampler", "random"), ("--timeout", "9")])
+def test_what_is_asked_of_the_search_needs_the_search(
+    invoke: Invoke, own_folder: Path, more: tuple[str, str]
+) -> None:
+    own = own_folder / "own.py"
+    given = ("run", "--model", f"{own}:model", "--data", f"{own}:data", "--budget", "0.5", "--n-trials", "4")
+    error = refused(invoke(*given, "--allocator", "optuna_tpe", *more))
+    assert f"{more[0]} {more[1]}" in error
+    assert "expected --allocator knapsack beside it, got optuna_tpe" in error
+
+
 def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     readme = Path(__file__).parents[2] / "README.md"

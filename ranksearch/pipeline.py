@@ -145,15 +145,15 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     return settings
 
 
-OF_SEARCH = ("space", "sampler", "timeout")
+OF_SEARCH: tuple[str, ...] = ("space", "sampler", "timeout")
 """Options that say how the knapsack's search goes."""
 
-OF_TRIALS = (*OF_SEARCH, "objective", "finetune_trials", "finetune_steps")
+OF_TRIALS: tuple[str, ...] = (*OF_SEARCH, "objective", "finetune_trials", "finetune_steps")
 """Options that say how trials go, of which other allocators have some too."""
 
 
 def _check_trials(options: RunOptions) -> None:
-    """That nothing is asked of trials where none were asked for, nor of a search that an allocator takes the place of."""
+    """That nothing is asked of trials where there are none, nor of the search where an allocator takes its place."""
     if options.allocator != "knapsack":
         unused, wanted, got = OF_SEARCH, "--allocator knapsack", options.allocator
         way_out = "Other allocators go their own way, without that option."

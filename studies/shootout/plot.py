@@ -26,12 +26,10 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
     axes = figure.subplots()
     methods = list(dict.fromkeys(method for method, _ in found))
     for (method, variant), points in found.items():
-        budgets = [budget for budget, *_ in points]
-        halves = [0.0 if difference is None else difference.half for *_, difference in points]
         axes.errorbar(
-            budgets,
-            [accuracy for _, accuracy, _ in points],
-            yerr=halves,
+            [point.budget for point in points],
+            [point.accuracy for point in points],
+            yerr=[0.0 if point.difference is None else point.difference.half for point in points],
             label=f"{method}, {variant}",
             color=f"C{methods.index(method) % 10}",
             linestyle="-" if variant == "ours" else "--",

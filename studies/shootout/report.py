@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -70,8 +71,15 @@ def mean_accuracy(by_seed: Mapping[int, NDArray[np.bool_]]) -> float:
     return 100 * fmean(float(found.mean()) for found in by_seed.values())
 
 
-Point = tuple[float, float, Difference | None]
-"""Budget, accuracy in per cent, its difference to the reference."""
+@dataclass(frozen=True)
+class Point:
+    """A row at one budget: accuracy in per cent, mean of so many seeds, and its difference to the reference over the
+    seeds that both have."""
+
+    budget: float
+    accuracy: float
+    seeds: int
+    difference: Difference | None
 
 
 def series(records: Sequence[Record], reference: Row, key: str = "correct") -> dict[Row, list[Point]]:
@@ -85,8 +93,8 @@ def series(records: Sequence[Record], reference: Row, key: str = "correct") -> d
             if own:
                 known = hits(records, reference, budget, key)
                 difference = paired(own, known) if row != reference else None
-                found.setdefault(row, []).append((budget, mean_accuracy(own), difference))
-    order = sorted(found, key=lambda row: -fmean(point[1] for point in found[row]))
+                found.setdefault(row, []).append(Point(budget, mean_accuracy(own), len(own), difference))
+    order = sorted(found, key=lambda row: -fmean(point.accuracy for point in found[row]))
     return {row: found[row] for row in order}
 
 
@@ -113,10 +121,9 @@ def strongest(store: Store, cells: Sequence[Cell], budgets: Sequence[float]) -> 
 
 def _header(dense: Record | None, records: Sequence[Record], reference: str) -> str:
     images = next((r["correct"]["count"] for r in records), 0)
-    seeds = sorted({r["seed"] for r in records})
     text = (
-        f"Accuracy in per cent on {images:,} test images, mean of {len(seeds)} seed(s). Below it the paired "
-        f"difference to `{reference}` in points with its 95 % interval over images and seeds."
+        f"Accuracy in per cent on {images:,} test images, mean over seeds. Below it the paired difference to "
+        f"`{reference}` in points, over the seeds that both have, with its 95 % interval over images and seeds."
     )
     return text if dense is None else f"{text} Dense: {dense['accuracy']:.2f}."
 
@@ -134,19 +141,20 @@ def _tables(records: Sequence[Record], metric: str, reference: Row) -> list[str]
 
 
 def _accuracies(found: Mapping[Row, Sequence[Point]]) -> str:
-    budgets = sorted({budget for points in found.values() for budget, *_ in points}, reverse=True)
-    lines = [
-        _line(["method", "candidates", *(f"{b:g}" for b in budgets)]),
-        _line(["---"] * (2 + len(budgets))),
-    ]
+    budgets = sorted({point.budget for points in found.values() for point in points}, reverse=True)
+    heads = ["method", "candidates", *(f"{b:g}" for b in budgets), "seeds"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
     for row, points in found.items():
-        shown = {budget: _shown(accuracy, difference) for budget, accuracy, difference in points}
-        lines.append(_line([f"`{row[0]}`", row[1], *(shown.get(b, "–") for b in budgets)]))
+        shown = {point.budget: _shown(point) for point in points}
+        seeds = sorted({point.seeds for point in points})
+        counts = "–".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
+        lines.append(_line([f"`{row[0]}`", row[1], *(shown.get(b, "–") for b in budgets), counts]))
     return "\n".join(lines)
 
 
-def _shown(accuracy: float, difference: Difference | None) -> str:
-    return f"{accuracy:.2f}" if difference is None else f"{accuracy:.2f}<br>{difference}"
+def _shown(point: Point) -> str:
+    difference = "" if point.difference is None else f"<br>{point.difference}"
+    return f"{point.accuracy:.2f}{difference}"
 
 
 def _costs(records: Sequence[Record]) -> str:

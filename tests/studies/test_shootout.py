@@ -131,6 +131,9 @@ def test_a_shoot_out_is_resumed_and_reported(run: Callable[..., int], tmp_path: 
     text = (out / "results.md").read_text()
     assert "`alds` | published" in text
     assert " ± " in text
+    assert all(
+        line.endswith("| 2 |") for line in text.splitlines() if line.startswith("| `alds`") and "<br>" in line
+    )
 
     # The same again, with fine-tuning: no cell is measured anew.
     assert run(*methods, "--finetune-steps", "2", "--finetune-budgets", "0.6") == 0

@@ -147,13 +147,18 @@ class _Projection:
         return components
 
     def loss(self, components: Tensor) -> tuple[float, Tensor]:
-        """The part of ‖target‖² that no last factor explains, and its gradient by the components."""
+        """The part of ‖target‖² that no last factor explains, and its gradient by the components.
+
+        Summed up from the residual itself: as one less the part that is explained it would be no more exact than
+        single precision is at one, and a line search on small errors would soon find nothing but noise.
+        """
         norms, unit, lower, right = self._normal_equations(self.images(components))
         solution = torch.cholesky_solve(right, lower)  # (K, O)
-        explained = float((right * solution).sum())
-        pull = solution @ (self.target - solution.T @ unit)
+        residual = self.target - solution.T @ unit
+        unexplained = float(residual.square().sum() + RIDGE * solution.square().sum())
+        pull = solution @ residual
         pull = (pull - unit * (pull * unit).sum(dim=1, keepdim=True)) / norms
-        return 1 - explained / self.total, self._gradient(pull) * (-2 / self.total)
+        return unexplained / self.total, self._gradient(pull) * (-2 / self.total)
 
     def solve(self, components: Tensor) -> Tensor:
         """The best last factor, (O, K)."""

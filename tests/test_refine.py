@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.chain import Factor, reconstruct
+from ranksearch.chain import Factor, contract, reconstruct
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import kernel_error, whiten
-from ranksearch.refine import balance, fits_into, pad, refine
+from ranksearch.refine import _Projection, balance, fits_into, pad, refine
 
 
 def spd(size: int, seed: int) -> Tensor:
@@ -110,3 +110,19 @@ def test_padding_keeps_the_kernel(layer: Layer) -> None:
     torch.testing.assert_close(reconstruct(large, grown, (3, 3)), reconstruct(small, factors, (3, 3)))
     assert fits_into(small, large)
     assert not fits_into(large, small)
+
+
+def test_small_errors_are_as_exact_in_single_precision() -> None:
+    """Else the line search of a nearly perfect fit ends in noise long before its last step."""
+    (layer,) = discover(nn.Conv2d(8, 8, 3), torch.zeros(1, 8, 7, 7))
+    generator = torch.Generator().manual_seed(2)
+    factors = [torch.randn(size, 4, generator=generator) for size in (8, 8, 3, 3)]
+    exact = torch.einsum("or,ir,hr,wr->oihw", *factors)
+    white = whiten(exact + 1e-3 * torch.randn(exact.shape, generator=generator), spd(72, 0), spd(8, 1))
+    cp = decompositions.get("cp")
+    chain = cp.chain(layer, "joint", (4,))
+    components = contract(chain[:-1], cp.init(white, "joint", (4,))[:-1]).flatten(1).double()
+    single, _ = _Projection.of(white, chain, torch.float32).loss(components.float())
+    double, _ = _Projection.of(white, chain, torch.float64).loss(components)
+    assert double < 1e-4
+    assert single == pytest.approx(double, rel=1e-3)

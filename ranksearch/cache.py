@@ -23,7 +23,7 @@ from ranksearch.files import whole_file
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raised when what is computed, or how it is written, changes."""
 
 _LIMIT = 10 * 2**30

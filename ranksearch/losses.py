@@ -15,6 +15,9 @@ from torch import Generator, Tensor
 
 from ranksearch.errors import InputError, expected
 
+MetricFn = Callable[[Tensor, Tensor], Tensor]
+"""Maps outputs (N, …) and targets (N, …) to one score per example, (N,); higher is better."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -24,20 +27,61 @@ class Loss:
     sample(outputs, generator): targets drawn from the model's own predictive distribution, (N, …) → (N, …).
     divergence(dense, compressed, temperature): of two outputs per example, (N, …), (N, …) → (N,); in units of
     the loss and without the factor T² at temperature T.
+    metric: what a task is measured by that names no metric of its own; None for the value, negated.
     """
 
     name: str
     value: Callable[[Tensor, Tensor], Tensor]
     sample: Callable[[Tensor, Generator], Tensor]
     divergence: Callable[[Tensor, Tensor, float], Tensor]
+    metric: MetricFn | None = None
+
+    @property
+    def metric_fn(self) -> MetricFn:
+        """The metric, higher is better."""
+        if self.metric is not None:
+            return self.metric
+
+        def negated(outputs: Tensor, targets: Tensor) -> Tensor:
+            return -self.value(outputs, targets)
+
+        negated.__name__ = f"minus {self.name}"
+        return negated
+
+
+def top1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Top-1 accuracy in per cent, per example: outputs (N, C), targets (N,) → (N,)."""
+    return (outputs.argmax(dim=1) == targets).float() * 100
+
+
+def binary_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Part of the right decisions in per cent, per example: logits (N, …), targets of 0 and 1 → (N,)."""
+    right = (outputs > 0) == (_like(outputs, targets) > 0.5)
+    return right.float().flatten(1).mean(dim=1) * 100 if right.dim() > 1 else right.float() * 100
 
 
 def _per_example(values: Tensor) -> Tensor:
     return values.flatten(1).sum(dim=1) if values.dim() > 1 else values
 
 
+def _exact(tensor: Tensor) -> Tensor:
+    """Half precision as single: divergences are differences of what is nearly alike."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _like(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Targets in the shape and dtype of the outputs, of which (N,) may stand for (N, 1) and the other way round."""
+    if targets.shape != outputs.shape and (
+        len(targets) != len(outputs) or targets.numel() != outputs.numel()
+    ):
+        raise InputError(
+            expected("targets", f"the outputs' shape {tuple(outputs.shape)}", tuple(targets.shape))
+        )
+    return targets.reshape(outputs.shape).to(outputs.dtype)
+
+
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _per_example(F.cross_entropy(outputs, targets, reduction="none"))
+    return _per_example(F.cross_entropy(_exact(outputs), targets, reduction="none"))
 
 
 def _sample_classes(outputs: Tensor, generator: Generator) -> Tensor:
@@ -48,13 +92,14 @@ def _sample_classes(outputs: Tensor, generator: Generator) -> Tensor:
 
 
 def _kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
-    p = (dense / temperature).log_softmax(dim=1)
-    q = (compressed / temperature).log_softmax(dim=1)
+    p = (_exact(dense) / temperature).log_softmax(dim=1)
+    q = (_exact(compressed) / temperature).log_softmax(dim=1)
     return _per_example((p.exp() * (p - q)).sum(dim=1))
 
 
 def _half_squares(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _per_example((outputs - targets).square()) / 2
+    outputs = _exact(outputs)
+    return _per_example((outputs - _like(outputs, targets)).square()) / 2
 
 
 def _sample_gaussian(outputs: Tensor, generator: Generator) -> Tensor:
@@ -66,13 +111,36 @@ def _half_squares_divergence(dense: Tensor, compressed: Tensor, temperature: flo
     return _half_squares(compressed, dense) / temperature**2
 
 
-CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _sample_classes, _kl)
+def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    outputs = _exact(outputs)
+    return _per_example(
+        F.binary_cross_entropy_with_logits(outputs, _like(outputs, targets), reduction="none")
+    )
+
+
+def _sample_bernoulli(outputs: Tensor, generator: Generator) -> Tensor:
+    probabilities = _exact(outputs.detach()).sigmoid().cpu()
+    return torch.bernoulli(probabilities, generator=generator).to(outputs.device, outputs.dtype)
+
+
+def _binary_kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
+    p, q = _exact(dense) / temperature, _exact(compressed) / temperature
+    parts = ((sign * p).sigmoid() * (F.logsigmoid(sign * p) - F.logsigmoid(sign * q)) for sign in (1.0, -1.0))
+    return _per_example(sum(parts, torch.zeros_like(p)))
+
+
+CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _sample_classes, _kl, top1)
 """Classification: outputs (N, C, …) are logits, targets (N, …) classes; the divergence is KL."""
+
+BINARY_CROSS_ENTROPY = Loss(
+    "binary_cross_entropy", _binary_cross_entropy, _sample_bernoulli, _binary_kl, binary_accuracy
+)
+"""Decisions, one or many at once: outputs (N, …) are logits, targets (N, …) 0 or 1; the divergence is KL."""
 
 SQUARED_ERROR = Loss("squared_error", _half_squares, _sample_gaussian, _half_squares_divergence)
 """Regression: half the squared error, a Gaussian of unit variance; outputs and targets (N, …)."""
 
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CROSS_ENTROPY, SQUARED_ERROR)}
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR)}
 
 
 def get_loss(name: str) -> Loss:

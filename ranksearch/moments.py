@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +17,8 @@ from ranksearch.losses import Loss
 from ranksearch.metric import Columns
 from ranksearch.modules import copy_model
 from ranksearch.wiring import input_of
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 64 * 2**20
 """Unfolded patches are formed in pieces of at most this size."""
@@ -134,7 +137,8 @@ def collect_moments(
     Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
     NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
-    InputError where all examples have the same outputs: no error is defined then.
+    InputError where all examples have the same outputs, or none of the layers a gradient: no error is defined then.
+    Warns of single layers without one, whose every error counts as none.
     """
     if not layers:
         return {}
@@ -166,6 +170,7 @@ def collect_moments(
         raise InputError(
             expected("model", "outputs that differ between the calibration images", got, way_out)
         )
+    _check_gradients(layers, sums, loss)
     return {name: found.moments(samples) for name, found in sums.items()}
 
 
@@ -266,6 +271,24 @@ def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
         for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
             if not finite:
                 raise _not_finite(f"layer {layer.name}", what)
+
+
+def _check_gradients(layers: Sequence[Layer], sums: Mapping[str, _Sums], loss: Loss) -> None:
+    without = [layer.name for layer in layers if not bool(sums[layer.name].G.any())]
+    if len(without) == len(layers):
+        way_out = (
+            "Is it the loss that the model was trained with? Does its forward pass detach what it computes?"
+        )
+        raise InputError(
+            expected(f"loss {loss.name}", "gradients at the layers", "zeros at all of them", way_out)
+        )
+    for name in without:
+        log.warning(
+            "layer %s: no gradient comes to it on the calibration images, so that any rank will do; --ignore %s "
+            "keeps it dense",
+            name,
+            name,
+        )
 
 
 def _not_finite(where: str, what: str) -> NonFiniteError:

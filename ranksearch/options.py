@@ -145,13 +145,13 @@ class RunOptions(BaseModel):
     """Training images, without labels, to calibrate on: two thirds for moments, one third for scores. At most
     half of what there is."""
 
-    metric_fn: str | None = _in("Data", None, "SPEC", "top-1 accuracy")
+    metric_fn: str | None = _in("Data", None, "SPEC", "the loss's: top-1 accuracy of cross_entropy")
     """Metric of your own, package.module:fn or path/file.py:fn: fn(outputs, targets) gives one score per
     example, higher is better."""
 
     loss: str = _in("Data", "cross_entropy", "NAME")
-    """cross_entropy, squared_error, or a ranksearch.losses.Loss of your own (package.module:LOSS or
-    path/file.py:LOSS)."""
+    """cross_entropy, binary_cross_entropy (logits of yes and no), squared_error (regression), or a
+    ranksearch.losses.Loss of your own (package.module:LOSS or path/file.py:LOSS)."""
 
     batch_size: int = _in("Data", 128, "N", ge=1)
     """Examples per batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,18 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, expected
-from ranksearch.losses import CROSS_ENTROPY, Loss
+from ranksearch.losses import CROSS_ENTROPY, Loss, MetricFn
 from ranksearch.splits import Splits, make_splits
 
 Role = Literal["moments", "divergence", "finetune", "validation", "test"]
-
-MetricFn = Callable[[Tensor, Tensor], Tensor]
-"""Maps outputs (N, …) and targets (N, …) to one score per example, (N,); higher is better."""
-
-
-def top1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Top-1 accuracy in per cent, per example: outputs (N, C), targets (N,) → (N,)."""
-    return (outputs.argmax(dim=1) == targets).float() * 100
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Task:
     test: Dataset[Any] | None = None
     splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
     loss: Loss = CROSS_ENTROPY
-    metric_fn: MetricFn = top1
+    metric_fn: MetricFn = None  # type: ignore[assignment]  # the loss's own, from __post_init__
     model_name: str | None = None
     """Where the model comes from (`torchvision:resnet18`), so that a compressed one can be loaded by itself."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -64,6 +56,8 @@ class Task:
                 seed=self.seed,
             )
             object.__setattr__(self, "splits", splits)
+        if self.metric_fn is None:
+            object.__setattr__(self, "metric_fn", self.loss.metric_fn)
         object.__setattr__(self, "_cache", {})
         object.__setattr__(self, "_digests", {})
 
@@ -125,4 +119,8 @@ class Task:
         """One input as a batch of size 1: costs are measured on it."""
         item = self.train[self.splits.moments[0]]
         tensor = item[0] if isinstance(item, list | tuple) else item
-        return cast(Tensor, tensor).unsqueeze(0)
+        if not isinstance(tensor, Tensor):
+            way_out = "Wrap data and model so that one tensor goes in."
+            wanted = "examples whose input is one tensor"
+            raise InputError(expected("training data", wanted, type(tensor).__name__, way_out))
+        return tensor.unsqueeze(0)

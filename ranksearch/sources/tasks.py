@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected
-from ranksearch.losses import CROSS_ENTROPY, Loss, get_loss
+from ranksearch.losses import CROSS_ENTROPY, Loss, MetricFn, get_loss
 from ranksearch.options import RunOptions
 from ranksearch.sources import models
 from ranksearch.sources.data import Data, ImageOptions, load_data
 from ranksearch.sources.objects import load_object
 from ranksearch.splits import make_splits
-from ranksearch.task import MetricFn, Task, top1
+from ranksearch.task import Task
 
 
 def build_task(options: RunOptions) -> Task:
@@ -28,7 +27,8 @@ def build_task(options: RunOptions) -> Task:
 def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
     """The task, and what its data source yielded."""
     device = pick_device(options.device)
-    loss, metric_fn = pick_loss(options.loss), pick_metric(options.metric_fn)
+    loss = pick_loss(options.loss)
+    metric_fn = loss.metric_fn if options.metric_fn is None else load_metric(options.metric_fn)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
     if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
@@ -106,14 +106,12 @@ def pick_loss(name: str) -> Loss:
     return loss
 
 
-def pick_metric(name: str | None) -> MetricFn:
-    """Top-1 accuracy, or a function of the user's own."""
-    if name is None:
-        return top1
+def load_metric(name: str) -> MetricFn:
+    """A function of the user's own."""
     metric_fn = load_object(name, option="--metric-fn")
     if not callable(metric_fn):
         raise InputError(expected("--metric-fn", "a function", f"{type(metric_fn).__name__} ({name})"))
-    return cast(Callable[[Tensor, Tensor], Tensor], metric_fn)
+    return cast(MetricFn, metric_fn)
 
 
 def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
@@ -149,6 +147,9 @@ def check_task(task: Task, data: Data) -> None:
 
 
 def _check_classes(task: Task, data: Data, outputs: int) -> None:
+    if outputs == 1:
+        way_out = "One logit wants --loss binary_cross_entropy, one number --loss squared_error."
+        raise InputError(expected("--loss cross_entropy", "a model with two outputs or more", "one", way_out))
     if data.classes and len(data.classes) != outputs:
         got = f"{outputs} of {task.model_name}"
         way_out = "See --num-classes, --weights and --data."

@@ -10,10 +10,10 @@ from torchvision.models import get_model
 
 from ranksearch.config import parse
 from ranksearch.errors import InputError
-from ranksearch.losses import SQUARED_ERROR
+from ranksearch.losses import SQUARED_ERROR, top1
 from ranksearch.sources.tasks import build_task, build_task_and_data
 from ranksearch.splits import make_splits
-from ranksearch.task import Task, top1
+from ranksearch.task import Task
 
 OWN = """
 import torch
@@ -34,6 +34,8 @@ def unlabelled():
 def model(num_classes=4):
     return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Linear(6, num_classes))
+def one_logit():
+    return model(1)
 def two_outputs():
     class M(nn.Module):
         def forward(self, x):
@@ -149,9 +151,14 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) 
         ({"weights": "missing.pt"}, "missing.pt"),
         ({"num_classes": 3}, "--model: expected 4 classes, as in the data, got 3 of own.py:model"),
         ({"model": "own.py:two_outputs"}, "--model: expected a model that returns a tensor, got tuple"),
+        (
+            {"model": "own.py:one_logit", "data": "own.py:unlabelled"},
+            "--loss cross_entropy: expected a model with two outputs or more, got one. One logit wants --loss "
+            "binary_cross_entropy",
+        ),
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
         ({"device": "gpu"}, "--device: expected a device that is there, got 'gpu'"),
-        ({"loss": "cross_entropi"}, "loss: expected cross_entropy or squared_error"),
+        ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),
         ({"loss": "own.py:top2"}, "--loss: expected a ranksearch.losses.Loss, got function"),
         ({"metric_fn": "own.py:tpo2"}, "Did you mean 'top2'?"),
         ({"metric_fn": "own.py:LOSS"}, "--metric-fn: expected a function, got Loss"),

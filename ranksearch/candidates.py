@@ -227,6 +227,7 @@ def _interpolate(
 
     Errors and estimates below `floor` count as exact: their ratio says nothing about the ranks in between.
     """
+    floor = max(floor, float(np.finfo(float).tiny))  # of a kernel of zeros, all of whose errors are none
     x = np.log([cost.params for cost in path.costs])
     tails = np.maximum(path.tails, floor)
     ratio = np.log(np.maximum(fitted, floor)) - np.log(tails[list(nodes)])

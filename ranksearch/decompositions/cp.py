@@ -58,7 +58,7 @@ class CP(Decomposition):
         elif tensor.numel() > LARGE:
             left, right, *depth = principal_fibres(tensor, r)
         else:
-            left, right, *depth = _als(tensor, r)
+            left, right, *depth = _als(tensor, r) or principal_fibres(tensor, r)
         shapes = [taps] if form == JOINT else [[k] for k in taps]
         return right.T, *(d.T.reshape(r, *shape) for d, shape in zip(depth, shapes, strict=True)), left
 
@@ -67,20 +67,27 @@ def _modes(o: int, i: int, taps: tuple[int, ...], form: str) -> tuple[int, ...]:
     return (o, i, prod(taps)) if form == JOINT else (o, i, *taps)
 
 
-def _als(tensor: Tensor, rank: int) -> list[Tensor]:
-    """A few sweeps of alternating least squares; single precision will do, refinement follows."""
+def _als(tensor: Tensor, rank: int) -> list[Tensor] | None:
+    """A few sweeps of alternating least squares; single precision will do, refinement follows.
+
+    None where their normal equations are singular, as for kernels whose own rank is smaller.
+    """
     with warnings.catch_warnings(), tl.backend_context("pytorch", local_threadsafe=True):
         warnings.simplefilter("ignore")
-        _, factors = parafac(
-            tensor.float(),
-            rank,
-            n_iter_max=_SWEEPS,
-            init="svd",
-            svd=svd,
-            tol=1e-6,
-            random_state=0,
-        )
-    return list(factors)
+        try:
+            _, factors = parafac(
+                tensor.float(),
+                rank,
+                n_iter_max=_SWEEPS,
+                init="svd",
+                svd=svd,
+                tol=1e-6,
+                random_state=0,
+            )
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return None
+    sound = all(bool(torch.isfinite(factor).all()) for factor in factors)
+    return list(factors) if sound else None
 
 
 def principal_fibres(tensor: Tensor, rank: int) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ranksearch import decompositions
 from ranksearch.build import chain_module
-from ranksearch.candidates import Effort, fit_candidate
+from ranksearch.candidates import CandidateConfig, Effort, fit_candidate, layer_candidates
 from ranksearch.chain import chain_cost, reconstruct
 from ranksearch.costs import measure_cost
 from ranksearch.layers import Layer, discover
@@ -133,6 +133,26 @@ def test_a_planted_kernel_is_recovered(case: Case, name: str, form: str) -> None
     white = whiten(reconstruct(chain, planted, layer.kernel_size), moments_of(case), output_moments(case))
     fit = refine(white, chain, decomposition.init(white, form, ranks), iterations=200)
     assert fit.error <= 1e-5 * white.scale
+
+
+@each
+@pytest.mark.parametrize("kind", ["zeros", "constant", "rank-one"])
+def test_degenerate_kernels_are_fitted_exactly(case: Case, name: str, form: str, kind: str) -> None:
+    """As residual branches start with, and filters that blur."""
+    shape = kernel_of(case).shape
+    kernel = torch.zeros(shape) if kind == "zeros" else torch.ones(shape)
+    if kind == "rank-one":
+        generator = torch.Generator().manual_seed(4)
+        for dim, size in enumerate(shape):
+            kernel *= torch.randn(size, generator=generator).reshape(-1, *[1] * (len(shape) - dim - 1))
+    white = whiten(kernel, moments_of(case), output_moments(case))
+    decomposition = decompositions.get(name)
+    for ranks in (tuple(1 for _ in middle_ranks(case, name, form)), middle_ranks(case, name, form)):
+        fit = fit_candidate(white, case.layer, decomposition, form, ranks, config=EFFORT)
+        assert fit.error <= 1e-5 * white.scale
+        assert all(bool(torch.isfinite(factor).all()) for factor in fit.weights(white))
+    table = layer_candidates(case.layer, white, CandidateConfig(decompositions=(name,), iterations=3))
+    assert all(0 <= candidate.error <= 1e-5 * white.scale for candidate in table.candidates)
 
 
 @each

@@ -7,9 +7,10 @@ features count, which say more of an image than its outputs do, and no image is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,8 @@ def finetune(
     `blocks` are the modules, of `model` and of `dense` alike, whose outputs are the features.
     The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
     called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
-    training. `on_step(step, loss)` is called after each step.
+    training. `on_step(step, loss)` is called after each step. `seed` decides everything random, what the model
+    itself draws for dropout among it. Where the whole model is frozen, all of it is trained, and frozen afterwards.
     """
     config = config or FinetuneConfig()
     if steps <= 0:
@@ -89,42 +91,65 @@ def finetune(
     if task.dataset(role) is None:
         raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
     check_labels(task, config, role)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    warmup = max(1, round(config.warmup * steps))
-    schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
-        [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, 1.0, total_iters=warmup),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
-        ],
-        milestones=[warmup],
-    )
-    wanted = set(checkpoints)
-    teacher = fast_layout(copy_model(dense)).eval()
-    change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
-    batches = _endless(task, role, seed)
-    for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
-        model.train()
-        loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
-        if not torch.isfinite(loss):
-            raise NonFiniteError(
-                expected(
-                    f"fine-tuning loss at step {step}",
-                    "a finite number",
-                    loss.item(),
-                    "Lower the learning rate.",
+    with _thawed(model) as parameters, _seeded(seed, task.device):
+        optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+        warmup = max(1, round(config.warmup * steps))
+        schedule = torch.optim.lr_scheduler.SequentialLR(
+            optimiser,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, 1.0, total_iters=warmup),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
+            ],
+            milestones=[warmup],
+        )
+        wanted = set(checkpoints)
+        teacher = fast_layout(copy_model(dense)).eval()
+        change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
+        batches = _endless(task, role, seed)
+        for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
+            model.train()
+            loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
+            if not torch.isfinite(loss):
+                raise NonFiniteError(
+                    expected(
+                        f"fine-tuning loss at step {step}",
+                        "a finite number",
+                        loss.item(),
+                        "Lower the learning rate.",
+                    )
                 )
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        on_step(step, loss.item())
-        if step in wanted:
-            on_checkpoint(step, model.eval())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            on_step(step, loss.item())
+            if step in wanted:
+                on_checkpoint(step, model.eval())
     return model.eval()
+
+
+@contextmanager
+def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """The parameters to train: those that are not frozen, or where all of them are, all for a while."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    frozen = [] if wanted else [p for p in model.parameters() if p.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield wanted or frozen
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators, from which layers such as dropout draw, seeded for a while."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _endless(task: Task, role: Role, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -146,7 +171,7 @@ def _distillation(
     with torch.no_grad(), recorded(teacher, names) as wanted_features:
         wanted = teacher(inputs)
     with recorded(model, names) as features:
-        outputs = model(inputs)
+        outputs = _first(model(inputs))
     loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
     if config.label_weight and targets is not None:
         labels = task.loss.value(outputs, targets).mean()
@@ -154,3 +179,12 @@ def _distillation(
     if names:
         loss = loss + config.feature_weight * distance(wanted_features, features)
     return loss
+
+
+def _first(outputs: Any) -> Tensor:
+    """The outputs themselves; in training some models hand out those of auxiliary classifiers behind them."""
+    found = outputs[0] if isinstance(outputs, tuple) else outputs
+    if not isinstance(found, Tensor):
+        wanted = "a model that returns in training what it returns in evaluation, a tensor"
+        raise InputError(expected("fine-tuning", wanted, type(found).__name__, "Use --epochs 0."))
+    return found

@@ -150,3 +150,62 @@ def test_labels_that_are_to_count_have_to_be_there(tiny_task: Task) -> None:
         finetune(model, bare.model, bare, steps=2, seed=0, config=FinetuneConfig(label_weight=0.3))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     finetune(model, bare.model, bare, steps=1, seed=0)
+
+
+class Dropping(nn.Module):
+    """Dropout, and in training the outputs of a second classifier beside its own."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body, self.drop, self.beside = body, nn.Dropout(0.3), nn.Linear(5, 5)
+
+    def forward(self, x: torch.Tensor) -> object:
+        outputs = self.body(self.drop(x))
+        return (outputs, self.beside(outputs)) if self.training else outputs
+
+
+def tuned(task: Task, model: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
+    config = FinetuneConfig(lr=1e-3)
+    return finetune(copy.deepcopy(model), task.model, task, steps=3, seed=seed, config=config).state_dict()
+
+
+def test_what_the_model_draws_follows_from_the_seed(tiny_task: Task) -> None:
+    model = Dropping(broken(tiny_task))
+    task = replace(tiny_task, model=Dropping(tiny_task.model).eval())
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = tuned(task, model)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    again, other = tuned(task, model), tuned(task, model, seed=1)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+    assert torch.equal(first["beside.weight"], model.beside.weight)
+
+
+def test_a_frozen_model_is_trained_and_frozen_again(tiny_task: Task) -> None:
+    model = broken(tiny_task)
+    free = tuned(tiny_task, model)
+    model.requires_grad_(False)
+    frozen = finetune(
+        copy.deepcopy(model), tiny_task.model, tiny_task, steps=3, seed=0, config=FinetuneConfig(lr=1e-3)
+    )
+    assert all(torch.equal(free[k], v) for k, v in frozen.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in frozen.parameters())
+    model[-1].requires_grad_(True)
+    partly = tuned(tiny_task, model)
+    changed = {k for k, v in model.named_parameters() if not torch.equal(v, partly[k])}
+    assert changed == {"8.weight", "8.bias"}
+
+
+class Odd(Dropping):
+    def forward(self, x: torch.Tensor) -> object:
+        outputs = self.body(x)
+        return {"out": outputs} if self.training else outputs
+
+
+def test_outputs_that_are_no_tensor_in_training_are_refused(tiny_task: Task) -> None:
+    with pytest.raises(
+        InputError, match="returns in training what it returns in evaluation, a tensor, got dict"
+    ):
+        tuned(tiny_task, Odd(tiny_task.model))

@@ -10,11 +10,13 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,6 +29,8 @@ FORMAT = 2
 """Part of every key: raised when what is computed, or how it is written, changes."""
 
 _LIMIT = 10 * 2**30
+
+_KEY = re.compile("[0-9a-f]{32}")
 
 Entry = tuple[dict[str, Tensor], Any]
 """Tensors by name, and plain values that JSON knows."""
@@ -50,7 +54,7 @@ def _feed(found: Any, part: object) -> None:
     if isinstance(part, Tensor):
         tensor = part.detach().cpu().contiguous()
         found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(-1).numpy().tobytes())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     elif isinstance(part, Mapping):
         for key, value in part.items():
             found.update(repr(key).encode())
@@ -111,6 +115,8 @@ class Cache:
 def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:
     found = []
     for path in folder.glob("*.safetensors"):
+        if not _KEY.fullmatch(path.stem):  # somebody else's
+            continue
         try:
             found.append((path, path.stat()))
         except OSError:  # another process was faster

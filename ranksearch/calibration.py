@@ -5,15 +5,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from ranksearch.cache import FORMAT, Cache, Entry, digest
+from ranksearch.evaluate import run
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.metric import Columns
 from ranksearch.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
 from ranksearch.task import Role, Task
+
+_PROBED = 8
+"""Images whose outputs tell a model from others with the same weights."""
+
+_UNKNOWN = "?"
 
 
 def task_moments(
@@ -69,6 +77,7 @@ def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> 
         version("ranksearch"),
         torch.__version__,
         *_computes(task),
+        _probe(task),
         task.inputs_digest(role),
         task.batch_size,
         task.device.type,
@@ -91,19 +100,56 @@ def _computes(task: Task) -> tuple[object, ...]:
     return _source(model), tensors, plain, _loss_source(task.loss)
 
 
+def _probe(task: Task) -> list[int]:
+    """Outputs of a few images, roughly: they follow whatever else the model computes with.
+
+    So roughly that it does not matter how many threads add them up.
+    """
+    inputs = task.inputs("moments")[:_PROBED]
+    with torch.random.fork_rng([task.device] if task.device.type == "cuda" else []):
+        torch.manual_seed(0)
+        outputs = run(task.model, inputs, batch_size=task.batch_size, device=task.device).float()
+    scale = outputs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    found: list[int] = (64 * outputs / scale).nan_to_num().round().int().flatten().tolist()
+    return found
+
+
 def _source(model: torch.nn.Module) -> str:
     """The structure of a model, and the code of its modules: what a state dict does not tell."""
-    kinds = sorted({type(module) for module in model.modules()}, key=lambda kind: kind.__qualname__)
-    return repr(model) + "".join(map(source_of, kinds))
+    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
+    return repr(model) + "".join(sorted({_file_of(kind) for kind in kinds}))
 
 
 def _plain(module: torch.nn.Module) -> dict[str, object]:
     """Attributes of a module that its code may read, as far as their values can be told."""
-    known = (bool, int, float, str, tuple, type(None))
     own = {
         name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"
     }
-    return {name: value for name, value in own.items() if isinstance(value, known)}
+    return {name: told for name, value in own.items() if (told := _told(value)) is not _UNKNOWN}
+
+
+def _told(value: object) -> object:
+    """A value as something with a faithful repr, `_UNKNOWN` where there is no such thing."""
+    if isinstance(value, bool | int | float | str | type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_told(each) for each in value]
+    if isinstance(value, dict):
+        return [(_told(key), _told(each)) for key, each in value.items()]
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return value.__qualname__, _file_of(value)
+    return _UNKNOWN
+
+
+def _file_of(thing: Any) -> str:
+    """The code of the whole file that a class or function is in, since it may use whatever is there; that of torch goes
+    by its version."""
+    if (getattr(thing, "__module__", None) or "").partition(".")[0] in ("torch", "builtins"):
+        return ""
+    try:
+        return Path(inspect.getsourcefile(thing) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError, ValueError):
+        return source_of(thing)
 
 
 def _loss_source(loss: Loss) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from ranksearch.layers import discover
 from ranksearch.modules import copy_model
 from ranksearch.moments import Moments
 from ranksearch.problem import Problem, prepare
+from ranksearch.sources.objects import load_object
 from ranksearch.task import Task
 
 CONFIG = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
@@ -67,12 +69,15 @@ def test_a_folder_that_cannot_be_written_to_is_no_error(
 def test_the_oldest_entries_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
     monkeypatch.setattr(cache_module, "_LIMIT", 10_000)
-    for age, name in enumerate(("old", "older", "oldest")):
-        cache.put(name, {"a": torch.ones(500)}, None)
-        os.utime(tmp_path / f"{name}.safetensors", (1e9 - age, 1e9 - age))
+    keys = [digest(name) for name in ("old", "older", "oldest")]
+    (tmp_path / "weights.safetensors").write_bytes(bytes(20_000))  # somebody else's
+    os.utime(tmp_path / "weights.safetensors", (1e8, 1e8))
+    for age, key in enumerate(keys):
+        cache.put(key, {"a": torch.ones(500)}, None)
+        os.utime(tmp_path / f"{key}.safetensors", (1e9 - age, 1e9 - age))
     for _ in range(3):
-        cache.put("new", {"a": torch.ones(1000)}, None)
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["new", "old", "older"]
+        cache.put(digest("new"), {"a": torch.ones(1000)}, None)
+    assert {path.stem for path in tmp_path.iterdir()} == {"weights", digest("new"), *keys[:2]}
 
 
 def test_digests_tell_values_shapes_and_types_apart() -> None:
@@ -81,13 +86,15 @@ def test_digests_tell_values_shapes_and_types_apart() -> None:
         digest(a),
         digest(a.reshape(2, 3)),
         digest(a.double()),
+        digest(a.bfloat16()),
+        digest(a > 2),
         digest(a + 1),
         digest({"a": a}),
         digest({"b": a}),
         digest(a, 1),
         digest(a, "1"),
     }
-    assert len(found) == 8
+    assert len(found) == 10
     assert digest(a.reshape(2, 3).T) == digest(a.reshape(2, 3).T.contiguous())
 
 
@@ -164,6 +171,64 @@ def test_keys_follow_what_a_state_dict_does_not_hold(task: Task) -> None:
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
     assert len({task_digest(each) for each in tasks}) == 3
+
+
+class Helped(nn.Module):
+    """Reads a function, a list, a private value and a tensor that is no buffer."""
+
+    def __init__(self, inner: nn.Module, **values: Any) -> None:
+        super().__init__()
+        self.inner, self._hidden = inner, values.get("hidden", 1.0)
+        self.change: Any = values.get("change", torch.relu)
+        self.scales: Any = values.get("scales", [1.0, 2.0])
+        self.shift: Any = values.get("shift", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.change(x) * self.scales[0] * self.scales[1] * self._hidden + self.shift
+        return cast(torch.Tensor, self.inner(x))
+
+
+def test_keys_follow_whatever_else_is_computed_with(task: Task) -> None:
+    changes: list[dict[str, Any]] = [
+        {}, {"change": torch.tanh}, {"scales": [1.0, 3.0]}, {"hidden": 2.0}, {"shift": torch.ones(1)}, {}
+    ]  # fmt: skip
+    tasks = [replace(task, model=Helped(task.model, **change).eval()) for change in changes]
+    layers = discover(tasks[0].model, task.example)
+    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    assert len(set(keys)) == 5
+    assert keys[0] == keys[5]
+
+
+BASE = """
+from torch import nn
+
+FACTOR = 1.0
+
+
+def helper(x):
+    return FACTOR * x
+
+
+class Base(nn.Module):
+    def forward(self, x):
+        return self.inner(helper(x))
+
+
+class Own(Base):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+"""
+
+
+def test_a_study_follows_the_file_that_a_model_is_in(task: Task, tmp_path: Path) -> None:
+    found = []
+    for number, text in enumerate((BASE, BASE.replace("1.0", "2.0"), BASE)):
+        path = tmp_path / f"net{number}.py"
+        path.write_text(text)
+        own = load_object(f"{path}:Own", option="--model")
+        found.append(task_digest(replace(task, model=own(task.model).eval())))
+    assert found[0] == found[2] != found[1]
 
 
 def test_moments_of_both_roles_are_merged(task: Task) -> None:

@@ -19,7 +19,8 @@ from ranksearch.chain import Factors, reconstruct
 from ranksearch.costs import METRICS, Cost, Metric
 from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.errorkind import ErrorKind
-from ranksearch.layers import Layer
+from ranksearch.errors import InputError, expected
+from ranksearch.layers import Layer, unmatched
 from ranksearch.metric import Columns, Whitened, kernel_error
 from ranksearch.modules import algebra_threads
 from ranksearch.plan import DENSE, Candidate, Table
@@ -60,6 +61,20 @@ class CandidateConfig(Effort):
     iterations: int = 15
     fit_flops: float = 2e10
     error: ErrorKind = "fisher"
+
+    def __post_init__(self) -> None:
+        for what, value in (
+            ("min-rank", self.min_rank),
+            *(("rank-multiple", m) for _, m in self.rank_multiple),
+        ):
+            if value < 1:
+                raise InputError(expected(what, "a whole number, 1 or more", value))
+
+    def check(self, layers: Sequence[Layer]) -> None:
+        """Raises InputError where a pattern of rank_multiple matches none of the layers."""
+        for pattern, _ in self.rank_multiple:
+            if pattern != "*" and not any(fnmatchcase(layer.name, pattern) for layer in layers):
+                raise unmatched("rank-multiple", pattern, layers)
 
     def multiple(self, name: str) -> int:
         """What the ranks of a layer are multiples of."""

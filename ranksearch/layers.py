@@ -244,11 +244,15 @@ def _ignored(model: nn.Module, layers: Sequence[Layer], patterns: Sequence[str])
     for pattern in patterns:
         matched = [x.name for x in layers if any(fnmatchcase(n, pattern) for n in aliases[modules[x.name]])]
         if not matched:
-            shown = ", ".join(x.name for x in layers[:5]) + (", …" if len(layers) > 5 else "")
-            wanted = "a pattern that matches a layer"
-            raise InputError(expected("ignore", wanted, repr(pattern), f"Layers: {shown}."))
+            raise unmatched("ignore", pattern, layers)
         reasons = dict.fromkeys(matched, f"ignored by {pattern!r}") | reasons
     return reasons
+
+
+def unmatched(option: str, pattern: str, layers: Sequence[Layer]) -> InputError:
+    """What to say of a pattern that matches no layer."""
+    shown = ", ".join(layer.name for layer in layers[:5]) + (", …" if len(layers) > 5 else "")
+    return InputError(expected(option, "a pattern that matches a layer", repr(pattern), f"Layers: {shown}."))
 
 
 def _calls(layer: Layer, given: Size, output: Size) -> list[Call]:

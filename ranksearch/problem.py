@@ -75,6 +75,7 @@ def prepare(
     """
     config = config or CandidateConfig()
     layers = advice.kept_dense(discover(task.model, task.example, ignore=ignore))
+    config.check(layers)
     dense = measure_cost(task.model, task.example)
     able = [layer for layer in layers if layer.reason is None]
     if not able:

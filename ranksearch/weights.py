@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,12 @@ def load(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
     return compressed.eval()
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, names: Collection[str] = ()) -> dict[str, Tensor]:
     """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU; no code in it is run.
 
     Of a checkpoint the entry `state_dict`, `model_state_dict` or `model` is taken; the prefixes that
-    DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before all names are dropped.
+    DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before all names are dropped, unless some are among
+    the `names` that are looked for.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,7 +85,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             expected(f"weights {path}", "a .safetensors, .pt or .pth file", path.suffix or path.name)
         )
     for prefix in ("module.", "_orig_mod."):
-        if tensors and all(name.startswith(prefix) for name in tensors):
+        if tensors and all(name.startswith(prefix) and name not in names for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
@@ -94,8 +95,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises MismatchError, and changes nothing, where they do not.
     """
-    tensors = read_weights(path)
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    tensors = read_weights(path, own)
     # torch itself makes up for the counter, which checkpoints older than torch 0.4.1 lack
     missing = [n for n in own if n not in tensors and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in tensors if n not in own]

@@ -12,10 +12,13 @@ from ranksearch import decompositions
 from ranksearch.candidates import CandidateConfig, Effort, Fits, fit_candidate, layer_candidates, pareto
 from ranksearch.chain import chain_cost, reconstruct
 from ranksearch.costs import Cost
+from ranksearch.errors import InputError
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, kernel_error, whiten
 from ranksearch.plan import Candidate
+from ranksearch.problem import prepare
 from ranksearch.rankpaths import RankLimits, rank_path
+from ranksearch.task import Task
 
 
 def spd(size: int, seed: int) -> Tensor:
@@ -149,3 +152,14 @@ def test_a_smaller_fit_is_never_thrown_away(layer: Layer, white: Whitened) -> No
     larger = fit_candidate(white, layer, cp, "joint", (7,), [good], config=Effort(iterations=0, fit_flops=0))
     assert larger.error <= good.error
     assert larger.chain == cp.chain(layer, "joint", (7,))
+
+
+def test_patterns_that_match_nothing_and_multiples_of_nothing_are_refused(tiny_task: Task) -> None:
+    with pytest.raises(
+        InputError, match=r"rank-multiple: expected a pattern that matches a layer, got 'layer9\.\*'"
+    ):
+        prepare(tiny_task, config=CandidateConfig(rank_multiple=(("*", 1), ("layer9.*", 4))))
+    with pytest.raises(InputError, match="min-rank: expected a whole number, 1 or more, got 0"):
+        CandidateConfig(min_rank=0)
+    with pytest.raises(InputError, match="rank-multiple: expected a whole number, 1 or more, got 0"):
+        CandidateConfig(rank_multiple=(("*", 0),))

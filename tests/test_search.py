@@ -599,6 +599,22 @@ def test_kill_9_loses_nothing(paper_problem: Problem, tmp_path: Path) -> None:
 # ---- storage ----
 
 
+def test_a_study_that_another_process_has_taken_over_is_told(paper_problem: Problem, tmp_path: Path) -> None:
+    wanted = settings(n_trials=4, storage=str(tmp_path / "study.jsonl"))
+
+    def other(count: int) -> None:
+        if count == 4:  # two plans are scored beside the study
+            Cheap.at_call = staticmethod(lambda count: None)
+            search(paper_problem, wanted)
+
+    Cheap.at_call = staticmethod(other)
+    with pytest.raises(
+        InputError, match=r"study 'ranksearch-0.4-cheap': expected nobody else in it, got another"
+    ):
+        search(paper_problem, wanted)
+    assert essence(search(paper_problem, wanted)) == essence(search(paper_problem, settings(n_trials=4)))
+
+
 def test_without_fine_tunes_the_best_plans_compare_as_they_would_be_delivered(tiny_problem: Problem) -> None:
     storage = InMemoryStorage()
     wanted = measured(finetune_trials=0, refit_trials=2)

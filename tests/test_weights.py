@@ -218,6 +218,22 @@ def test_a_prefix_that_not_all_names_share_stays(tmp_path: Path) -> None:
     assert set(read_weights(tmp_path / "w.pt")) == set(state)
 
 
+class Wrapped(nn.Module):
+    """What a wrapper of the user's own looks like, and DataParallel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(3, 2)
+
+
+def test_a_prefix_that_the_model_has_itself_stays(tmp_path: Path) -> None:
+    for name, state in (("own", prefixed("module.")), ("twice", prefixed("module.module."))):
+        model = Wrapped()
+        torch.save(state, tmp_path / f"{name}.pt")
+        load_weights(model, tmp_path / f"{name}.pt")
+        assert torch.equal(model.module.weight, STATE["weight"])
+
+
 def test_half_precision_weights_take_the_models_dtype(tmp_path: Path) -> None:
     save_file({name: tensor.half() for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
     model = nn.Linear(3, 2)

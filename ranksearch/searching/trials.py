@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.errors import MismatchError, expected
+from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.searching.samplers import fresh_sampler
 
 BROKEN = 1e9
@@ -69,6 +69,8 @@ def run_trials(
     counts failed trials too, seeds the sampler. `fixed(ordinal)` may dictate the parameters. `evaluate`
     returns the value, or raises TrialPruned; whatever else it raises fails the trial and ends the loop.
     After `deadline` (of `time.monotonic`) no trial starts, save the first.
+
+    Raises InputError where another process has opened the study meanwhile, and so failed the trial at hand.
     """
     while (ordinal := len(finished(study))) < total:
         if deadline is not None and ordinal and time.monotonic() >= deadline:
@@ -81,13 +83,26 @@ def run_trials(
         try:
             value = evaluate(trial, ordinal)
         except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
+            _tell(study, trial, state=TrialState.PRUNED)
         except BaseException:
-            study.tell(trial, state=TrialState.FAIL)
+            _tell(study, trial, state=TrialState.FAIL)
             raise
         else:
-            study.tell(trial, storable(value))
+            _tell(study, trial, storable(value))
         after(ordinal + 1)
+
+
+def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialState | None = None) -> None:
+    try:
+        study.tell(trial, value, state=state)
+    except ValueError as error:
+        if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
+            raise
+        got = "another process that has opened it meanwhile"
+        way_out = "One process works at a study at a time: choose another study-name or storage."
+        raise InputError(
+            expected(f"study {study.study_name!r}", "nobody else in it", got, way_out)
+        ) from error
 
 
 def reporter(trial: Trial) -> Callable[[int, float], None]:

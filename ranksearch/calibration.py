@@ -18,7 +18,7 @@ from ranksearch.metric import Columns
 from ranksearch.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
 from ranksearch.task import Role, Task
 
-_PROBED = 8
+_PROBED = 2
 """Images whose outputs tell a model from others with the same weights."""
 
 _UNKNOWN = "?"

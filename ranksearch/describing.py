@@ -26,7 +26,7 @@ class Reporter(Protocol):
 def metric_name(task: Task) -> str:
     """What to call the task's metric in a table."""
     name = getattr(task.metric_fn, "__name__", type(task.metric_fn).__name__)
-    return "top-1 %" if name == "top1" else name
+    return {"top1": "top-1 %", "binary_accuracy": "accuracy %"}.get(name, name)
 
 
 def describe_task(task: Task, reporter: Reporter) -> Cost:

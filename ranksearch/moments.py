@@ -20,8 +20,8 @@ from ranksearch.wiring import input_of
 
 log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 64 * 2**20
-"""Unfolded patches are formed in pieces of at most this size."""
+_CHUNK_BYTES = 4 * 2**20
+"""Unfolded patches are formed in pieces of at most this size, such as fit into the processor's caches."""
 
 POSITIONS = 64
 """Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""

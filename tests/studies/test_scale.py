@@ -24,6 +24,14 @@ def test_growth_is_measured_step_by_step() -> None:
     assert all(row[step] > 0 for step in growth.STEPS)
 
 
+def test_deep_stacks_tell_images_apart() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 16, 16)
+    with torch.no_grad():
+        outputs = growth.settled(growth.stack(64, 16), images)(images)
+    assert float(outputs.std(0).min()) > 1e-3
+
+
 def test_columns_take_the_place_of_a(own: list[str], tmp_path: Path) -> None:
     out = tmp_path / "columns.csv"
     common = [*own, "--calibration-size", "48", "--budgets", "0.6", "--out", str(out)]

@@ -31,6 +31,12 @@ _POSITIONS = 32
 _BYTES = 2 * 2**30
 """About what the activations of one forward pass may take."""
 
+_SQUARE = 6144
+"""Layers with no more inputs than that have n × n matrices, wide as they may be, where that pays."""
+
+_TARGET_FLOPS = 1e12
+"""About what such matrices may cost a wide layer."""
+
 _PART_BYTES = 2 * 2**20
 """What a layer takes in and gives out at once: parts of a batch that fit into the processor's caches go faster."""
 
@@ -173,26 +179,52 @@ def _target(
     """(A, W*): second moments of the inputs that a layer gets, and for these the kernel nearest to W.
 
     With P and Q the columns of both inputs, W* = W + W (P − Q) Qᵀ (Q Qᵀ)⁻¹, shrunk towards W as Q Qᵀ is shrunk.
+    The few columns that stand for A of a wide layer are too few for W*, which takes all that it can afford.
     """
-    if layer.fan_in > WIDE:
-        P, Q = (
-            drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x)).double()
-            for x in (dense, own)
-        )
-        n, r = Q.shape
-        # (Q Qᵀ + D)⁻¹ by way of the smaller r × r matrix (Woodbury): all n × n ones would be too large.
-        ridge = (n / r * Q.square().sum(1)).clamp_min(1e-12 * float(Q.square().sum()))
-        scaled = Q / ridge[:, None]
-        inner = torch.eye(r, dtype=Q.dtype, device=Q.device) + Q.T @ scaled
-        pull = torch.linalg.solve(inner, (kernel @ (P - Q)).T).T
-        return Columns((Q / r**0.5).float(), n / (n + r)), kernel + pull @ scaled.T
+    if layer.fan_in <= WIDE:
+        return _from_patches(kernel, layer, dense, own, seed, _POSITIONS)
+    P, Q = (
+        drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x)).double() for x in (dense, own)
+    )
+    n, r = Q.shape
+    metric = Columns((Q / r**0.5).float(), n / (n + r))
+    positions = _affordable_positions(layer, len(own))
+    if n > _SQUARE or len(own) * positions < 2 * r:
+        return metric, _from_columns(kernel, P, Q)
+    return metric, _from_patches(kernel, layer, dense, own, seed, positions)[1]
+
+
+def _affordable_positions(layer: Layer, examples: int) -> int:
+    """Patches of an example that `_TARGET_FLOPS` allow for; all or none of a Linear layer's."""
+    places = sum(prod(call.out_size) for call in layer.calls)
+    affordable = int(_TARGET_FLOPS / (4 * layer.fan_in**2 * examples))
+    if layer.kind == "linear":
+        return places if places <= affordable else 0
+    return min(_POSITIONS, places, affordable)
+
+
+def _from_patches(
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, positions: int
+) -> tuple[Tensor, Tensor]:
+    """(A, W*) from so many patches of each example, by way of n × n matrices."""
     n = layer.fan_in
-    second = torch.zeros(n, n, dtype=torch.float64, device=own.device)
+    exact = torch.float64 if n <= WIDE else torch.float32
+    second = torch.zeros(n, n, dtype=exact, device=own.device)
     cross, count = torch.zeros_like(second), 0
-    draws = (unfold_chunks(x, layer, torch.Generator().manual_seed(seed), _POSITIONS) for x in (dense, own))
+    draws = (unfold_chunks(x, layer, torch.Generator().manual_seed(seed), positions) for x in (dense, own))
     for P, Q in zip(*draws, strict=True):
-        second += (Q @ Q.T).double()
-        cross += ((P - Q) @ Q.T).double()
+        second += Q @ Q.T
+        cross += (P - Q) @ Q.T
         count += Q.shape[1]
-    A = shrink(second / count, count)
-    return A, kernel + torch.linalg.solve(A, (kernel @ (cross / count)).T).T
+    A = shrink(second.double() / count, count)
+    return A, kernel + torch.linalg.solve(A, (kernel @ (cross.double() / count)).T).T
+
+
+def _from_columns(kernel: Tensor, P: Tensor, Q: Tensor) -> Tensor:
+    """W* from columns (n, r): (Q Qᵀ + D)⁻¹ by way of the smaller r × r matrix (Woodbury)."""
+    n, r = Q.shape
+    ridge = (n / r * Q.square().sum(1)).clamp_min(1e-12 * float(Q.square().sum()))
+    scaled = Q / ridge[:, None]
+    inner = torch.eye(r, dtype=Q.dtype, device=Q.device) + Q.T @ scaled
+    pull: Tensor = torch.linalg.solve(inner, (kernel @ (P - Q)).T).T
+    return kernel + pull @ scaled.T

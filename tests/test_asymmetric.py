@@ -105,8 +105,12 @@ def test_held_out_outputs_come_nearer_to_those_of_the_dense_network(three_linear
     assert matched < 0.95 * plain
 
 
-def test_wide_layers_solve_the_same_problem(three_linears: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a ridge that hardly counts the smaller system gives what the larger one gives."""
+@pytest.mark.parametrize("square", [True, False])
+def test_wide_layers_solve_the_same_problem(
+    three_linears: Task, monkeypatch: pytest.MonkeyPatch, square: bool
+) -> None:
+    """From all patches by the same equations, or, where these are too many, from columns by a smaller system: with a
+    ridge that hardly counts it gives what the larger one gives."""
     torch.manual_seed(3)
     layer = discover(three_linears.model, three_linears.example)[0]
     dense = torch.randn(4000, 12)
@@ -114,10 +118,25 @@ def test_wide_layers_solve_the_same_problem(three_linears: Task, monkeypatch: py
     kernel = torch.randn(10, 12, dtype=torch.float64)
     _, narrow = asymmetric._target(kernel, layer, dense, own, 0)
     monkeypatch.setattr(asymmetric, "WIDE", 4)
-    monkeypatch.setattr("ranksearch.moments.COLUMNS", 4000)
+    monkeypatch.setattr("ranksearch.moments.COLUMNS", 100 if square else 4000)
+    monkeypatch.setattr(asymmetric, "_SQUARE", 12 if square else 11)
     A, wide = asymmetric._target(kernel, layer, dense, own, 0)
     assert not isinstance(A, Tensor)
-    torch.testing.assert_close(wide, narrow, rtol=0.02, atol=0.02)
+    assert A.X.shape == (12, 100 if square else 4000)
+    tolerance = 1e-4 if square else 0.02
+    torch.testing.assert_close(wide, narrow, rtol=tolerance, atol=tolerance)
+
+
+def test_positions_that_a_wide_layer_affords() -> None:
+    conv, linear = nn.Conv2d(512, 512, 3, padding=1), nn.Linear(2048, 10)
+    (small,) = discover(conv, torch.zeros(1, 512, 2, 2))
+    (large,) = discover(conv, torch.zeros(1, 512, 16, 16))
+    (tokens,) = discover(linear, torch.zeros(1, 1000, 2048))
+    (single,) = discover(linear, torch.zeros(1, 2048))
+    # 4 · 4608² · 1024 are 8.7e10, 4 · 2048² · 1024 are 1.7e10.
+    found = [asymmetric._affordable_positions(layer, 1024) for layer in (small, large, tokens, single)]
+    assert found == [4, 11, 0, 1]
+    assert asymmetric._affordable_positions(large, 10) == 32
 
 
 class _Mixing(nn.Module):

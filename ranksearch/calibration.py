@@ -21,7 +21,7 @@ from ranksearch.task import Role, Task
 _PROBED = 2
 """Images whose outputs tell a model from others with the same weights."""
 
-_UNKNOWN = "?"
+_UNKNOWN = "\0"
 
 
 def task_moments(

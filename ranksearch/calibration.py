@@ -15,6 +15,7 @@ from ranksearch.evaluate import run
 from ranksearch.layers import Layer
 from ranksearch.losses import Loss
 from ranksearch.metric import Columns
+from ranksearch.modules import seeded
 from ranksearch.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
 from ranksearch.task import Role, Task
 
@@ -106,8 +107,7 @@ def _probe(task: Task) -> list[int]:
     So roughly that it does not matter how many threads add them up.
     """
     inputs = task.inputs("moments")[:_PROBED]
-    with torch.random.fork_rng([task.device] if task.device.type == "cuda" else []):
-        torch.manual_seed(0)
+    with seeded(0, task.device):
         outputs = run(task.model, inputs, batch_size=task.batch_size, device=task.device).float()
     scale = outputs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     found: list[int] = (64 * outputs / scale).nan_to_num().round().int().flatten().tolist()
@@ -117,7 +117,7 @@ def _probe(task: Task) -> list[int]:
 def _source(model: torch.nn.Module) -> str:
     """The structure of a model, and the code of its modules: what a state dict does not tell."""
     kinds = {kind for module in model.modules() for kind in type(module).__mro__}
-    return repr(model) + "".join(sorted({_file_of(kind) for kind in kinds}))
+    return repr(model) + "".join(sorted(map(source_of, kinds)))
 
 
 def _plain(module: torch.nn.Module) -> dict[str, object]:
@@ -137,31 +137,25 @@ def _told(value: object) -> object:
     if isinstance(value, dict):
         return [(_told(key), _told(each)) for key, each in value.items()]
     if inspect.isroutine(value) or inspect.isclass(value):
-        return value.__qualname__, _file_of(value)
+        return source_of(value)
     return _UNKNOWN
-
-
-def _file_of(thing: Any) -> str:
-    """The code of the whole file that a class or function is in, since it may use whatever is there; that of torch goes
-    by its version."""
-    if (getattr(thing, "__module__", None) or "").partition(".")[0] in ("torch", "builtins"):
-        return ""
-    try:
-        return Path(inspect.getsourcefile(thing) or "").read_text(encoding="utf-8")
-    except (OSError, TypeError, ValueError):
-        return source_of(thing)
 
 
 def _loss_source(loss: Loss) -> str:
     return loss.name + "".join(map(source_of, (loss.value, loss.sample, loss.divergence)))
 
 
-def source_of(thing: object) -> str:
-    """The code of a class or function; where there is none to be had, what tells it from any other."""
+def source_of(thing: Any) -> str:
+    """The code of a class or function and of the file it is in, whatever of which it may use; the name alone of what
+    torch or Python brings, which go by their versions, and of what has no code to be had."""
+    name = str(getattr(thing, "__qualname__", None) or repr(thing))
+    if (getattr(thing, "__module__", None) or "").partition(".")[0] in ("torch", "builtins"):
+        return name
     try:
-        return inspect.getsource(thing)  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return repr(thing)
+        file = Path(inspect.getsourcefile(thing) or "").read_text(encoding="utf-8")
+        return name + inspect.getsource(thing) + file
+    except (OSError, TypeError, ValueError):
+        return name
 
 
 def _written(moments: Moments) -> Entry:

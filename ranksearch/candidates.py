@@ -73,7 +73,7 @@ class CandidateConfig(Effort):
     def check(self, layers: Sequence[Layer]) -> None:
         """Raises InputError where a pattern of rank_multiple matches none of the layers."""
         for pattern, _ in self.rank_multiple:
-            if pattern != "*" and not any(fnmatchcase(layer.name, pattern) for layer in layers):
+            if not any(fnmatchcase(layer.name, pattern) for layer in layers):
                 raise unmatched("rank-multiple", pattern, layers)
 
     def multiple(self, name: str) -> int:

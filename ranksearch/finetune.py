@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ranksearch.augmentation import augmenter
 from ranksearch.errors import InputError, NonFiniteError, expected
 from ranksearch.features import distance, recorded
-from ranksearch.modules import copy_model, fast_layout
+from ranksearch.modules import copy_model, fast_layout, seeded
 from ranksearch.task import Role, Task
 
 
@@ -91,7 +91,7 @@ def finetune(
     if task.dataset(role) is None:
         raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
     check_labels(task, config, role)
-    with _thawed(model) as parameters, _seeded(seed, task.device):
+    with _thawed(model) as parameters, seeded(seed, task.device):
         optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
         warmup = max(1, round(config.warmup * steps))
         schedule = torch.optim.lr_scheduler.SequentialLR(
@@ -142,14 +142,6 @@ def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
         for parameter in frozen:
             parameter.requires_grad_(False)
             parameter.grad = None
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators, from which layers such as dropout draw, seeded for a while."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _endless(task: Task, role: Role, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -79,16 +79,22 @@ def first_example(model: nn.Module, example: Tensor) -> Tensor:
     return one if parameter is None else one.to(parameter.device)
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators, from which layers such as dropout draw, seeded for a while; then they are as before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def run_once(model: nn.Module, example: Tensor) -> Tensor:
     """Output of one example, without gradients, from the same random numbers each time.
 
     The model has to be in evaluation mode. Whatever goes wrong in it is an InputError.
     """
     shape = tuple(example.shape)
-    devices = [example.device] if example.device.type == "cuda" else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            torch.manual_seed(0)
+        with torch.no_grad(), seeded(0, example.device):
             output = model(example)
     except Exception as error:
         raise InputError(

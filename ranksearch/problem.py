@@ -75,7 +75,6 @@ def prepare(
     """
     config = config or CandidateConfig()
     layers = advice.kept_dense(discover(task.model, task.example, ignore=ignore))
-    config.check(layers)
     dense = measure_cost(task.model, task.example)
     able = [layer for layer in layers if layer.reason is None]
     if not able:
@@ -83,6 +82,8 @@ def prepare(
         raise InputError(
             expected("model", "at least one layer that can be factorised", f"none ({reasons or 'no layers'})")
         )
+
+    config.check(layers)
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
         return task_moments(

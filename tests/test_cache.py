@@ -15,7 +15,7 @@ from torch import nn
 from ranksearch import cache as cache_module
 from ranksearch import calibration, problem
 from ranksearch.cache import Cache, digest
-from ranksearch.calibration import moments_keys, task_digest, task_moments
+from ranksearch.calibration import moments_keys, source_of, task_digest, task_moments
 from ranksearch.candidates import CandidateConfig
 from ranksearch.layers import discover
 from ranksearch.modules import copy_model
@@ -219,6 +219,17 @@ class Own(Base):
         super().__init__()
         self.inner = inner
 """
+
+
+def first(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def test_sources_tell_functions_apart_and_say_the_same_in_every_process() -> None:
+    found = [source_of(f) for f in (torch.relu, torch.tanh, nn.functional.gelu, nn.ReLU, len, first, no_more)]
+    assert len(set(found)) == len(found)
+    assert not any(" at 0x" in source for source in found[:5])
+    assert all(source.endswith(Path(__file__).read_text()) for source in found[5:])
 
 
 def test_a_study_follows_the_file_that_a_model_is_in(task: Task, tmp_path: Path) -> None:

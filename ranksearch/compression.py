@@ -20,6 +20,7 @@ from ranksearch.errors import InputError, MismatchError, NonFiniteError, expecte
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.features import block_names
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.interpolation import follow
 from ranksearch.layers import Layer
 from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
@@ -185,8 +186,8 @@ def _trained(
     seed: int,
     progress: Progress,
 ) -> Compressed:
-    """The model after so many steps of a stage, or the one before where that is nearer to the dense one on the
-    divergence images."""
+    """The model after so many steps of a stage, or some of the way back to the one before, or that one itself:
+    whichever is nearest to the dense model on the divergence images."""
     if not steps:
         return before
     try:
@@ -205,9 +206,14 @@ def _trained(
         log.warning("%s: delivered without it. %s", stage.name, error)
         return before
     held_out = task.inputs("divergence")
-    outputs = run(model, held_out, batch_size=task.batch_size, device=task.device)
-    after = divergence(dense_outputs, outputs, task.loss)
-    if after.mean > before.delivered.mean:
+
+    def score(each: nn.Module) -> Estimate:
+        outputs = run(each, held_out, batch_size=task.batch_size, device=task.device)
+        return divergence(dense_outputs, outputs, task.loss)
+
+    followed = follow(before.model, model, score)
+    after = followed.divergence
+    if not after.mean <= before.delivered.mean:
         # A handful of steps at too high a rate can lose more than it gains.
         log.warning(
             "%s raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
@@ -216,7 +222,9 @@ def _trained(
             after.mean,
         )
         return before
-    changed: dict[str, Any] = {"model": model, stage.result: after}
+    if followed.way < 1.0:
+        log.info("%s: %g of the way from the weights before it is nearest", stage.name, followed.way)
+    changed: dict[str, Any] = {"model": followed.model, stage.result: after}
     return replace(before, **changed)
 
 

@@ -35,10 +35,10 @@ def search(
     budget: float | Sequence[float],
     *,
     metric: Metric = "params",
-    decompositions: Sequence[str] | None = None,
+    decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
     rank_multiple: int | Mapping[str, int] = 1,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     protect_early: int | tuple[int, float] = 0,
     probe: str | Path | None = None,
     seed: int = 0,
@@ -55,25 +55,31 @@ def search(
 
     Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
     """
-    budgets = tuple(budget) if isinstance(budget, Sequence) else (budget,)
+    budgets = tuple(budget) if isinstance(budget, Sequence) and not isinstance(budget, str) else (budget,)
     wanted = SearchSettings(budgets=budgets, metric=metric, seed=seed, **settings)
-    multiples = {"*": rank_multiple} if isinstance(rank_multiple, int) else rank_multiple
+    multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
+    patterns = _several(ignore)
+    names = known.names() if decompositions is None else _several(decompositions)
     config = CandidateConfig(
-        decompositions=tuple(known.get(name).name for name in decompositions or known.names()),
+        decompositions=tuple(known.get(name).name for name in names),
         min_rank=min_rank,
         rank_multiple=tuple(multiples.items()),
     )
-    advice = Advice(*protect_early) if isinstance(protect_early, tuple) else Advice(protect_early)
+    advice = Advice(*protect_early) if isinstance(protect_early, tuple | list) else Advice(protect_early)
     if probe is not None:
         # What it reads with takes a second to import.
         from ranksearch.probing.prior import read_prior
 
-        layers = discover(task.model, task.example, ignore=ignore)
+        layers = discover(task.model, task.example, ignore=patterns)
         advice = replace(advice, prior=read_prior(Path(probe), task.model, layers))
     advice.check(wanted.allocator)
-    problem = prepare(task, ignore=ignore, config=config, advice=advice, seed=seed)
+    problem = prepare(task, ignore=patterns, config=config, advice=advice, seed=seed)
     results = search_problem(problem, wanted)
     return results if isinstance(budget, Sequence) else results[0]
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names
 
 
 def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compressed) -> None:

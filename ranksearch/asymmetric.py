@@ -19,7 +19,7 @@ from ranksearch.build import chain_module, chain_of
 from ranksearch.candidates import Effort, fit_candidate
 from ranksearch.layers import Layer
 from ranksearch.metric import Columns, whiten
-from ranksearch.modules import algebra_threads, copy_model, eval_mode, fast_layout, replace_modules
+from ranksearch.modules import algebra_threads, copy_model, eval_mode, replace_modules
 from ranksearch.moments import WIDE, Moments, drawn_columns, shrink, unfold_chunks
 from ranksearch.plan import Plan
 from ranksearch.task import Task
@@ -85,12 +85,12 @@ def refit_asymmetric(
         on_layer(done, len(chosen))
         bias = task.model.get_submodule(layer.name)._parameters.get("bias")
         chain = chain_of(layer, plan.choices[layer.name])
-        return chain_module(layer, chain, found[layer.name], bias).to(own.device, own.dtype)
+        return task.laid_out(chain_module(layer, chain, found[layer.name], bias).to(own.dtype))
 
-    model = copy_model(task.model).to(task.device)
+    model = copy_model(task.model)
     twins = {model.get_submodule(layer.name): layer for layer in chosen}
     model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
-    with eval_mode(fast_layout(model)):
+    with eval_mode(task.laid_out(model)):
         model(torch.cat([inputs, inputs]))
     return found
 
@@ -113,7 +113,7 @@ class _Twin(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         dense, own = input.chunk(2)
         if self.chain is None:
-            self.chain = fast_layout(self.make(self.layer, dense, own))
+            self.chain = self.make(self.layer, dense, own)
         return torch.cat([*map(self.dense, dense.split(self.part)), *map(self.chain, own.split(self.part))])
 
 

@@ -67,7 +67,7 @@ class CandidateConfig(Effort):
             ("min-rank", self.min_rank),
             *(("rank-multiple", m) for _, m in self.rank_multiple),
         ):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise InputError(expected(what, "a whole number, 1 or more", value))
 
     def check(self, layers: Sequence[Layer]) -> None:

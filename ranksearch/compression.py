@@ -19,10 +19,9 @@ from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.features import block_names
-from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.finetune import MATCHING, FinetuneConfig, check_training, finetune, steps_per_epoch
 from ranksearch.interpolation import follow
 from ranksearch.layers import Layer
-from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
 from ranksearch.refitting import Fitted, Progress, calibration_moments, planned_layers, refit
@@ -58,8 +57,13 @@ class CompressConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(expected("rounds", "a whole number, 1 or more", self.rounds))
-        if self.rounds > 1 and not (self.epochs or self.match_epochs):
+        if self.rounds > 1 and not self.trains:
             raise InputError(expected("rounds", "epochs of training to share out", "--epochs 0", _ONE_ROUND))
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is any training."""
+        return bool(self.epochs or self.match_epochs)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def compress(
     """
     config = config or CompressConfig()
     layers = planned_layers(task, [plan])
+    if config.trains:
+        check_training(task, config.finetune)
     stages = (
         _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
         _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
@@ -258,9 +264,7 @@ def fitted_models(
             on_layer=lambda done, total: progress("refitting in order", done, total),
         )
         competing += [Fitted(weights)] if weights else []
-    return [
-        fast_layout(build(task.model, layers, refitted, fits)).to(task.device) for fits in competing
-    ], refitted
+    return [task.laid_out(build(task.model, layers, refitted, fits)) for fits in competing], refitted
 
 
 def best_recalibrated(

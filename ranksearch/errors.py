@@ -27,3 +27,9 @@ def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     """The one template of error messages: what, what was expected, what came, the way out."""
     message = f"{what}: expected {wanted}, got {got}."
     return f"{message} {way_out}" if way_out else message
+
+
+def told(error: BaseException) -> str:
+    """The kind of somebody else's error, and the first line of what it says, if it says anything."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

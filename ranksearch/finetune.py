@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ranksearch.augmentation import augmenter
 from ranksearch.errors import InputError, NonFiniteError, expected
 from ranksearch.features import distance, recorded
-from ranksearch.modules import copy_model, fast_layout, seeded
+from ranksearch.modules import copy_model, seeded
 from ranksearch.task import Role, Task
 
 
@@ -53,14 +53,15 @@ def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
     return n // task.batch_size if n >= task.batch_size else 1
 
 
-def check_labels(task: Task, config: FinetuneConfig, role: Role = "finetune") -> None:
-    """Raises InputError where labels are to count and the images of a role have none."""
-    dataset = task.dataset(role)
-    if config.label_weight and dataset is not None:
-        item = dataset[0]
-        if not (isinstance(item, list | tuple) and len(item) > 1):
-            what = f"--label-weight {config.label_weight:g}"
-            raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
+def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") -> None:
+    """Raises InputError where labels are to count and the images of a role have none, and where the weights are in
+    half precision, in which small steps come to nothing."""
+    if any(p.dtype is torch.float16 for p in task.model.parameters()):
+        way_out = "Hand the model in as float32, or train nothing: --epochs 0."
+        raise InputError(expected("training", "weights in float32 or bfloat16", "float16", way_out))
+    if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
+        what = f"--label-weight {config.label_weight:g}"
+        raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
 
 
 def finetune(
@@ -90,7 +91,7 @@ def finetune(
         return model.eval()
     if task.dataset(role) is None:
         raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
-    check_labels(task, config, role)
+    check_training(task, config, role)
     with _thawed(model) as parameters, seeded(seed, task.device):
         optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
         warmup = max(1, round(config.warmup * steps))
@@ -103,7 +104,7 @@ def finetune(
             milestones=[warmup],
         )
         wanted = set(checkpoints)
-        teacher = fast_layout(copy_model(dense)).eval()
+        teacher = task.laid_out(copy_model(dense)).eval()
         change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
         batches = _endless(task, role, seed)
         for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):

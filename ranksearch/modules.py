@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 
 _NARROW = 1024
 
@@ -28,21 +28,7 @@ def copy_model(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:
-        raise InputError(
-            expected("model", "one that copy.deepcopy can copy", f"{type(error).__name__}: {error}")
-        ) from error
-
-
-def fast_layout(model: nn.Module) -> nn.Module:
-    """The model with its 2-d convolution weights in channels-last order, in place; what it computes stays.
-
-    Thin convolutions, depthwise ones above all, run several times faster so on a CPU. Tensors of any other number of
-    axes are left alone.
-    """
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return model
+        raise InputError(expected("model", "one that copy.deepcopy can copy", told(error))) from error
 
 
 @contextmanager
@@ -101,7 +87,7 @@ def run_once(model: nn.Module, example: Tensor) -> Tensor:
             expected(
                 "model",
                 f"one that runs on an input of shape {shape}",
-                f"{type(error).__name__}: {error}",
+                told(error),
                 "Is that the input size the model was made for?",
             )
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -17,8 +16,6 @@ from ranksearch.losses import Loss
 from ranksearch.metric import Columns
 from ranksearch.modules import copy_model
 from ranksearch.wiring import input_of
-
-log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 4 * 2**20
 """Unfolded patches are formed in pieces of at most this size, such as fit into the processor's caches."""
@@ -138,7 +135,6 @@ def collect_moments(
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
     NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
     InputError where all examples have the same outputs, or none of the layers a gradient: no error is defined then.
-    Warns of single layers without one, whose every error counts as none.
     """
     if not layers:
         return {}
@@ -160,7 +156,9 @@ def collect_moments(
         differ = differ or bool((outputs != first).any())
         softened = outputs / temperature
         targets = loss.sample(softened, generator)
-        (temperature * loss.value(softened, targets).sum()).backward()
+        value = temperature * loss.value(softened, targets).sum()
+        if value.requires_grad:  # not where the forward pass lets no gradient through
+            value.backward()
         samples += len(batch)
         on_batch(samples)
     _check_finite(layers, sums)
@@ -196,7 +194,8 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
                 sums.add(rows)
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
-        output.register_hook(accumulate_gradient)
+        if output.requires_grad:
+            output.register_hook(accumulate_gradient)
         return output
 
     module.register_forward_hook(hook, with_kwargs=True)
@@ -274,20 +273,13 @@ def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
 
 
 def _check_gradients(layers: Sequence[Layer], sums: Mapping[str, _Sums], loss: Loss) -> None:
-    without = [layer.name for layer in layers if not bool(sums[layer.name].G.any())]
-    if len(without) == len(layers):
+    if not any(bool(sums[layer.name].G.any()) for layer in layers):
         way_out = (
-            "Is it the loss that the model was trained with? Does its forward pass detach what it computes?"
+            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, or run "
+            "under torch.no_grad?"
         )
         raise InputError(
             expected(f"loss {loss.name}", "gradients at the layers", "zeros at all of them", way_out)
-        )
-    for name in without:
-        log.warning(
-            "layer %s: no gradient comes to it on the calibration images, so that any rank will do; --ignore %s "
-            "keeps it dense",
-            name,
-            name,
         )
 
 

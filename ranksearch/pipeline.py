@@ -28,7 +28,7 @@ from ranksearch.describing import (
 )
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
-from ranksearch.finetune import FinetuneConfig, check_labels
+from ranksearch.finetune import FinetuneConfig, check_training
 from ranksearch.layers import discover
 from ranksearch.modules import threads
 from ranksearch.moments import Moments
@@ -43,8 +43,8 @@ from ranksearch.runfolder import RunFolder, budget_name
 from ranksearch.searching import SearchResult, SearchSettings, search
 from ranksearch.sources.objects import load_object
 from ranksearch.sources.tasks import build_task_and_data
-from ranksearch.task import Task
-from ranksearch.weights import PLAN_FILE, save_compressed
+from ranksearch.task import Role, Task
+from ranksearch.weights import PLAN_FILE, WEIGHTS_FILE, load, save_compressed
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         settings = search_settings(options, folder)
         config, advice = candidate_config(options), early_advice(options)
         advice.check(settings.allocator)
-        training = compress_config(options).finetune  # raises early what would end the run late
+        training = compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
-        check_labels(task, training)
+        if training.trains:
+            check_training(task, training.finetune)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
         advice = with_prior(advice, task, options, reporter)
@@ -99,10 +100,11 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
-        training = compress_config(options).finetune
+        training = compress_config(options)
         candidate_config(options)  # registers the user's own decompositions
         task, _ = build_task_and_data(options)
-        check_labels(task, training)
+        if training.trains:
+            check_training(task, training.finetune)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
         validation = describe_dense(task, reporter)
@@ -273,7 +275,10 @@ def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Report
     found = []
     for budget, record in records.items():
         out = folder.compressed(budget)
-        compressed = done[budget] or carry_out(task, record, options, out, reporter, moments)
+        if (compressed := done[budget]) is None:
+            compressed = carry_out(task, record, options, out, reporter, moments)
+        elif any(role not in compressed.scores and task.dataset(role) is not None for role in FINAL):
+            compressed = evaluated(load(out, task.model).to(task.device), task, compressed, out)
         found.append(Delivered(compressed, out, folder.plan(budget)))
     return tuple(found)
 
@@ -287,8 +292,8 @@ def _shared_moments(
 
 
 def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
-    """The record of a compressed model, which is written last, where it is there and has this plan."""
-    if not (out / PLAN_FILE).is_file():
+    """The record of a compressed model, which is written after it, where both are there and have this plan."""
+    if not all((out / name).is_file() for name in (PLAN_FILE, WEIGHTS_FILE)):
         return None
     found = read_plan(out / PLAN_FILE)
     return found if to_plan(found).key == to_plan(record).key else None
@@ -302,7 +307,7 @@ def carry_out(
     reporter: Reporter,
     moments: Mapping[str, Moments],
 ) -> PlanRecord:
-    """Compress, evaluate and save; the record with the ε of the refitted layers and the scores."""
+    """Compress, save, evaluate; the record with the ε of the refitted layers and the scores."""
     name = budget_name(record.budget)
     compressed = compress(
         task,
@@ -316,21 +321,36 @@ def carry_out(
         scores |= {f"round-{k}": found.mean for k, found in enumerate(compressed.rounds, 1)}
         ends = ", ".join(f"{found.mean:.4g}" for found in compressed.rounds)
         reporter.line(f"budget {name}: divergence after each round {ends}")
-    scores |= final_scores(compressed.model, task)
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
-    scored = {key: value if isfinite(value) else None for key, value in scores.items()}
-    searched = {key: value for key, value in record.scores.items() if not key.startswith("round-")}
-    done = record.model_copy(update={"layers": layers, "scores": {**searched, **scored}})
+    searched = {key: x for key, x in record.scores.items() if not key.startswith(("round-", *FINAL))}
+    done = record.model_copy(update={"layers": layers, "scores": {**searched, **_written(scores)}})
     save_compressed(out, compressed.model, done)
+    return evaluated(compressed.model, task, done, out)
+
+
+FINAL: tuple[Role, ...] = ("validation", "test")
+"""Data of the final evaluation."""
+
+
+def evaluated(model: nn.Module, task: Task, record: PlanRecord, out: Path) -> PlanRecord:
+    """The record of a saved model with its final scores, written again: whatever is wrong with those data, the model
+    is there."""
+    scores = {**record.scores, **_written(final_scores(model, task))}
+    done = record.model_copy(update={"scores": scores})
+    write_plan(out / PLAN_FILE, done)
     return done
 
 
 def final_scores(model: nn.Module, task: Task) -> dict[str, float]:
     """The metric on validation and test images, with its standard error; nothing where there is no data."""
     scores: dict[str, float] = {}
-    for role in ("validation", "test"):
+    for role in FINAL:
         found = evaluate(model, task, role)
         if found is not None:
             scores |= {role: found.mean, f"{role}_stderr": found.stderr}
     return scores
+
+
+def _written(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: value if isfinite(value) else None for key, value in scores.items()}

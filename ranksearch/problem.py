@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from ranksearch.errorkind import simplify
 from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.metric import Whitened, whiten
-from ranksearch.modules import algebra_threads, fast_layout
+from ranksearch.modules import algebra_threads
 from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan, Table
 from ranksearch.task import Role, Task
@@ -56,7 +56,7 @@ class Problem:
 
     def build(self, plan: Plan) -> nn.Module:
         """A compressed copy of the task's model; BatchNorm statistics are still the dense model's."""
-        return fast_layout(build(self.task.model, self.layers, plan, self.fits)).to(self.task.device)
+        return self.task.laid_out(build(self.task.model, self.layers, plan, self.fits))
 
 
 def prepare(
@@ -71,7 +71,7 @@ def prepare(
     """Find the layers, measure the dense model, collect moments, and make the candidates of every layer.
 
     The fits use the moments images; their errors are checked on moments of the divergence images. `advice` decides
-    neither: what is cached serves with any.
+    neither: what is cached serves with any. Layers that no gradient comes to stay dense.
     """
     config = config or CandidateConfig()
     layers = advice.kept_dense(discover(task.model, task.example, ignore=ignore))
@@ -91,6 +91,8 @@ def prepare(
         )
 
     fitted_to = moments_of("moments", "moments")
+    layers = tuple(_judged(layer, fitted_to.get(layer.name)) for layer in layers)
+    able = [layer for layer in layers if layer.reason is None]
     checked_on = moments_of("divergence", "held-out moments")
 
     def whitened(name: str) -> Whitened:
@@ -113,6 +115,14 @@ def prepare(
         tables.append(table)
     progress("candidates", len(able), len(able))
     return Problem(task, layers, dense, advice.weighed(tables), Fits(whitened, config), advice)
+
+
+def _judged(layer: Layer, moments: Moments | None) -> Layer:
+    """The layer, with a reason to stay dense where nothing tells what its errors cost: a forward pass that detaches
+    what it gives needs it all the same."""
+    if moments is None or bool(moments.G.any()):
+        return layer
+    return replace(layer, reason="no gradient comes to it on the calibration images")
 
 
 def _kernel(task: Task, name: str) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ranksearch.batchnorm import Recalibrated, recalibrate
 from ranksearch.evaluate import Estimate, divergence, run
-from ranksearch.modules import fast_layout
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
@@ -61,7 +60,7 @@ class Scoring:
         """A compressed model with the BatchNorm statistics that suit it, in place, and its held-out divergence."""
         task = self.problem.task
         return recalibrate(
-            fast_layout(model).to(task.device),
+            task.laid_out(model),
             task.inputs("moments")[: self.statistics_size],
             self.held_out,
             self.dense_outputs,

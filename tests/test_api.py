@@ -64,10 +64,21 @@ def test_mistakes(tiny_task: Task) -> None:
         ranksearch.search(tiny_task, budget=0.01, n_trials=0)
     with pytest.raises(InputError, match="decomposition: expected one of"):
         ranksearch.search(tiny_task, budget=0.5, decompositions=["tucker"])
+    with pytest.raises(InputError, match=r"budget: expected a fraction kept, .*, got '0\.5'"):
+        ranksearch.search(tiny_task, budget="0.5")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"rank-multiple: expected a whole number, 1 or more, got 8\.5"):
+        ranksearch.search(tiny_task, budget=0.5, rank_multiple=8.5)  # type: ignore[call-overload]
     other = Task(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), tiny_task.train, calibration_size=96)
     plan = ranksearch.search(tiny_task, budget=0.5, n_trials=0).plan
     with pytest.raises(MismatchError, match=r"layer .*: expected a layer of the model"):
         ranksearch.compress(other, plan)
+
+
+def test_one_name_alone_is_as_good_as_a_list(tiny_task: Task) -> None:
+    alone = ranksearch.search(tiny_task, budget=0.5, decompositions="svd", ignore="8", protect_early=[1, 2.0])
+    several = ranksearch.search(tiny_task, 0.5, decompositions=["svd"], ignore=["8"], protect_early=(1, 2.0))
+    assert alone.plan == several.plan
+    assert "8" not in alone.plan.choices
 
 
 def test_names_are_there_and_torch_waits() -> None:

@@ -140,6 +140,13 @@ def test_without_images_it_says_so(tiny_task: Task) -> None:
         finetune(broken(task), task.model, task, steps=1, seed=0)
 
 
+def test_half_precision_is_not_trained(tiny_task: Task) -> None:
+    """Its steps come to nothing, or to no numbers."""
+    half = replace(tiny_task, model=copy.deepcopy(tiny_task.model).half(), splits=tiny_task.splits)
+    with pytest.raises(InputError, match="training: expected weights in float32 or bfloat16, got float16"):
+        finetune(copy.deepcopy(half.model), half.model, half, steps=1, seed=0)
+
+
 def test_labels_that_are_to_count_have_to_be_there(tiny_task: Task) -> None:
     bare = replace(tiny_task, train=TensorDataset(tiny_task.train.tensors[0]), splits=tiny_task.splits)
     model = copy.deepcopy(bare.model)

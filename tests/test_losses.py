@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import pytest
@@ -24,6 +23,7 @@ from ranksearch.losses import (
     top1,
 )
 from ranksearch.moments import collect_moments
+from ranksearch.problem import prepare
 from ranksearch.task import Task
 
 CPU = torch.device("cpu")
@@ -118,13 +118,36 @@ class Detached(nn.Module):
         return found
 
 
-def test_a_layer_without_gradient_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    model, x = Detached(), torch.randn(8, 3)
-    with caplog.at_level(logging.WARNING):
+class Frozen(Detached):
+    """The same under no_grad, where no hook can be had."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = self.first(x)
+        found: Tensor = self.last(features)
+        return found
+
+
+@pytest.mark.parametrize("kind", [Detached, Frozen])
+def test_a_layer_without_gradient_stays_dense(kind: type[Detached]) -> None:
+    """What it gives is needed all the same."""
+    torch.manual_seed(0)
+    task = Task(kind(), TensorDataset(torch.randn(60, 3), torch.zeros(60)))
+    problem = prepare(task)
+    reasons = {layer.name: layer.reason for layer in problem.layers}
+    assert reasons == {"first": "no gradient comes to it on the calibration images", "last": None}
+    assert [table.layer.name for table in problem.tables] == ["last"]
+
+
+def test_a_model_without_any_gradient_is_refused() -> None:
+    class Inferring(Detached):
+        @torch.inference_mode()
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    model, x = Inferring(), torch.randn(8, 3)
+    with pytest.raises(InputError, match=r"zeros at all of them.*under torch\.no_grad"):
         collect_moments(model, discover(model, x), [x], CROSS_ENTROPY, seed=0, device=CPU)
-    assert "layer first: no gradient comes to it" in caplog.text
-    assert "--ignore first keeps it dense" in caplog.text
-    assert "layer last" not in caplog.text
 
 
 @pytest.mark.parametrize("inputs", [(torch.ones(2), torch.ones(2)), {"x": torch.ones(2)}])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ranksearch.modules import attention_fast_path, copy_model, eval_mode, fast_layout
+from ranksearch.layout import channels_last, fast_layout, takes_fast_layout
+from ranksearch.modules import attention_fast_path, copy_model, eval_mode
 from ranksearch.probing.replay import (
     Ordinals,
     Replays,
@@ -36,8 +37,11 @@ class Bench:
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> None:
-        self._model = fast_layout(copy_model(model)).to(device).eval().requires_grad_(False)
-        self._batches = [self._placed(batch.to(device)) for batch in inputs.split(batch_size)]
+        self._model = copy_model(model).to(device).eval().requires_grad_(False)
+        self._batches = [batch.to(device) for batch in inputs.split(batch_size)]
+        if takes_fast_layout(self._model, self._batches[0][:1]):
+            self._model = fast_layout(self._model)
+            self._batches = [channels_last(batch) for batch in self._batches]
         self._own: dict[str, Tensor] = {}
         self._prefix: tuple[str, Ordinals, bool] = ("", {}, False)
         self._cache: dict[int, Replays] = {}
@@ -46,10 +50,6 @@ class Bench:
         with eval_mode(self._model), attention_fast_path(False):
             self._trace, first = traced(self._model, self._batches[0])
             self.dense: Tensor = torch.cat([first, *(self._model(batch) for batch in self._batches[1:])])
-
-    @staticmethod
-    def _placed(batch: Tensor) -> Tensor:
-        return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
 
     def outputs(self, variants: Sequence[Kernels], *, reuse: bool = True) -> list[Tensor]:
         """Outputs (N, …) of the model with each of some sets of kernels; all sets are of the same layers.
@@ -144,7 +144,3 @@ class Bench:
 def _same(a: Tensor, b: Tensor) -> bool:
     scale = float(b.nan_to_num().abs().amax()) if b.numel() else 0.0
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-5, atol=1e-6 * scale, equal_nan=True)
-
-
-Progress = Callable[[int, int], None]
-"""Called with how much is done, and how much there is."""

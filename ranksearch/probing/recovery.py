@@ -20,7 +20,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import run
 from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.layers import Layer, named_layers
-from ranksearch.modules import copy_model, fast_layout, replace_modules
+from ranksearch.modules import copy_model, replace_modules
 from ranksearch.probing.cuts import Cut
 from ranksearch.probing.rows import Row
 from ranksearch.probing.scores import Images, Judge, Scores
@@ -98,9 +98,9 @@ def recover(
     same side, which is no chain of two convolutions, raise InputError. Scores are always those of a network of
     the given bond dimensions.
     """
-    model = fast_layout(truncated_model(task.model, truncations)).to(task.device)
+    model = task.laid_out(truncated_model(task.model, truncations))
     if way == "factorised":
-        model = fast_layout(factorised_model(model, truncations))
+        model = task.laid_out(factorised_model(model, truncations))
     params = sum(p.numel() for p in model.parameters())
 
     def scores() -> Scores:

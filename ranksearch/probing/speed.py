@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.build import skeleton
-from ranksearch.modules import copy_model, eval_mode, fast_layout
+from ranksearch.modules import copy_model, eval_mode
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 
@@ -56,7 +56,7 @@ def measure_speed(
     models += [skeleton(task.model, problem.layers, plan) for plan in plans.values()]
     example = task.example.to(task.device)
     batch = example.expand(BATCH, *example.shape[1:]).contiguous()
-    seconds = median_seconds([fast_layout(model).to(task.device) for model in models], batch, progress)
+    seconds = median_seconds([task.laid_out(model) for model in models], batch, progress)
     return Speed(
         BATCH,
         torch.get_num_threads(),

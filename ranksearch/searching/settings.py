@@ -61,8 +61,8 @@ class SearchSettings:
         if not self.budgets:
             raise InputError(expected("budget", "at least one fraction kept", "none"))
         for budget in self.budgets:
-            if not 0 < budget <= 1:
-                raise InputError(expected("budget", "a fraction kept, 0 < budget <= 1", budget))
+            if not (isinstance(budget, int | float) and 0 < budget <= 1):
+                raise InputError(expected("budget", "a fraction kept, 0 < budget <= 1", repr(budget)))
         if len(set(self.budgets)) < len(self.budgets):
             raise InputError(expected("budget", "distinct fractions", self.budgets))
         if self.metric not in METRICS:

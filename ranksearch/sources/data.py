@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Dataset, Subset
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 from ranksearch.sources import digits
 from ranksearch.sources.idx import read_mnist
 from ranksearch.sources.images import Images, Preprocess
@@ -200,7 +200,7 @@ def _paths(path: Path) -> Any:
         return ImageFolder(path)
     except FileNotFoundError as error:
         raise InputError(
-            expected("--data", f"a folder of images per class in {path}", _cut(error))
+            expected("--data", f"a folder of images per class in {path}", told(error))
         ) from error
 
 
@@ -252,7 +252,7 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
         train, test = (kind(root=root, **part, **fixed) for part in parts)
     except (RuntimeError, ValueError, OSError, TypeError) as error:
         raise InputError(
-            expected("--data", f"{name} in {root} (nothing is downloaded)", _cut(error))
+            expected("--data", f"{name} in {root} (nothing is downloaded)", told(error))
         ) from error
     first = train[0][0]
     channels = 1 if getattr(first, "mode", "RGB") in ("1", "L") else 3
@@ -291,9 +291,7 @@ def _factory(spec: str, base: Path) -> Data:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(
-            expected("--data", f"{spec} to return data sets", f"{type(error).__name__}: {error}")
-        ) from error
+        raise InputError(expected("--data", f"{spec} to return data sets", told(error))) from error
     roles = ("train", "validation", "test")
     if isinstance(made, Mapping):
         unknown = sorted(set(made) - set(roles))
@@ -324,10 +322,6 @@ def _directory(folder: str, base: Path) -> Path:
             expected("--data", "an existing folder", str(path), close_match(path.name, siblings))
         )
     return path
-
-
-def _cut(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
 
 
 def _refuse_image_options(images: ImageOptions, spec: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 from ranksearch.sources import digits
 from ranksearch.sources.objects import close_match, load_object
 
@@ -182,8 +182,7 @@ def _build(spec: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> 
     try:
         model = factory(**keywords)
     except Exception as error:
-        got = f"{type(error).__name__}: {error}"
-        raise InputError(expected("--model", f"{spec} to return a model", got)) from error
+        raise InputError(expected("--model", f"{spec} to return a model", told(error))) from error
     if not isinstance(model, nn.Module):
         raise InputError(expected("--model", f"{spec} to return a torch.nn.Module", type(model).__name__))
     return model

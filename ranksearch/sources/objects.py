@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 
 
 def close_match(word: str, known: Iterable[str]) -> str:
@@ -86,7 +86,7 @@ def _from_file(path: Path, option: str) -> ModuleType:
         module_spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise InputError(expected(option, f"a file that can be imported ({path})", _short(error))) from error
+        raise InputError(expected(option, f"a file that can be imported ({path})", told(error))) from error
     return module
 
 
@@ -97,7 +97,7 @@ def _from_name(name: str, option: str, base: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise InputError(
-                expected(option, f"a module that can be imported ({name})", _short(error))
+                expected(option, f"a module that can be imported ({name})", told(error))
             ) from error
         parent, _, last = error.name.rpartition(".")
         way_out = close_match(last, _submodules(parent, base))
@@ -105,9 +105,7 @@ def _from_name(name: str, option: str, base: Path) -> ModuleType:
             expected(option, "a module, installed or in the working directory", repr(error.name), way_out)
         ) from error
     except Exception as error:
-        raise InputError(
-            expected(option, f"a module that can be imported ({name})", _short(error))
-        ) from error
+        raise InputError(expected(option, f"a module that can be imported ({name})", told(error))) from error
 
 
 def _submodules(parent: str, base: Path) -> list[str]:
@@ -116,7 +114,3 @@ def _submodules(parent: str, base: Path) -> list[str]:
         return [*local, *sys.stdlib_module_names, *{name.partition(".")[0] for name in sys.modules}]
     paths = getattr(sys.modules.get(parent), "__path__", ())
     return [p.stem for path in paths for p in Path(path).iterdir() if p.suffix == ".py" or p.is_dir()]
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

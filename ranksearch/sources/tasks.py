@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ranksearch.cache import cache_dir
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 from ranksearch.losses import CROSS_ENTROPY, Loss, MetricFn, get_loss
 from ranksearch.options import RunOptions
 from ranksearch.sources import models
@@ -82,10 +82,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except Exception as error:  # each backend raises its own kind where it is missing
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            expected("--device", "a device that is there", f"{name!r} ({reason})", "Use cpu.")
-        ) from error
+        got = f"{name!r} ({told(error)})"
+        raise InputError(expected("--device", "a device that is there", got, "Use cpu.")) from error
     return device
 
 
@@ -127,23 +125,39 @@ def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
 
 
 def check_task(task: Task, data: Data) -> None:
-    """Run the model and the metric on a first example, so that what does not fit together shows at once."""
-    example = task.example
-    shape = tuple(example.shape)
+    """Run the model and the metric on a first example of each kind, so that what does not fit together shows at
+    once."""
+    outputs = _outputs(task, task.example.to(task.device))
+    if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
+        _check_classes(task, data, outputs.shape[1])
+    for role in ("moments", "validation", "test"):
+        first = task.first(role)
+        if first is not None and (targets := first[1]) is not None:
+            outputs = _outputs(task, first[0])
+            _check_axes(task, outputs, targets)
+            _check_metric(task, outputs, targets)
+
+
+def _outputs(task: Task, inputs: Tensor) -> Tensor:
     try:
         with torch.no_grad():
-            outputs = task.model(example.to(task.device))
+            outputs = task.model(inputs)
     except Exception as error:
         what = f"inputs that {task.model_name} accepts"
-        got = f"{shape}: {type(error).__name__}: {str(error).splitlines()[0]}"
+        got = f"{tuple(inputs.shape)}: {told(error)}"
         raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
     if not isinstance(outputs, Tensor):
         raise InputError(expected("--model", "a model that returns a tensor", type(outputs).__name__))
-    if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
-        _check_classes(task, data, outputs.shape[1])
-    item = cast(Any, task.train)[task.splits.moments[0]]
-    if isinstance(item, list | tuple) and len(item) > 1:
-        _check_metric(task, outputs, torch.as_tensor(item[1]).unsqueeze(0).to(task.device))
+    return outputs
+
+
+def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Of several predictions per example cross-entropy has the classes second."""
+    second = (len(outputs), *outputs.shape[2:])
+    if task.loss is CROSS_ENTROPY and outputs.dim() > 2 and second != targets.shape == outputs.shape[:-1]:
+        wanted = f"outputs with the classes on axis 1, {(len(outputs), 'classes', *targets.shape[1:])}"
+        way_out = "Wrap the model so that it moves its last axis there: outputs.movedim(-1, 1)."
+        raise InputError(expected("--loss cross_entropy", wanted, tuple(outputs.shape), way_out))
 
 
 def _check_classes(task: Task, data: Data, outputs: int) -> None:
@@ -167,7 +181,7 @@ def _check_metric(task: Task, outputs: Tensor, targets: Tensor) -> None:
     try:
         scores = task.metric_fn(outputs, targets)
     except Exception as error:
-        raise InputError(expected("--metric-fn", what, f"{type(error).__name__}: {error}")) from error
+        raise InputError(expected("--metric-fn", what, told(error))) from error
     if not isinstance(scores, Tensor) or scores.shape != (1,):
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise InputError(expected("--metric-fn", what, got))

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ranksearch.modules import fast_layout
+from ranksearch.layout import fast_layout
 from ranksearch.sources.data import ImageOptions, load_data
 from ranksearch.sources.models import make_model
 

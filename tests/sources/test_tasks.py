@@ -41,6 +41,23 @@ def two_outputs():
         def forward(self, x):
             return x, x
     return M()
+def silent():
+    class M(nn.Module):
+        def forward(self, x):
+            assert len(x) > 100
+    return M()
+def tags():
+    class M(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(8, 5)
+        def forward(self, x):
+            return self.head(x[:, 0])  # (N, 8, 5), the classes last
+    return M()
+def tagged():
+    return TensorDataset(torch.randn(40, 3, 8, 8), torch.zeros(40, 8, dtype=torch.long))
+def column_in_test():
+    return {"train": part(40), "test": TensorDataset(torch.randn(10, 3, 8, 8), torch.zeros(10, 1))}
 def top2(outputs, targets):
     return (outputs.topk(2).indices == targets[:, None]).any(1).float()
 def mean_score(outputs, targets):
@@ -156,6 +173,15 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) 
             "--loss cross_entropy: expected a model with two outputs or more, got one. One logit wants --loss "
             "binary_cross_entropy",
         ),
+        (
+            {"model": "own.py:silent"},
+            "--data: expected inputs that own.py:silent accepts, got (1, 3, 8, 8): AssertionError.",
+        ),
+        (
+            {"model": "own.py:tags", "data": "own.py:tagged"},
+            "--loss cross_entropy: expected outputs with the classes on axis 1, (1, 'classes', 8), got (1, 8, 5)",
+        ),
+        ({"data": "own.py:column_in_test"}, "to give one score per example, (1,), got (1, 1)"),
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
         ({"device": "gpu"}, "--device: expected a device that is there, got 'gpu'"),
         ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),

@@ -25,10 +25,11 @@ from ranksearch.allocation import analytic
 from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import budget_limit
-from ranksearch.evaluate import divergence, evaluate, run
+from ranksearch.evaluate import Estimate, divergence, evaluate, run
 from ranksearch.features import block_names
 from ranksearch.files import write_text
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
+from ranksearch.interpolation import follow
 from ranksearch.modules import threads
 from ranksearch.problem import prepare
 from ranksearch.task import Role, Task
@@ -43,13 +44,14 @@ Row = dict[str, Any]
 class Variant:
     """One way to fine-tune. prepare: what is done to the model before, in place; average: decay of the weights'
     moving average that is delivered in place of the last weights, 0 for none; matched: epochs of feature matching
-    that come before.
+    that come before; followed: whether it is left to held-out divergence how far the training is followed.
     """
 
     config: FinetuneConfig = field(default_factory=FinetuneConfig)
     prepare: Callable[[nn.Module], None] = lambda model: None
     average: float = 0.0
     matched: int = 0
+    followed: bool = False
 
 
 class _FrozenNorm(nn.BatchNorm2d):
@@ -98,6 +100,8 @@ VARIANTS: Mapping[str, Variant] = {
     "norms frozen": Variant(prepare=freeze_norms),
     "averaged 0.98": Variant(average=0.98),
     "matched first": Variant(matched=30),
+    "followed": Variant(followed=True),
+    "augmented at 1e-3 and followed": Variant(replace(DEFAULT, augment=True, lr=1e-3), followed=True),
     "factors unbalanced": Variant(prepare=unbalance),
 }
 
@@ -171,14 +175,21 @@ def train(
     finetune(
         tuned, task.model, task, steps=steps, seed=seed, config=variant.config, blocks=blocks, on_step=on_step
     )
+    if variant.followed:
+        return follow(model, tuned, lambda each: held_out_divergence(each, task)).model
     return average.module.eval() if variant.average else tuned
+
+
+def held_out_divergence(model: nn.Module, task: Task) -> Estimate:
+    """From the dense model."""
+    held_out = task.inputs("divergence")
+    outputs = [run(m, held_out, batch_size=task.batch_size, device=task.device) for m in (task.model, model)]
+    return divergence(*outputs, task.loss)
 
 
 def scores(model: nn.Module, task: Task) -> dict[str, float | None]:
     """Held-out divergence, validation and test accuracy in per cent."""
-    held_out = task.inputs("divergence")
-    outputs = [run(m, held_out, batch_size=task.batch_size, device=task.device) for m in (task.model, model)]
-    found: dict[str, float | None] = {"divergence": divergence(*outputs, task.loss).mean}
+    found: dict[str, float | None] = {"divergence": held_out_divergence(model, task).mean}
     for role in ("validation", "test"):
         estimate = evaluate(model, task, role)
         found[role] = None if estimate is None else estimate.mean

@@ -245,8 +245,8 @@ def fitted_models(
     """The models of a plan that compete, and the plan with the ε that its layers reach, each by itself.
 
     One has every layer fitted by itself, on all calibration images. The other, where it can be had, has
-    them fitted in order to the inputs that compressed layers before them give, on the moments images alone, so that
-    the divergence images tell whether that is the better one.
+    them fitted in order to the inputs that compressed layers before them give, on the moments images alone: the
+    divergence images, which favour the first if anything, tell whether that is the better one.
     """
     effort = Effort(iterations=config.iterations, fit_flops=config.fit_flops)
     fitted, refitted = refit(task, layers, plan, moments, effort, progress)

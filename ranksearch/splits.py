@@ -13,9 +13,9 @@ from ranksearch.errors import InputError, expected
 class Splits:
     """Indices into the training data.
 
-    `moments` and `divergence` are the calibration images, used without labels: the second moments and the
-    BatchNorm statistics come from the former, held-out scores from the latter. `validation` is empty where
-    the data has a validation set of its own.
+    `moments` and `divergence` are the calibration images, used without labels: a search has its second moments and
+    BatchNorm statistics from the former and held-out scores from the latter; what is delivered is fitted to both, and
+    chosen on the latter. `validation` is empty where the data has a validation set of its own.
     """
 
     seed: int

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ranksearch.cli.app import app
+from ranksearch.memory import keep_freed_memory
 
 
 def main() -> None:
     """Entry point of `ranksearch`."""
+    keep_freed_memory()
     app()

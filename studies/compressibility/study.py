@@ -27,6 +27,7 @@ from ranksearch.cli.probe import probe_command
 from ranksearch.cli.run import run_command
 from ranksearch.config import load_options
 from ranksearch.evaluate import evaluate
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.planfile import read_plan
 from ranksearch.probing.folder import ProbeFolder
@@ -225,4 +226,5 @@ def stored(path: Path, compute: Any) -> Any:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -30,6 +30,7 @@ from ranksearch.features import block_names
 from ranksearch.files import write_text
 from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.interpolation import follow
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.problem import prepare
 from ranksearch.task import Role, Task
@@ -220,4 +221,5 @@ def tables(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -22,6 +22,7 @@ from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import compress
 from ranksearch.costs import budget_limit
 from ranksearch.evaluate import evaluate
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.problem import prepare
 from ranksearch.task import Task
@@ -88,4 +89,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -21,6 +21,7 @@ from torch.utils.data import TensorDataset
 from ranksearch import allocation
 from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import budget_limit
+from ranksearch.memory import keep_freed_memory
 from ranksearch.problem import prepare
 from ranksearch.task import Task
 
@@ -106,4 +107,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

@@ -28,6 +28,7 @@ from ranksearch import allocation
 from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import budget_limit
 from ranksearch.layers import discover
+from ranksearch.memory import keep_freed_memory
 from ranksearch.problem import prepare
 from ranksearch.scoring import Scoring
 from ranksearch.task import Task
@@ -140,4 +141,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

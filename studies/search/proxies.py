@@ -30,6 +30,7 @@ from ranksearch.costs import budget_limit
 from ranksearch.evaluate import divergence, evaluate, run
 from ranksearch.files import write_text
 from ranksearch.finetune import finetune
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.objectives import make_objective
 from ranksearch.problem import Problem, prepare
@@ -178,4 +179,5 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

@@ -23,6 +23,7 @@ from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.evaluate import evaluate
 from ranksearch.files import write_text
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem, prepare
@@ -139,4 +140,5 @@ def interval(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(main())

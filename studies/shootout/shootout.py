@@ -23,6 +23,7 @@ from methods import METHODS, VARIANTS, Bench, choose, config_of, prepare_bench, 
 from report import strongest, write_report
 
 from ranksearch.errors import BudgetError, InputError, RankSearchError, expected
+from ranksearch.memory import keep_freed_memory
 from ranksearch.modules import threads
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
@@ -229,5 +230,6 @@ class Lab:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     torch.manual_seed(0)
     sys.exit(main())

@@ -14,7 +14,7 @@ from typing import Any
 
 from ranksearch.config import RUN_CONFIG, absolute, check_same, parse, read_toml, write_toml
 from ranksearch.errors import InputError, MismatchError, expected
-from ranksearch.files import write_text
+from ranksearch.files import make_folder, usable, write_text
 from ranksearch.options import RunOptions
 
 try:
@@ -111,7 +111,7 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
     folder = RunFolder(options.out or default_path(options.model))
     check_content(folder.path, folder.config, "a run", resume=options.resume)
     existed = folder.path.is_dir()
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     with locked(folder.path):
         check_content(folder.path, folder.config, "a run", resume=options.resume)
         for left_over in folder.path.rglob(".*.tmp"):
@@ -136,9 +136,10 @@ def check_content(
 
     mark: the file by which a folder of this kind (`a run`) is known. preliminary: what may be there before it.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(expected("--out", "a folder", f"the file {path}"))
-    content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
+    with usable(path):
+        if path.exists() and not path.is_dir():
+            raise InputError(expected("--out", "a folder", f"the file {path}"))
+        content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
     if mark.is_file():
         if not resume:
             way_out = "Continue it with --resume, or choose another --out."

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,31 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(InputError, match="--out: expected a folder"), open_run(options(path)):
+        pass
+
+
+def test_what_cannot_be_made_or_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    told = (
+        r"^--out: expected a folder that can be made and written to, got .* \(%s\)\. Choose another --out\.$"
+    )
+    with (
+        pytest.raises(InputError, match=told % "Not a directory"),
+        open_run(options(tmp_path / "file" / "x")),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=told % "File name too long"),
+        open_run(options(tmp_path / ("x" * 999))),
+    ):
+        pass
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # The superuser, whom tests may run as, may write everywhere.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=told % "Permission denied"), open_run(options(tmp_path / "locked")):
         pass
 
 

@@ -10,6 +10,7 @@ from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.paths import shown
 from ranksearch.config import load_options
 from ranksearch.errors import InputError, expected
+from ranksearch.files import make_folder, usable
 from ranksearch.options import RunOptions
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
     record = read_plan(plan)
     options = plan_options(record, config, given, plan)
     out = options.out or plan.with_name(f"{plan.stem}-compressed").absolute()
-    if out.exists() and (not out.is_dir() or any(p.name != LOG for p in out.iterdir())):
+    with usable(out):
+        used = out.exists() and (not out.is_dir() or any(p.name != LOG for p in out.iterdir()))
+    if used:
         raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     reporter = ConsoleReporter(quiet=options.quiet)
     with logging_to(out / LOG, reporter, verbose=options.verbose):
         from ranksearch.cli.tables import results_table

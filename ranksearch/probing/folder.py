@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ranksearch.config import RUN_CONFIG, absolute, check_same, parse, read_toml, write_toml
 from ranksearch.errors import InputError
-from ranksearch.files import write_text
+from ranksearch.files import make_folder, write_text
 from ranksearch.options import RunOptions
 from ranksearch.probing.options import (
     FREE,
@@ -83,7 +83,7 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
     preliminary = (folder.config, folder.log)
     check_content(folder.path, folder.probe_config, "a probe", resume=options.resume, preliminary=preliminary)
     existed = folder.path.is_dir()
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     with locked(folder.path):
         for left_over in folder.path.rglob(".*.tmp"):
             left_over.unlink(missing_ok=True)

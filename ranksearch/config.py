@@ -13,13 +13,17 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from ranksearch.errors import InputError, MismatchError, expected
-from ranksearch.options import RunOptions, listed_all
+from ranksearch.files import usable
+from ranksearch.options import RunOptions, listed
 
 FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
 RUN_CONFIG = "config.toml"
 """Name of the options in a run folder."""
+
+MEANS_NONE = frozenset({"weights", "cache"})
+"""Options of which `none` is a value of its own: random weights, nothing kept."""
 
 _PATHS = ("weights", "probe", "out", "cache")
 _OBJECTS = ("model", "data", "metric_fn", "loss")
@@ -35,25 +39,35 @@ def load_options(
     """Options of the command line (by field name, None where not given) over those of a TOML file.
 
     With `resume`, both over those that the run in `out` was started with; both over those in `under`, which
-    came from `under_name`. Relative paths start at the working directory, those in the file at the file's
-    folder; all come back absolute. Raises InputError that names the option.
+    came from `under_name`. `none` takes back what is underneath (see `unset`). Relative paths start at the
+    working directory, those in the file at the file's folder; all come back absolute. Raises InputError that
+    names the option.
     """
     values = dict(under or {})
     source = {key: f"{key} in {under_name}" for key in values}
     if config is not None:
-        stated = absolute(read_toml(config), config.resolve().parent)
+        stated = absolute(unset(read_toml(config)), config.resolve().parent)
         values |= stated
         source |= {key: f"{key} in {config.name}" for key in stated}
     explicit = {key: value for key, value in given.items() if value is not None}
-    values |= absolute(explicit, Path.cwd())
+    values |= absolute(unset(explicit), Path.cwd())
     source |= {key: flag(key) for key in explicit}
     if values.get("resume"):
         if values.get("out") is None:
             raise InputError(expected("--resume", "--out DIR, the folder of the run to continue", "none"))
         stored = Path(values["out"]) / RUN_CONFIG
-        if stored.is_file():
+        with usable(Path(values["out"])):
+            begun = stored.is_file()
+        if begun:
             values = read_toml(stored) | values
     return parse(values, source)
+
+
+def unset(values: Mapping[str, Any], model: type[BaseModel] = RunOptions) -> dict[str, Any]:
+    """The values with `none` as the default, where that is to have none: TOML cannot say so, nor a command line."""
+    fields = model.model_fields.items()
+    empty = {key: f.default for key, f in fields if f.default in (None, ()) and key not in MEANS_NONE}
+    return {k: empty[k] if k in empty and v in ("none", ["none"]) else v for k, v in values.items()}
 
 
 def parse(values: Mapping[str, Any], source: Mapping[str, str] | None = None) -> RunOptions:
@@ -117,7 +131,7 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
     if result.get("decompositions") is not None:
-        names = listed_all(result["decompositions"])
+        names = listed(result["decompositions"])
         result["decompositions"] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
     storage = result.get("storage")
     if isinstance(storage, str):

@@ -9,29 +9,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from ranksearch.errors import InputError, expected
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
 
-def listed(value: Any) -> Any:
-    """`"a,b"` → ["a", "b"]; a single value → [value]; no value twice."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    elif not isinstance(value, list | tuple):
-        value = [value]
-    return list(dict.fromkeys(value)) if all(isinstance(v, str | int | float) for v in value) else value
+def listed(value: Any) -> list[Any]:
+    """`"a,b"` → ["a", "b"]; a single value → [value]; ["a,b", "c"], an option given twice → ["a", "b", "c"]."""
+    if isinstance(value, list | tuple):
+        return [part for item in value for part in listed(item)]
+    return [part for p in value.split(",") if (part := p.strip())] if isinstance(value, str) else [value]
 
 
-def listed_all(value: Any) -> Any:
-    """As `listed` for an option that can be repeated: each time may name several."""
-    return (
-        [part for item in value for part in listed(item)]
-        if isinstance(value, list | tuple)
-        else listed(value)
-    )
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def _numbers(value: Any) -> Any:
@@ -63,10 +56,10 @@ def _protection(value: Any) -> Any:
 
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Names = Annotated[tuple[str, ...], BeforeValidator(listed_all)]
+Names = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_distinct)]
 Size = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers)]
 PerChannel = Annotated[tuple[Number, ...], BeforeValidator(_numbers)]
-Budgets = Annotated[tuple[Fraction, ...], BeforeValidator(listed)]
+Budgets = Annotated[tuple[Fraction, ...], BeforeValidator(listed), AfterValidator(_distinct)]
 Multiples = Annotated[
     tuple[tuple[str, Annotated[int, Field(ge=1)]], ...],
     BeforeValidator(_patterns),
@@ -160,7 +153,8 @@ class RunOptions(BaseModel):
     """Processes that load data."""
 
     budget: Budgets = _in("Budget", (), "F[,F...]", "required")
-    """Fraction to KEEP of the whole model, 0.2 is a fifth; several (0.5,0.3,0.2) give one plan each."""
+    """Fraction to KEEP of the whole model, 0.2 is a fifth; several (0.5,0.3,0.2) give one plan each. Can be
+    repeated."""
 
     metric: Literal["params", "flops"] = _in("Budget", "params", "METRIC")
     """What the budget counts: params, or flops (of one example at the input size)."""
@@ -168,7 +162,7 @@ class RunOptions(BaseModel):
     decompositions: Names = _in(
         "Budget", ("svd", "spatial_svd", "tucker2", "cp", "tensor_train"), "NAME[,NAME...]", min_length=1
     )
-    """Decompositions to choose from; package.module:OBJECT or file.py:OBJECT registers your own."""
+    """Decompositions to choose from; package.module:OBJECT or file.py:OBJECT registers your own. Can be repeated."""
 
     min_rank: int = _in("Budget", 1, "N", ge=1)
     """Smallest rank."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ranksearch.config import absolute, check_same, load_options, parse, read_toml, write_toml
+from ranksearch.config import MEANS_NONE, absolute, check_same, load_options, parse, read_toml, write_toml
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.options import PANELS, RunOptions
 
@@ -15,8 +15,8 @@ from ranksearch.options import PANELS, RunOptions
 def test_texts_of_the_command_line_are_parsed() -> None:
     options = load_options(
         {
-            "budget": "0.5, 0.3,0.2",
-            "decompositions": "svd,cp",
+            "budget": ["0.5, 0.3", "0.2", "0.50"],
+            "decompositions": ["svd,cp", "svd"],
             "ignore": ["conv1,fc", "layer4.*"],
             "rank_multiple": ["8", "layer1.*=4"],
             "input_size": "3x224x224",
@@ -129,6 +129,30 @@ def test_command_line_goes_before_the_file(tmp_path: Path) -> None:
     path.write_text("budget = 0.2\nseed = 3\n")
     options = load_options({"seed": "4", "metric": None}, path)
     assert (options.budget, options.seed, options.metric) == ((0.2,), 4, "params")
+
+
+NULLABLE = [name for name, field in RunOptions.model_fields.items() if field.default in (None, ())]
+
+
+@pytest.mark.parametrize("name", sorted({*NULLABLE} - MEANS_NONE))
+def test_none_takes_back_what_is_underneath(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(write_toml(parse({name: OTHER[name]})), encoding="utf-8")
+    assert getattr(load_options({}, path), name) == getattr(parse({name: OTHER[name]}), name)
+    for none in ("none", ["none"]):
+        assert load_options({name: none}, path) == RunOptions()
+    path.write_text(f"{name} = 'none'\n", encoding="utf-8")
+    assert load_options({}, path, under={name: OTHER[name]}) == RunOptions()
+
+
+def test_none_that_is_a_value_stays_one() -> None:
+    options = load_options({"weights": "none", "cache": "none"})
+    assert (options.weights, options.cache) == (Path("none"), Path("none"))
+
+
+def test_resume_without_a_folder_by_none() -> None:
+    with pytest.raises(InputError, match="--resume: expected --out DIR"):
+        load_options({"resume": True, "out": "none"})
 
 
 def test_paths_are_relative_to_where_they_are_written(

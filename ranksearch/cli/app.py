@@ -64,7 +64,8 @@ Config = Annotated[
         "--config",
         metavar="FILE",
         help="TOML file with any of these options, without the dashes; its paths are relative to the file, "
-        "and what is given here goes before it.",
+        "and what is given here goes before it: --no-… turns off a switch, none takes back an option that can be "
+        "left without a value.",
         rich_help_panel="Run",
         show_default=False,
     ),

@@ -20,7 +20,7 @@ log = logging.getLogger("ranksearch")
 PANEL = "Probe"
 
 
-def _option(flag: str, metavar: str | None, text: str) -> Any:
+def _option(flag: str, metavar: str, text: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=PANEL, show_default=False)
 
 
@@ -35,20 +35,18 @@ def probe(
         int | None, _option("--bonds", "N", "Bond dimensions per layer and cut, at most. [dim]\\[8][/dim]")
     ] = None,
     sweep: Annotated[
-        bool | None, _option("--sweep/--no-sweep", None, "Measure truncations, or only the spectra.")
+        bool | None, _option("--sweep/--no-sweep", "", "Measure truncations, or only the spectra.")
     ] = None,
     moments: Annotated[
         bool | None,
-        _option(
-            "--moments/--no-moments", None, "Spectra in the moments' metric, and the verdict, or neither."
-        ),
+        _option("--moments/--no-moments", "", "Spectra in the moments' metric, and the verdict, or neither."),
     ] = None,
     recovery_epochs: Annotated[
         int | None,
         _option("--recovery-epochs", "N", "Epochs of retraining, each way; 0 = none. [dim]\\[2][/dim]"),
     ] = None,
     recovery_norm: Annotated[
-        float | None,
+        str | None,
         _option(
             "--recovery-norm",
             "F",
@@ -71,14 +69,15 @@ def probe(
     ] = None,
     plots: Annotated[
         bool | None,
-        _option("--plots/--no-plots", None, "Figures, with pip install 'ranksearch\\[plots]', or none."),
+        _option("--plots/--no-plots", "", "Figures, with pip install 'ranksearch\\[plots]', or none."),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config",
             metavar="FILE",
-            help="TOML file with options of model, data and run; what is given here goes before it.",
+            help="TOML file with options of model, data and run; what is given here goes before it, --no-… and "
+            "none take back what it says.",
             rich_help_panel="Run",
             show_default=False,
         ),

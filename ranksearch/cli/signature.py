@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from ranksearch.options import RunOptions
 
-REPEATABLE = ("ignore", "rank_multiple")
+REPEATABLE = ("ignore", "budget", "decompositions", "rank_multiple")
+"""Options whose values add up where they are given several times; of others the last one counts."""
 
 
 def with_options(
@@ -19,8 +20,8 @@ def with_options(
 ) -> Callable[..., None]:
     """`function(…, given)` as a command that takes the named options; `given` holds those that were given.
 
-    Values stay strings: the options model parses them, as it does those of a file. `shown` overrides what
-    the help says about defaults.
+    Values stay strings: the options model parses them, as it does those of a file. A switch can be turned off too,
+    since a file or a plan may have turned it on. `shown` overrides what the help says about defaults.
     """
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
 
@@ -49,9 +50,9 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
     text = escape(field.description or "")
     option = typer.Option(
-        flag,
+        f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
         help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,
-        metavar=escape(extra["metavar"]) or None,
+        metavar=escape(extra["metavar"]),
         rich_help_panel=extra["panel"],
         show_default=False,
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ranksearch.config import flag
+from ranksearch.config import flag, unset
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 
@@ -40,8 +40,12 @@ class ProbeOptions(BaseModel):
 
 
 def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> ProbeOptions:
-    """Options of the command line (None where not given) over stored ones. Raises InputError that names the option."""
-    values = dict(stored or {}) | {key: value for key, value in given.items() if value is not None}
+    """Options of the command line (None where not given) over stored ones, which `none` takes back.
+
+    Raises InputError that names the option.
+    """
+    explicit = {key: value for key, value in given.items() if value is not None}
+    values = dict(stored or {}) | unset(explicit, ProbeOptions)
     try:
         return ProbeOptions.model_validate(values)
     except ValidationError as error:

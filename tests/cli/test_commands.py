@@ -19,7 +19,7 @@ from ranksearch import decompositions
 from ranksearch.costs import measure_cost
 from ranksearch.errors import InputError
 from ranksearch.options import PANELS, RunOptions
-from ranksearch.planfile import read_plan
+from ranksearch.planfile import read_plan, write_plan
 from ranksearch.report import read_front
 from ranksearch.runfolder import RunFolder
 from ranksearch.sources.models import load_model
@@ -203,6 +203,41 @@ def test_config_file(run: Invoke, own_folder: Path, tmp_path: Path, invoke: Invo
     assert {x.decomposition for x in record.layers} <= {"svd", "dense"}
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
+    """The options of every run and delivery, none of which is carried out."""
+    found: list[RunOptions] = []
+
+    def stop(*arguments: Any) -> None:
+        found.append(next(x for x in arguments if isinstance(x, RunOptions)))
+        raise InputError("seen")
+
+    monkeypatch.setattr(ranksearch.pipeline, "run_pipeline", stop)
+    monkeypatch.setattr(ranksearch.pipeline, "compress_pipeline", stop)
+    return found
+
+
+def test_the_command_line_undoes_what_a_file_says(
+    invoke: Invoke, tmp_path: Path, seen: list[RunOptions]
+) -> None:
+    switches = [name for name, field in RunOptions.model_fields.items() if field.annotation is bool]
+    on = "".join(f"{name} = true\n" for name in switches)
+    (tmp_path / "c.toml").write_text(f"budget = 0.5\nprotect_early = 1\ntimeout = 9\nignore = 'fc'\n{on}")
+    refused(invoke("run", "--config", "c.toml", "--out", "a"))
+    off = [f"--no-{name}" for name in switches]
+    unset = ("--protect-early", "none", "--timeout", "none", "--ignore", "none")
+    refused(invoke("run", "--config", "c.toml", "--out", "a", *off, *unset))
+    before, after = seen
+    assert all(getattr(before, name) for name in (*switches, "protect_early", "timeout", "ignore"))
+    assert after == RunOptions(budget=(0.5,), out=tmp_path / "a")
+
+
+def test_lists_add_up(invoke: Invoke, seen: list[RunOptions]) -> None:
+    given = "--budget 0.5,0.3 --budget 0.2 --decompositions svd --decompositions cp,svd"
+    refused(invoke("run", *given.split()))
+    assert (seen[0].budget, seen[0].decompositions) == ((0.5, 0.3, 0.2), ("svd", "cp"))
+
+
 def test_storage_and_study_name(run: Invoke, tmp_path: Path) -> None:
     import optuna
 
@@ -334,6 +369,22 @@ def test_options_of_the_delivery(
     )
 
 
+def test_compress_undoes_what_the_plan_says(
+    finished_run: tuple[Path, Result], invoke: Invoke, tmp_path: Path, seen: list[RunOptions]
+) -> None:
+    record = read_plan(finished_run[0] / "plan-0.4.json")
+    more = {"augment": True, "protect_early": "1", "threads": 1}
+    write_plan(tmp_path / "p.json", record.model_copy(update={"options": record.options | more}))
+    refused(invoke("compress", "p.json"))
+    refused(invoke("compress", "p.json", "--no-augment", "--threads", "none"))
+    assert [(x.augment, x.threads) for x in seen] == [(True, 1), (False, None)]
+
+
+def test_compress_says_where_it_cannot_write(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
+    message = refused(invoke("compress", finished_run[0] / "plan-0.4.json", "--out", f"{__file__}/x"))
+    assert "--out: expected a folder that can be made and written to" in message
+
+
 def test_compress_needs_the_model_of_the_plan(
     finished_run: tuple[Path, Result], invoke: Invoke, tmp_path: Path
 ) -> None:
@@ -430,6 +481,11 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         (("--budget", "0.5", "--device", "tpu"), "--device: expected"),
         (("--budget", "0.5", "--config", "nowhere.toml"), "--config: expected a TOML file that can be read"),
         (("--budget", "0.5", "--resume"), "--resume: expected --out DIR"),
+        (
+            ("--budget", "0.5", "--out", f"{__file__}/x"),
+            "--out: expected a folder that can be made and written to",
+        ),
+        (("--budget", "none"), "--budget: expected the fraction to keep, 0 < budget <= 1, got none."),
         (("--budget", "0.5", "--protect-early", "1=-2"), "--protect-early: expected a number greater than 0"),
         (("--budget", "0.5", "--protect-early", "1="), "--protect-early: expected valid number"),
         (("--budget", "0.5", "--protect-early", "0"), "--protect-early: expected a number greater"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from ranksearch.probing.options import ProbeOptions, parse_probe
 from ranksearch.probing.record import read_probe
 from ranksearch.probing.rows import read_rows
 from ranksearch.probing.spectrafile import read_spectra
@@ -122,16 +123,25 @@ def test_only_spectra(probe: Invoke, tmp_path: Path) -> None:
     assert not (out / "sweep.csv").exists()
 
 
+def test_none_takes_back_what_the_probe_was_started_with() -> None:
+    stored = {"recovery_norm": 0.5, "recovery_cut": "ow|ih", "sweep": False}
+    assert parse_probe({"recovery_norm": None}, stored).recovery_norm == 0.5
+    options = parse_probe({"recovery_norm": "none", "recovery_cut": "none", "sweep": True}, stored)
+    assert options == ProbeOptions()
+
+
 def test_mistakes_name_the_option_and_leave_nothing(probe: Invoke, tmp_path: Path) -> None:
     out = tmp_path / "probe"
     for more, flag in (
         (("--images-from", "moon"), "--images-from"),
         (("--bonds", "1"), "--bonds"),
         (("--input-size", "8"), "--input-size"),
+        (("--recovery-norm", "most"), "--recovery-norm"),
+        (("--out", f"{__file__}/x"), "--out: expected a folder that can be made and written to"),
     ):
         result = probe("--out", out, *more)
         assert result.exit_code == 2
-        assert flag in result.output
+        assert flag in result.output.replace("\n", " ")
         assert not out.exists()
 
 

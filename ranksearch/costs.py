@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,7 @@ from ranksearch.modules import attention_fast_path, eval_mode, first_example, ru
 
 Metric = Literal["params", "flops"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+UNITS: Mapping[Metric, str] = {"params": "parameters", "flops": "FLOPs"}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from ranksearch.costs import Cost, budget_limit, measure_cost
+from ranksearch.costs import UNITS, Cost, budget_limit, measure_cost
 from ranksearch.evaluate import Estimate, evaluate
 from ranksearch.problem import Problem
 from ranksearch.runfolder import budget_name
@@ -57,9 +57,6 @@ def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
     if found is not None:
         reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
     return found
-
-
-UNITS = {"params": "parameters", "flops": "FLOPs"}
 
 
 def show_estimate(estimate: Estimate) -> str:

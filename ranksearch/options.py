@@ -189,7 +189,8 @@ class RunOptions(BaseModel):
 
     objective: str = _in("Search", "divergence", "NAME")
     """What those plans are scored by, on held-out images: divergence (quick fits), ordered (a little slower), refitted
-    (fitted as they would be delivered: dear, and the only one known to rank plans well) or finetune."""
+    (fitted as they would be delivered: dear, and the only one known to rank plans well) or finetune; or by
+    reconstruction, the analytic error, for which no image is looked at."""
 
     space: str = _in("Search", "sensitivities", "SPACE")
     """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an

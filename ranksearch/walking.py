@@ -5,14 +5,14 @@ What allocators share: the Pareto front of a layer's candidates, chains of posit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import UNITS, Cost, Metric
 from ranksearch.errors import BudgetError, InputError, expected
 from ranksearch.plan import Table
 
@@ -21,8 +21,6 @@ Choice = tuple[int, ...]
 
 Errors = Sequence[NDArray[np.float64]]
 """Per table, one error per candidate, to allocate by instead of the table's own ε."""
-
-UNITS: Mapping[Metric, str] = {"params": "parameters", "flops": "FLOPs"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ranksearch.describing import UNITS
+from ranksearch.costs import UNITS
 from ranksearch.layers import Layer
 from ranksearch.pipeline import RunReport
 from ranksearch.planfile import kernel_shape

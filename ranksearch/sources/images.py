@@ -12,7 +12,6 @@ from torch.utils.data import Dataset, get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 KEEP_BYTES = 512 * 2**20
 """Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
 

@@ -18,6 +18,7 @@ import ranksearch.pipeline
 from ranksearch import decompositions
 from ranksearch.costs import measure_cost
 from ranksearch.errors import InputError
+from ranksearch.objectives import OBJECTIVES
 from ranksearch.options import PANELS, RunOptions
 from ranksearch.planfile import read_plan, write_plan
 from ranksearch.report import read_front
@@ -53,6 +54,12 @@ def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytes
         assert "--config" in text
         assert "[PATTERN=]N" in text  # brackets are not taken for markup
         assert "[1536]" in text
+
+
+def test_help_names_every_objective() -> None:
+    text = RunOptions.model_fields["objective"].description
+    assert text is not None
+    assert all(name in text for name in OBJECTIVES)
 
 
 def test_overview(invoke: Invoke) -> None:

@@ -24,7 +24,8 @@ from ranksearch.interpolation import follow
 from ranksearch.layers import Layer
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
-from ranksearch.refitting import Fitted, Progress, calibration_moments, planned_layers, refit
+from ranksearch.progress import Progress
+from ranksearch.refitting import Fitted, calibration_moments, planned_layers, refit
 from ranksearch.rounds import Round, rounds_of
 from ranksearch.task import Role, Task
 

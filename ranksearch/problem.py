@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +22,8 @@ from ranksearch.metric import Whitened, whiten
 from ranksearch.modules import algebra_threads
 from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan, Table
+from ranksearch.progress import Progress
 from ranksearch.task import Role, Task
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)

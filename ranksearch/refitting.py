@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -17,10 +17,8 @@ from ranksearch.metric import whiten
 from ranksearch.modules import algebra_threads
 from ranksearch.moments import Moments
 from ranksearch.plan import Candidate, Plan
+from ranksearch.progress import Progress
 from ranksearch.task import Task
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, how much of it is done, and how much there is."""
 
 
 def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:

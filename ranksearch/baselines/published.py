@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ranksearch.candidates import CandidateConfig
-from ranksearch.problem import Problem, Progress, prepare
+from ranksearch.problem import Problem, prepare
+from ranksearch.progress import Progress
 from ranksearch.task import Task
 
 

@@ -143,8 +143,8 @@ class RunOptions(BaseModel):
     example, higher is better."""
 
     loss: str = _in("Data", "cross_entropy", "NAME")
-    """cross_entropy, binary_cross_entropy (logits of yes and no), squared_error (regression), or a
-    ranksearch.losses.Loss of your own (package.module:LOSS or path/file.py:LOSS)."""
+    """cross_entropy (classes on axis 1), binary_cross_entropy (logits of yes and no), squared_error (regression),
+    or a ranksearch.losses.Loss of your own (package.module:LOSS or path/file.py:LOSS)."""
 
     batch_size: int = _in("Data", 128, "N", ge=1)
     """Examples per batch."""

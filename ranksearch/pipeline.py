@@ -260,10 +260,12 @@ def plan_record(problem: Problem, result: SearchResult, options: RunOptions, sco
         seed=options.seed,
         model_name=problem.task.model_name,
         scores=scores,
-        options=options.model_dump(
-            mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"}
-        ),
+        options=_recorded(options),
     )
+
+
+def _recorded(options: RunOptions) -> dict[str, Any]:
+    return options.model_dump(mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"})
 
 
 def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Reporter) -> tuple[Delivered, ...]:
@@ -324,7 +326,8 @@ def carry_out(
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
     searched = {key: x for key, x in record.scores.items() if not key.startswith(("round-", *FINAL))}
-    done = record.model_copy(update={"layers": layers, "scores": {**searched, **_written(scores)}})
+    found = {"layers": layers, "scores": {**searched, **_written(scores)}, "options": _recorded(options)}
+    done = record.model_copy(update=found)
     save_compressed(out, compressed.model, done)
     return evaluated(compressed.model, task, done, out)
 

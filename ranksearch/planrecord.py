@@ -94,7 +94,9 @@ class PlanRecord(_Record):
         description="Measured and analytic; null where infinite or unknown."
     )
     seed: int
-    options: dict[str, JsonValue] = Field(description="Options of the run that made the plan.")
+    options: dict[str, JsonValue] = Field(
+        description="Options of the run that made the plan, or carried it out."
+    )
     versions: dict[str, str] = Field(description="Of the packages that made the plan.")
 
     @model_validator(mode="after")

@@ -273,6 +273,27 @@ def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke:
     assert table in result.stdout
 
 
+def test_a_model_is_saved_before_it_is_evaluated(
+    run: Invoke, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with the data of the final evaluation costs no compressed model, and resuming goes on from it."""
+    out = tmp_path / "out"
+    own = ranksearch.pipeline.final_scores
+    monkeypatch.setattr(ranksearch.pipeline, "final_scores", lambda *_: 1 / 0)
+    assert run("--budget", "0.5", "--out", out).exit_code == 1
+    weights = out / "compressed" / "0.5" / "model.safetensors"
+    before = weights.read_bytes()
+    monkeypatch.setattr(ranksearch.pipeline, "final_scores", own)
+    with monkeypatch.context() as patched:
+        patched.setattr(ranksearch.pipeline, "compress", lambda *_, **__: 1 / 0)
+        assert invoke("run", "--resume", "--out", out).exit_code == 0
+    assert {"validation", "test"} <= read_plan(weights.parent / "plan.json").scores.keys()
+    assert weights.read_bytes() == before
+    weights.unlink()
+    assert invoke("run", "--resume", "--out", out).exit_code == 0
+    assert weights.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -344,6 +365,8 @@ def test_compress_carries_a_plan_out(
     assert "before and after" in result.stdout
     record, wanted = read_plan(out / "plan.json"), read_plan(plan)
     assert [x.ranks for x in record.layers] == [x.ranks for x in wanted.layers]
+    assert {k: record.options[k] for k in ("epochs", "label_weight")} == {"epochs": 2, "label_weight": 0.5}
+    assert {k: wanted.options[k] for k in ("epochs", "label_weight")} == {"epochs": 1, "label_weight": 0.0}
     assert record.scores["delivered"] is not None
     assert "fine-tuning 0.4: 4 of 4" in result.stderr  # two steps an epoch: 80 images, 32 a batch
     example = torch.zeros(1, 3, 6, 6)

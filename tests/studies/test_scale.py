@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import columns
 import growth
+import passes
 import pytest
 import scale
 import torch
@@ -22,6 +24,17 @@ def test_growth_is_measured_step_by_step() -> None:
     row = growth.measure(2, 8)
     assert (row["layers"], row["width"]) == (2, 8)
     assert all(row[step] > 0 for step in growth.STEPS)
+
+
+def test_passes_are_measured_either_way(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(passes.__file__)
+    monkeypatch.setattr(sys, "argv", [str(script), "--blocks", "1", "--images", "4", "--batch-size", "2"])
+    passes.main()
+    before, after = capfd.readouterr().out.splitlines()
+    assert before.startswith("freed memory given back: 0.0")
+    assert after.endswith("page faults")
 
 
 def test_deep_stacks_tell_images_apart() -> None:

@@ -58,13 +58,8 @@ class CompressConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(expected("rounds", "a whole number, 1 or more", self.rounds))
-        if self.rounds > 1 and not self.trains:
+        if self.rounds > 1 and not (self.epochs or self.match_epochs):
             raise InputError(expected("rounds", "epochs of training to share out", "--epochs 0", _ONE_ROUND))
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is any training."""
-        return bool(self.epochs or self.match_epochs)
 
 
 @dataclass(frozen=True)
@@ -107,12 +102,8 @@ def compress(
     """
     config = config or CompressConfig()
     layers = planned_layers(task, [plan])
-    if config.trains:
-        check_training(task, config.finetune)
-    stages = (
-        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
-        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
-    )
+    check_stages(task, config)
+    stages = _stages(config)
     for stage in stages:
         if stage.epochs and not stage.steps(task):
             log.warning("%s: left out, since no training images are left for it", stage.name)
@@ -181,6 +172,20 @@ class _Stage:
     def steps(self, task: Task) -> int:
         """Optimiser steps of all its epochs; none without images."""
         return self.epochs * steps_per_epoch(task, self.role)
+
+
+def _stages(config: CompressConfig) -> tuple[_Stage, _Stage]:
+    return (
+        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
+        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
+    )
+
+
+def check_stages(task: Task, config: CompressConfig) -> None:
+    """Raises InputError where some training that is asked for cannot be had of the model or the data."""
+    for stage in _stages(config):
+        if stage.epochs:
+            check_training(task, stage.config, stage.role)
 
 
 def _trained(

@@ -29,7 +29,12 @@ def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     return f"{message} {way_out}" if way_out else message
 
 
+_TOLD = 400
+"""Characters."""
+
+
 def told(error: BaseException) -> str:
-    """The kind of somebody else's error, and the first line of what it says, if it says anything."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    """The kind of somebody else's error, and what it says, if it says anything, in one line."""
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind}: {text[:_TOLD]}{'…' * (len(text) > _TOLD)}" if text else kind

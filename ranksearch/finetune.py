@@ -106,7 +106,7 @@ def finetune(
         wanted = set(checkpoints)
         teacher = task.laid_out(copy_model(dense)).eval()
         change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
-        batches = _endless(task, role, seed)
+        batches = _endless(task, role, seed, labelled=bool(config.label_weight))
         for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
             model.train()
             loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
@@ -145,10 +145,10 @@ def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             parameter.grad = None
 
 
-def _endless(task: Task, role: Role, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Shuffled epochs, each with an order of its own."""
     for epoch in count():
-        yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch)
+        yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
 
 
 def _distillation(

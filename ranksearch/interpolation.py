@@ -8,12 +8,13 @@ single steps averages out, so that a point in between is often nearer to the den
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ranksearch.evaluate import Estimate
 
@@ -31,16 +32,18 @@ class Followed:
 
 
 def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
-    """A model with the weights and buffers `way` of the way from `before` to `after`, two models of one structure.
+    """A model with its state `way` of the way from `before` to `after`, two models of one structure.
 
-    Whole numbers among them, such as counts, are those of `after`.
+    Whatever of it is no floating-point tensor, such as counts, is that of `after`.
     """
     start, end = before.state_dict(), after.state_dict()
     model = copy.deepcopy(after)
-    model.load_state_dict(
-        {k: torch.lerp(start[k], end[k], way) if end[k].is_floating_point() else end[k] for k in end}
-    )
+    model.load_state_dict({k: _mixed(start[k], value, way) for k, value in end.items()})
     return model
+
+
+def _mixed(start: Any, end: Any, way: float) -> Any:
+    return torch.lerp(start, end, way) if isinstance(end, Tensor) and end.is_floating_point() else end
 
 
 def follow(
@@ -49,12 +52,13 @@ def follow(
     score: Callable[[nn.Module], Estimate],
     ways: Sequence[float] = WAYS,
 ) -> Followed:
-    """Turn back from `after` as long as that brings the model nearer to the dense one, by `score`."""
+    """Turn back from `after` as long as that brings the model nearer to the dense one, by `score`, and past where it is
+    infinitely far."""
     best = Followed(after, 1.0, score(after))
     for way in ways:
         model = between(before, after, way)
         found = Followed(model, way, score(model))
-        if found.divergence.mean >= best.divergence.mean or math.isnan(found.divergence.mean):
+        if isfinite(best.divergence.mean) and found.divergence.mean >= best.divergence.mean:
             break
         best = found
     return best

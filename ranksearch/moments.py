@@ -134,7 +134,7 @@ def collect_moments(
     Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
     NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
-    InputError where all examples have the same outputs, or none of the layers a gradient: no error is defined then.
+    InputError where all examples have the same outputs: no error is defined then.
     """
     if not layers:
         return {}
@@ -168,7 +168,6 @@ def collect_moments(
         raise InputError(
             expected("model", "outputs that differ between the calibration images", got, way_out)
         )
-    _check_gradients(layers, sums, loss)
     return {name: found.moments(samples) for name, found in sums.items()}
 
 
@@ -270,17 +269,6 @@ def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
         for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
             if not finite:
                 raise _not_finite(f"layer {layer.name}", what)
-
-
-def _check_gradients(layers: Sequence[Layer], sums: Mapping[str, _Sums], loss: Loss) -> None:
-    if not any(bool(sums[layer.name].G.any()) for layer in layers):
-        way_out = (
-            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, or run "
-            "under torch.no_grad?"
-        )
-        raise InputError(
-            expected(f"loss {loss.name}", "gradients at the layers", "zeros at all of them", way_out)
-        )
 
 
 def _not_finite(where: str, what: str) -> NonFiniteError:

@@ -14,7 +14,7 @@ from torch import nn
 from ranksearch import decompositions
 from ranksearch.advice import Advice
 from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import CompressConfig, compress
+from ranksearch.compression import CompressConfig, check_stages, compress
 from ranksearch.config import flag
 from ranksearch.costs import Cost
 from ranksearch.decompositions.base import Decomposition
@@ -28,7 +28,7 @@ from ranksearch.describing import (
 )
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, evaluate
-from ranksearch.finetune import FinetuneConfig, check_training
+from ranksearch.finetune import FinetuneConfig
 from ranksearch.layers import discover
 from ranksearch.modules import threads
 from ranksearch.moments import Moments
@@ -75,8 +75,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         advice.check(settings.allocator)
         training = compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
-        if training.trains:
-            check_training(task, training.finetune)
+        check_stages(task, training)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
         describe_budgets(describe_task(task, reporter), settings, reporter)
         advice = with_prior(advice, task, options, reporter)
@@ -103,8 +102,7 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         training = compress_config(options)
         candidate_config(options)  # registers the user's own decompositions
         task, _ = build_task_and_data(options)
-        if training.trains:
-            check_training(task, training.finetune)
+        check_stages(task, training)
         check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
         dense = describe_task(task, reporter)
         validation = describe_dense(task, reporter)

@@ -72,15 +72,9 @@ def prepare(
     neither: what is cached serves with any. Layers that no gradient comes to stay dense.
     """
     config = config or CandidateConfig()
-    layers = advice.kept_dense(discover(task.model, task.example, ignore=ignore))
+    layers = discover(task.model, task.example, ignore=ignore)
     dense = measure_cost(task.model, task.example)
-    able = [layer for layer in layers if layer.reason is None]
-    if not able:
-        reasons = "; ".join(sorted({layer.reason for layer in layers if layer.reason}))
-        raise InputError(
-            expected("model", "at least one layer that can be factorised", f"none ({reasons or 'no layers'})")
-        )
-
+    able = _able(advice.kept_dense(layers)) and _able(layers)
     config.check(layers)
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
@@ -89,8 +83,8 @@ def prepare(
         )
 
     fitted_to = moments_of("moments", "moments")
-    layers = tuple(_judged(layer, fitted_to.get(layer.name)) for layer in layers)
-    able = [layer for layer in layers if layer.reason is None]
+    layers = advice.kept_dense([_judged(layer, fitted_to.get(layer.name)) for layer in layers])
+    able = _able(layers)
     checked_on = moments_of("divergence", "held-out moments")
 
     def whitened(name: str) -> Whitened:
@@ -115,12 +109,33 @@ def prepare(
     return Problem(task, layers, dense, advice.weighed(tables), Fits(whitened, config), advice)
 
 
+def _able(layers: Sequence[Layer]) -> list[Layer]:
+    """Those that can be factorised. Raises InputError where there are none."""
+    able = [layer for layer in layers if layer.reason is None]
+    if not able:
+        reasons = sorted({layer.reason for layer in layers if layer.reason})
+        got = f"none ({'; '.join(reasons) or 'no layers'})"
+        way_out = (
+            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, or run "
+            "under torch.no_grad?"
+        )
+        raise InputError(
+            expected(
+                "model", "at least one layer that can be factorised", got, way_out * (_UNREACHED in reasons)
+            )
+        )
+    return able
+
+
+_UNREACHED = "no gradient comes to it on the calibration images"
+
+
 def _judged(layer: Layer, moments: Moments | None) -> Layer:
     """The layer, with a reason to stay dense where nothing tells what its errors cost: a forward pass that detaches
     what it gives needs it all the same."""
     if moments is None or bool(moments.G.any()):
         return layer
-    return replace(layer, reason="no gradient comes to it on the calibration images")
+    return replace(layer, reason=_UNREACHED)
 
 
 def _kernel(task: Task, name: str) -> Tensor:

@@ -13,9 +13,10 @@ from ranksearch.errors import InputError, expected
 class Splits:
     """Indices into the training data.
 
-    `moments` and `divergence` are the calibration images, used without labels: a search has its second moments and
-    BatchNorm statistics from the former and held-out scores from the latter; what is delivered is fitted to both, and
-    chosen on the latter. `validation` is empty where the data has a validation set of its own.
+    `moments` and `divergence` are the calibration images, used without labels: trials have their second moments
+    and BatchNorm statistics from the former and held-out scores from the latter; what is delivered, or scored as it
+    would be, is fitted to both, and chosen on the latter. `validation` is empty where the data has a validation set
+    of its own.
     """
 
     seed: int

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import ranksearch
 from ranksearch.candidates import Effort
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import Cost, measure_cost
-from ranksearch.errors import MismatchError
-from ranksearch.evaluate import divergence, run
+from ranksearch.errors import InputError, MismatchError
+from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.finetune import MATCHING, FinetuneConfig
+from ranksearch.interpolation import Followed, between
 from ranksearch.plan import Plan
 from ranksearch.problem import Problem
 from ranksearch.refitting import calibration_moments, planned_layers, refit
@@ -78,6 +81,58 @@ def test_feature_matching_needs_no_images_but_those_of_calibration(tiny_problem:
     held_out = task.inputs("divergence")
     outputs = [run(m, held_out, batch_size=32, device=task.device) for m in (task.model, done.model)]
     assert done.matched.mean == pytest.approx(divergence(outputs[0], outputs[1], task.loss).mean, rel=1e-4)
+
+
+def test_training_is_followed_as_far_as_it_is_nearest(
+    tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def spy(before: nn.Module, after: nn.Module, score: Callable[[nn.Module], Estimate]) -> Followed:
+        for end in (before, after):
+            assert not end.training
+        # Half of the way, whatever is nearest.
+        model = between(before, after, 0.5)
+        found.append(Followed(model, 0.5, Estimate(-1.0 - len(found), 0.0, 1)))
+        assert score(before) == divergence_of(tiny_problem.task, before)
+        return found[-1]
+
+    monkeypatch.setattr("ranksearch.compression.follow", spy)
+    done = compress(
+        tiny_problem.task, half(tiny_problem), config=CompressConfig(iterations=3, match_epochs=1, epochs=1)
+    )
+    assert (done.matched, done.finetuned) == (found[0].divergence, found[1].divergence)
+    assert done.model is found[1].model
+
+
+def divergence_of(task: Task, model: nn.Module) -> Estimate:
+    held_out = task.inputs("divergence")
+    outputs = [run(m, held_out, batch_size=task.batch_size, device=task.device) for m in (task.model, model)]
+    return divergence(outputs[0], outputs[1], task.loss)
+
+
+class Told(Dataset[Any]):
+    """Examples whose label is a dictionary."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index][0], {"label": index}
+
+
+def test_training_without_labels_reads_none(tiny_problem: Problem) -> None:
+    task = replace(tiny_problem.task, train=Told(tiny_problem.task.train))
+    weighed = CompressConfig(iterations=3, match_epochs=1, finetune=FinetuneConfig(label_weight=0.5))
+    compress(
+        task, half(tiny_problem), config=weighed
+    )  # label_weight is that of a fine-tuning that there is not
+    compress(task, half(tiny_problem), config=CompressConfig(iterations=3, epochs=1))
+    with pytest.raises(InputError, match="finetune data: expected targets that are one number or tensor"):
+        compress(task, half(tiny_problem), config=replace(weighed, epochs=1))
 
 
 def test_training_that_does_harm_is_not_delivered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +45,26 @@ def test_every_weight_and_statistic_lies_as_far_along_and_the_ends_stay() -> Non
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+class Counting(nn.Module):
+    """State that is no tensor."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def get_extra_state(self) -> Any:
+        return {"count": self.count}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.count = state["count"]
+
+
+def test_state_that_is_no_tensor_is_that_afterwards() -> None:
+    found = between(Counting(1), Counting(5), 0.5)
+    assert isinstance(found, Counting)
+    assert found.count == 5
+
+
 @pytest.mark.parametrize(
     ("nearest", "way"), [(1.2, 1.0), (0.9, 1.0), (0.8, 0.75), (0.55, 0.5), (0.3, 0.25), (0.0, 0.25)]
 )
@@ -73,11 +94,11 @@ def test_no_more_is_scored_than_it_takes() -> None:
     assert seen == [1.0, WAYS[0]]
 
 
-def test_a_training_that_ended_in_numbers_that_are_none_is_turned_back_from() -> None:
+def test_a_training_that_ended_infinitely_far_is_turned_back_from() -> None:
     before, after = norm(0.0, 0.0, 0.0, 0), norm(1.0, 0.0, 0.0, 0)
 
     def score(model: nn.Module) -> Estimate:
         weight = weight_of(model)
-        return Estimate(float("nan") if weight > 0.9 else weight, 0.0, 1)
+        return Estimate(float("inf") if weight > 0.6 else weight, 0.0, 1)
 
     assert follow(before, after, score).way == 0.25

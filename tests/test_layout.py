@@ -27,6 +27,16 @@ class Viewing(nn.Module):
         return found
 
 
+class Joining(Viewing):
+    """A softmax over positions, for all channels of all images together: of one image any order passes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        n, c, h, w = x.shape
+        found: Tensor = self.head(x.view(n * c, h * w).softmax(1).reshape(n, -1))
+        return found
+
+
 class OwnKernel(nn.Module):
     """A parameter of four axes that is read in the order of memory."""
 
@@ -55,7 +65,7 @@ def test_a_model_that_takes_it(images: Tensor) -> None:
     torch.testing.assert_close(laid(images), model(images))
 
 
-@pytest.mark.parametrize("kind", [Viewing, OwnKernel])
+@pytest.mark.parametrize("kind", [Viewing, Joining, OwnKernel])
 def test_models_that_do_not_are_compressed_all_the_same(kind: type[nn.Module], images: Tensor) -> None:
     torch.manual_seed(0)
     model = kind()

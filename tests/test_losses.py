@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 from torch.utils.data import TensorDataset
 
+from ranksearch.advice import Advice
 from ranksearch.errors import InputError
 from ranksearch.evaluate import evaluate
 from ranksearch.layers import discover
@@ -102,8 +104,8 @@ def test_a_loss_that_tells_nothing_is_refused() -> None:
     """The softmax of one logit is one, whatever the logit."""
     model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), torch.randn(8, 3)
     layers = discover(model, x)
-    with pytest.raises(InputError, match="loss cross_entropy: expected gradients at the layers, got zeros"):
-        collect_moments(model, layers, [x], CROSS_ENTROPY, seed=0, device=CPU)
+    with pytest.raises(InputError, match=r"got none \(no gradient comes to it .*\)\. Is it the loss"):
+        prepare(Task(model, TensorDataset(torch.randn(60, 3))))
     found = collect_moments(model, layers, [x], BINARY_CROSS_ENTROPY, seed=0, device=CPU)
     assert all(bool(moments.G.any()) for moments in found.values())
 
@@ -145,9 +147,30 @@ def test_a_model_without_any_gradient_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)
 
-    model, x = Inferring(), torch.randn(8, 3)
-    with pytest.raises(InputError, match=r"zeros at all of them.*under torch\.no_grad"):
-        collect_moments(model, discover(model, x), [x], CROSS_ENTROPY, seed=0, device=CPU)
+    with pytest.raises(InputError, match=r"no gradient comes to it .* under torch\.no_grad"):
+        prepare(Task(Inferring(), TensorDataset(torch.randn(60, 3))))
+
+
+def test_a_layer_without_gradient_stays_dense_whatever_is_cached(tmp_path: Path) -> None:
+    task = Task(Detached(), TensorDataset(torch.randn(60, 3)), cache=tmp_path)
+    prepare(task, ignore=["first"])
+    assert [table.layer.name for table in prepare(task).tables] == ["last"]
+    with pytest.raises(InputError, match="no gradient comes to it"):
+        prepare(task, ignore=["last"])
+
+
+def test_layers_without_gradient_are_not_among_those_that_advice_counts() -> None:
+    class Deep(Detached):
+        def __init__(self) -> None:
+            super().__init__()
+            self.middle = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.last(self.middle(self.first(x).detach()).relu())
+            return found
+
+    problem = prepare(Task(Deep(), TensorDataset(torch.randn(60, 3))), advice=Advice(1))
+    assert [table.layer.name for table in problem.tables] == ["last"]
 
 
 @pytest.mark.parametrize("inputs", [(torch.ones(2), torch.ones(2)), {"x": torch.ones(2)}])

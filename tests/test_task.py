@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ranksearch.errors import InputError
 from ranksearch.evaluate import evaluate
+from ranksearch.probing.scores import pick_images
 from ranksearch.splits import Splits
 from ranksearch.task import Role, Task
 
@@ -31,11 +32,12 @@ class Listed(Dataset[Any]):
         return self.items[index]
 
 
-class Noisy(Listed):
-    """Another input each time, as random augmentation gives."""
+class Flipped(Listed):
+    """Every other input the other way round, as random augmentation gives."""
 
     def __getitem__(self, index: int) -> Any:
-        return super().__getitem__(index)[0] + torch.rand(3), 0
+        input = super().__getitem__(index)[0] + torch.arange(3)
+        return input.flip(0) if torch.rand(()) < 0.5 else input, 0
 
 
 def items(target: Any = ()) -> list[Any]:
@@ -54,6 +56,13 @@ def test_without_labels(data: list[Any]) -> None:
     assert inputs[:, 0].tolist() == [6, 7]
     assert targets is None
     assert evaluate(made.model, made, "validation") is None
+
+
+@pytest.mark.parametrize("data", [items(), items((None,)), [x for (x,) in items()]])
+def test_a_probe_without_labels(data: list[Any]) -> None:
+    found = pick_images(task(Listed(data)), "validation", 5, seed=0)
+    assert found.targets is None
+    assert found.inputs[:, 0].tolist() == [8, 9]
 
 
 @pytest.mark.parametrize("target", [1, torch.tensor(1)])
@@ -97,7 +106,11 @@ def test_data_that_cannot_be_indexed_are_refused(data: Any) -> None:
 
 
 def test_images_that_change_are_told_and_yet_repeat(caplog: pytest.LogCaptureFixture) -> None:
-    first, again, other = (task(Noisy(items()), seed=seed) for seed in (1, 1, 2))
+    many = Listed([(torch.full((3,), float(k)),) for k in range(60)])
+    splits = Splits(seed=0, moments=tuple(range(40)), divergence=(40,), finetune=(), validation=())
+    first, again, other = (
+        Task(nn.Linear(3, 2), Flipped(many.items), splits=splits, seed=seed) for seed in (1, 1, 2)
+    )
     state = torch.get_rng_state()
     with caplog.at_level(logging.WARNING):
         assert torch.equal(first.inputs("moments"), again.inputs("moments"))
@@ -105,7 +118,9 @@ def test_images_that_change_are_told_and_yet_repeat(caplog: pytest.LogCaptureFix
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(first.inputs("moments"), other.inputs("moments"))
     caplog.clear()
-    assert len(task(Listed(items())).inputs("moments")) == 4
+    holed = [(torch.full((3,), torch.nan), 0) for _ in range(10)]
+    for data in (items(), holed):
+        assert len(task(Listed(data)).inputs("moments")) == 4
     assert not caplog.text
 
 

@@ -97,13 +97,15 @@ def probe_pipeline(
 
 
 def _moments(task: Task, able: list[Layer], options: RunOptions, reporter: Reporter) -> dict[str, Moments]:
-    return task_moments(
+    """Of the layers that a gradient comes to; without one there is no metric."""
+    found = task_moments(
         task,
         able,
         ("moments",),
         seed=options.seed,
         on_batch=lambda done, total: reporter.progress("moments of the spectra", done, total),
     )
+    return {name: moments for name, moments in found.items() if bool(moments.G.any())}
 
 
 def _all_spectra(

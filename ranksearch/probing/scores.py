@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ranksearch.errors import InputError, expected
 from ranksearch.evaluate import Estimate, divergence
-from ranksearch.task import Role, Task
+from ranksearch.task import Role, Task, pair_of
 
 _SHUFFLES = 16
 
@@ -48,11 +48,10 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> Images:
     size = len(cast(Sized, dataset))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
     indices = tuple(sorted(order[:count]))
-    items = [dataset[k] for k in indices]
-    labelled = isinstance(items[0], list | tuple) and len(items[0]) > 1
-    inputs = torch.stack([item[0] if isinstance(item, list | tuple) else item for item in items])
-    targets = torch.stack([torch.as_tensor(item[1]) for item in items]) if labelled else None
-    return Images(role, inputs, targets, indices)
+    inputs, labels = zip(*(pair_of(dataset[k]) for k in indices), strict=True)
+    labelled = all(label is not None for label in labels)
+    targets = torch.stack([torch.as_tensor(label) for label in labels]) if labelled else None
+    return Images(role, torch.stack(inputs), targets, indices)
 
 
 class Judge:

@@ -21,7 +21,7 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     from ranksearch import decompositions
     from ranksearch.cli.tables import layers_view
     from ranksearch.layers import discover
-    from ranksearch.pipeline import candidate_config
+    from ranksearch.settings import candidate_config
     from ranksearch.sources.models import make_model
 
     names = candidate_config(options).decompositions

@@ -13,7 +13,6 @@ from ranksearch.errors import InputError, expected
 from ranksearch.layers import Layer, discover
 from ranksearch.moments import Moments
 from ranksearch.options import RunOptions
-from ranksearch.pipeline import candidate_config, torch_threads
 from ranksearch.probing.bench import Bench
 from ranksearch.probing.checks import analytic_plans, check_plans
 from ranksearch.probing.folder import ProbeFolder
@@ -40,6 +39,7 @@ from ranksearch.probing.speed import measure_speed
 from ranksearch.probing.sweep import Subject, sweep_layers
 from ranksearch.probing.verdict import Verdict, judge_model
 from ranksearch.problem import prepare
+from ranksearch.settings import candidate_config, torch_threads
 from ranksearch.sources.tasks import build_task_and_data
 from ranksearch.task import Task
 

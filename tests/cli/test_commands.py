@@ -14,7 +14,9 @@ import pytest
 import torch
 from typer.testing import Result
 
+import ranksearch.delivery
 import ranksearch.pipeline
+import ranksearch.settings
 from ranksearch import decompositions
 from ranksearch.costs import measure_cost
 from ranksearch.errors import InputError
@@ -278,14 +280,14 @@ def test_a_model_is_saved_before_it_is_evaluated(
 ) -> None:
     """What is wrong with the data of the final evaluation costs no compressed model, and resuming goes on from it."""
     out = tmp_path / "out"
-    own = ranksearch.pipeline.final_scores
-    monkeypatch.setattr(ranksearch.pipeline, "final_scores", lambda *_: 1 / 0)
+    own = ranksearch.delivery.final_scores
+    monkeypatch.setattr(ranksearch.delivery, "final_scores", lambda *_: 1 / 0)
     assert run("--budget", "0.5", "--out", out).exit_code == 1
     weights = out / "compressed" / "0.5" / "model.safetensors"
     before = weights.read_bytes()
-    monkeypatch.setattr(ranksearch.pipeline, "final_scores", own)
+    monkeypatch.setattr(ranksearch.delivery, "final_scores", own)
     with monkeypatch.context() as patched:
-        patched.setattr(ranksearch.pipeline, "compress", lambda *_, **__: 1 / 0)
+        patched.setattr(ranksearch.delivery, "compress", lambda *_, **__: 1 / 0)
         assert invoke("run", "--resume", "--out", out).exit_code == 0
     assert {"validation", "test"} <= read_plan(weights.parent / "plan.json").scores.keys()
     assert weights.read_bytes() == before
@@ -383,7 +385,7 @@ def test_options_of_the_delivery(
         found.append(config)
         raise InputError("seen")
 
-    monkeypatch.setattr(ranksearch.pipeline, "compress", compress)
+    monkeypatch.setattr(ranksearch.delivery, "compress", compress)
     plan = finished_run[0] / "plan-0.4.json"
     given = ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9", "--match-epochs", "3")
     given += ("--augment",)
@@ -579,8 +581,8 @@ def test_options_of_the_search(tmp_path: Path, arguments: tuple[str, ...], name:
     given = {flag.removeprefix("--").replace("-", "_"): text for flag, text in [arguments]}
     common = {"budget": "0.3", "n_trials": "8"}
     options = load_options(common | given)
-    default = ranksearch.pipeline.search_settings(load_options(common), RunFolder(tmp_path))
-    settings = ranksearch.pipeline.search_settings(options, RunFolder(tmp_path))
+    default = ranksearch.settings.search_settings(load_options(common), RunFolder(tmp_path))
+    settings = ranksearch.settings.search_settings(options, RunFolder(tmp_path))
     assert getattr(settings, name) == value != getattr(default, name)
 
 
@@ -588,7 +590,7 @@ def test_options_of_candidates() -> None:
     from ranksearch.config import load_options
 
     options = load_options({"min_rank": "2", "rank_multiple": ["8", "a.*=4"], "decompositions": "cp,svd"})
-    config = ranksearch.pipeline.candidate_config(options)
+    config = ranksearch.settings.candidate_config(options)
     assert config.min_rank == 2
     assert (config.multiple("b"), config.multiple("a.1")) == (8, 4)
     assert config.decompositions == ("cp", "svd")

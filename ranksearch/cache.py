@@ -54,7 +54,7 @@ def _feed(found: Any, part: object) -> None:
     if isinstance(part, Tensor):
         tensor = part.detach().cpu().contiguous()
         found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        found.update(tensor.flatten().view(torch.uint8).numpy())
     elif isinstance(part, Mapping):
         for key, value in part.items():
             found.update(repr(key).encode())

@@ -31,9 +31,15 @@ def task_moments(
     roles: Sequence[Role],
     *,
     seed: int,
+    computes: str | None = None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Moments]:
-    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done."""
+    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done.
+
+    `computes` is `model_digest(task)`, where that is at hand.
+    """
+    if task.cache and computes is None:
+        computes = model_digest(task)
     total = sum(len(task.inputs(role)) for role in roles)
     found: dict[str, Moments] = {}
     before = 0
@@ -42,7 +48,7 @@ def task_moments(
         def told(done: int, before: int = before) -> None:
             on_batch(before + done, total)
 
-        moments = _role_moments(task, layers, role, seed, told)
+        moments = _role_moments(task, layers, role, seed, computes, told)
         before += len(task.inputs(role))
         on_batch(before, total)
         found = {name: m if name not in found else found[name].merged(m) for name, m in moments.items()}
@@ -50,10 +56,15 @@ def task_moments(
 
 
 def _role_moments(
-    task: Task, layers: Sequence[Layer], role: Role, seed: int, on_batch: Callable[[int], None]
+    task: Task,
+    layers: Sequence[Layer],
+    role: Role,
+    seed: int,
+    computes: str | None,
+    on_batch: Callable[[int], None],
 ) -> dict[str, Moments]:
     cache = Cache(task.cache)
-    keys = moments_keys(task, layers, role, seed) if task.cache else {}
+    keys = moments_keys(task, layers, role, seed, computes) if task.cache else {}
     found = {name: _read(entry) for name, key in keys.items() if (entry := cache.get(key)) is not None}
     missing = [layer for layer in layers if layer.name not in found]
     computed = collect_moments(
@@ -71,14 +82,23 @@ def _role_moments(
     return {layer.name: (found | computed)[layer.name] for layer in layers}
 
 
-def moments_keys(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> Mapping[str, str]:
-    """What the moments of each layer depend on, as keys of a cache."""
+def model_digest(task: Task) -> str:
+    """What tells a model and its loss from others: everything that a pass forward and backward depends on.
+
+    It reads all the weights and runs the model; a model may change, so that nobody keeps it for long.
+    """
+    return digest(*_computes(task), _probe(task))
+
+
+def moments_keys(
+    task: Task, layers: Sequence[Layer], role: Role, seed: int, computes: str | None = None
+) -> Mapping[str, str]:
+    """What the moments of each layer depend on, as keys of a cache; `computes` is `model_digest(task)`."""
     common = digest(
         FORMAT,
         version("ranksearch"),
         torch.__version__,
-        *_computes(task),
-        _probe(task),
+        model_digest(task) if computes is None else computes,
         task.inputs_digest(role),
         task.batch_size,
         task.device.type,

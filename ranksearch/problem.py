@@ -12,7 +12,7 @@ from ranksearch import decompositions
 from ranksearch.advice import NO_ADVICE, Advice
 from ranksearch.build import build
 from ranksearch.cache import Cache, Entry, digest
-from ranksearch.calibration import moments_keys, source_of, task_moments
+from ranksearch.calibration import model_digest, moments_keys, source_of, task_moments
 from ranksearch.candidates import CandidateConfig, Fits, held_out_error, layer_candidates
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errorkind import simplify
@@ -76,10 +76,16 @@ def prepare(
     dense = measure_cost(task.model, task.example)
     able = _able(advice.kept_dense(layers)) and _able(layers)
     config.check(layers)
+    computes = model_digest(task) if task.cache else ""
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
         return task_moments(
-            task, able, (role,), seed=seed, on_batch=lambda done, total: progress(stage, done, total)
+            task,
+            able,
+            (role,),
+            seed=seed,
+            computes=computes,
+            on_batch=lambda done, total: progress(stage, done, total),
         )
 
     fitted_to = moments_of("moments", "moments")
@@ -90,7 +96,8 @@ def prepare(
     def whitened(name: str) -> Whitened:
         return whiten(_kernel(task, name), *simplify(*fitted_to[name].shrunk(), config.error))
 
-    cache, keys = Cache(task.cache), _table_keys(task, able, config, seed) if task.cache else {}
+    cache = Cache(task.cache)
+    keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
     for done, layer in enumerate(able):
         progress("candidates", done, len(able))
@@ -142,9 +149,11 @@ def _kernel(task: Task, name: str) -> Tensor:
     return task.model.get_parameter(f"{name}.weight").detach().to(task.device)
 
 
-def _table_keys(task: Task, layers: Sequence[Layer], config: CandidateConfig, seed: int) -> dict[str, str]:
+def _table_keys(
+    task: Task, layers: Sequence[Layer], config: CandidateConfig, seed: int, computes: str
+) -> dict[str, str]:
     """What a layer's candidates depend on, as keys of a cache."""
-    moments = [moments_keys(task, layers, role, seed) for role in ("moments", "divergence")]
+    moments = [moments_keys(task, layers, role, seed, computes) for role in ("moments", "divergence")]
     code = [source_of(type(decompositions.get(name))) for name in config.decompositions]
     return {
         layer.name: digest([keys[layer.name] for keys in moments], config, layer, code) for layer in layers

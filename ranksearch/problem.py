@@ -89,7 +89,7 @@ def prepare(
         )
 
     fitted_to = moments_of("moments", "moments")
-    layers = advice.kept_dense([_judged(layer, fitted_to.get(layer.name)) for layer in layers])
+    layers = advice.kept_dense([judged(layer, fitted_to.get(layer.name)) for layer in layers])
     able = _able(layers)
     checked_on = moments_of("divergence", "held-out moments")
 
@@ -137,7 +137,7 @@ def _able(layers: Sequence[Layer]) -> list[Layer]:
 _UNREACHED = "no gradient comes to it on the calibration images"
 
 
-def _judged(layer: Layer, moments: Moments | None) -> Layer:
+def judged(layer: Layer, moments: Moments | None) -> Layer:
     """The layer, with a reason to stay dense where nothing tells what its errors cost: a forward pass that detaches
     what it gives needs it all the same."""
     if moments is None or bool(moments.G.any()):

@@ -38,7 +38,7 @@ from ranksearch.probing.spectrafile import write_spectra
 from ranksearch.probing.speed import measure_speed
 from ranksearch.probing.sweep import Subject, sweep_layers
 from ranksearch.probing.verdict import Verdict, judge_model
-from ranksearch.problem import prepare
+from ranksearch.problem import judged, prepare
 from ranksearch.settings import candidate_config, torch_threads
 from ranksearch.sources.tasks import build_task_and_data
 from ranksearch.task import Task
@@ -70,7 +70,9 @@ def probe_pipeline(
         if not able:
             raise InputError(expected("model", "at least one layer that can be factorised", "none"))
         kernels = {x.name: task.model.get_parameter(f"{x.name}.weight").detach() for x in able}
-        moments = _moments(task, able, options, reporter) if wanted.moments else {}
+        found = _moments(task, able, options, reporter) if wanted.moments else {}
+        layers = tuple(judged(layer, found.get(layer.name)) for layer in layers)
+        moments = {name: own for name, own in found.items() if bool(own.G.any())}
         spectra = plain_spectra(able, kernels, lambda done, total: reporter.progress("spectra", done, total))
         write_spectra(folder.spectra, _all_spectra(able, kernels, moments, spectra))
         swept = (
@@ -97,15 +99,13 @@ def probe_pipeline(
 
 
 def _moments(task: Task, able: list[Layer], options: RunOptions, reporter: Reporter) -> dict[str, Moments]:
-    """Of the layers that a gradient comes to; without one there is no metric."""
-    found = task_moments(
+    return task_moments(
         task,
         able,
         ("moments",),
         seed=options.seed,
         on_batch=lambda done, total: reporter.progress("moments of the spectra", done, total),
     )
-    return {name: moments for name, moments in found.items() if bool(moments.G.any())}
 
 
 def _all_spectra(

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ranksearch.allocation import analytic
 from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.costs import budget_limit
+from ranksearch.costs import UNITS, budget_limit
 from ranksearch.evaluate import Estimate, divergence, evaluate, run
 from ranksearch.features import block_names
 from ranksearch.files import write_text
@@ -200,14 +200,13 @@ def scores(model: nn.Module, task: Task) -> dict[str, float | None]:
 def tables(rows: Sequence[Row]) -> str:
     """One table for each budget, metric, seed and number of steps, the best on validation first."""
     parts = []
-    units = {"params": "parameters", "flops": "FLOPs"}
     kinds = dict.fromkeys((r["budget"], r["metric"], r["seed"], r["steps"]) for r in rows if r["steps"])
     for budget, metric, seed, steps in kinds:
         of_plan = [r for r in rows if (r["budget"], r["metric"], r["seed"]) == (budget, metric, seed)]
         own = [r for r in of_plan if r["steps"] == steps]
         own.sort(key=lambda r: -(r["validation"] or 0))
         lines = [
-            f"### {budget:g} of the {units[metric]}, {steps} steps, seed {seed}",
+            f"### {budget:g} of the {UNITS[metric]}, {steps} steps, seed {seed}",
             "",
             "| variant | divergence | validation | test | s |",
             "| --- | --- | --- | --- | --- |",

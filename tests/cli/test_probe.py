@@ -123,6 +123,30 @@ def test_only_spectra(probe: Invoke, tmp_path: Path) -> None:
     assert not (out / "sweep.csv").exists()
 
 
+def test_a_layer_without_gradient_says_so(invoke: Invoke, tmp_path: Path) -> None:
+    """It has spectra all the same, but no metric of errors to be factorised by."""
+    (tmp_path / "detached.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Detached(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        return self[1](self[0](x).detach())\n"
+        "def model():\n"
+        "    torch.manual_seed(0)\n"
+        "    return Detached(nn.Linear(8, 12), nn.Linear(12, 3))\n"
+        "def data():\n"
+        "    return [(x, k % 3) for k, x in enumerate(torch.randn(120, 8))]\n"
+    )
+    out, own = tmp_path / "probe", tmp_path / "detached.py"
+    options = ("--recovery-epochs", "0", "--no-plots", "--out", out, *LIGHT)
+    result = invoke("probe", "--model", f"{own}:model", "--data", f"{own}:data", *options)
+    assert result.exit_code == 0, result.output
+    record = read_probe(out / "probe.json")
+    reason = "no gradient comes to it on the calibration images"
+    assert [layer.reason for layer in record.layers] == [reason, None]
+    assert {s.layer for s in read_spectra(out / "spectra.csv") if s.coordinates == "plain"} == {"0", "1"}
+
+
 def test_none_takes_back_what_the_probe_was_started_with() -> None:
     stored = {"recovery_norm": 0.5, "recovery_cut": "ow|ih", "sweep": False}
     assert parse_probe({"recovery_norm": None}, stored).recovery_norm == 0.5

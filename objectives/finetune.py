@@ -18,8 +18,9 @@ def geometric_steps(steps: int) -> tuple[int, ...]:
 
 
 class Finetune(Objective):
-    """Builds the plan, re-estimates BatchNorm statistics, trains for `Scoring.finetune_steps` steps.
+    """Carries the plan out as full compression does, then trains for `Scoring.finetune_steps` steps.
 
+    From quick fits the same steps would tell nothing of where a plan ends: they mend what better fits do not break.
     Held-out divergence is reported before the first step (as step 0) and at geometric steps. A run whose loss
     stops being finite scores infinity. Details: `before`, the divergence at step 0, `blend`, and `steps`.
     """
@@ -32,7 +33,7 @@ class Finetune(Objective):
 
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         scoring = self.scoring
-        start = scoring.recalibrated(plan)
+        start = scoring.delivered(plan)
         found = start.divergence
         report(0, found.mean)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
 from ranksearch.objectives.base import Objective, Report, Score, no_report
 from ranksearch.plan import Plan
 
@@ -17,9 +16,5 @@ class Refitted(Objective):
     name = "refitted"
 
     def score(self, plan: Plan, report: Report = no_report) -> Score:
-        scoring = self.scoring
-        task, layers = scoring.problem.task, scoring.problem.layers
-        config = CompressConfig(seed=scoring.seed)
-        models, _ = fitted_models(task, layers, plan, scoring.moments, config)
-        found = best_recalibrated(task, models, scoring.dense_outputs)
+        found = self.scoring.delivered(plan)
         return Score.of(found.divergence, blend=found.blend)

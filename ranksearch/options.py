@@ -207,7 +207,8 @@ class RunOptions(BaseModel):
     delivered. Without trials, but with --probe, its plan is so compared with the plain one. 0 leaves both out."""
 
     finetune_trials: int = _in("Search", 4, "N", ge=0)
-    """With --n-trials: the best plans to compare once more after a short fine-tuning; 0 leaves that out."""
+    """With --n-trials: the best plans to compare once more, fitted as they would be delivered and then fine-tuned for
+    a short while; 0 leaves that out."""
 
     finetune_steps: int = _in("Search", 60, "N", ge=1)
     """Steps of that fine-tuning."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ranksearch.batchnorm import Recalibrated, recalibrate
+from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.moments import Moments
 from ranksearch.plan import Plan
@@ -53,8 +54,17 @@ class Scoring:
         return divergence(self.dense_outputs, outputs, task.loss)
 
     def recalibrated(self, plan: Plan) -> Recalibrated:
-        """The plan carried out, with the BatchNorm statistics that suit it, and its held-out divergence."""
+        """The plan with its quick fits, the BatchNorm statistics that suit it, and its held-out divergence."""
         return self.settled(self.problem.build(plan))
+
+    def delivered(self, plan: Plan) -> Recalibrated:
+        """The plan as full compression carries it out before any training, and its held-out divergence.
+
+        Layers are fitted thoroughly, by themselves and in order, and the better model is taken.
+        """
+        task, layers = self.problem.task, self.problem.layers
+        models, _ = fitted_models(task, layers, plan, self.moments, CompressConfig(seed=self.seed))
+        return best_recalibrated(task, models, self.dense_outputs)
 
     def settled(self, model: nn.Module) -> Recalibrated:
         """A compressed model with the BatchNorm statistics that suit it, in place, and its held-out divergence."""

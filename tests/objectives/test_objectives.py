@@ -160,9 +160,7 @@ def test_finetune_reports_from_step_0_to_the_end(scoring: Scoring, cheapest: Pla
     )
     assert [step for step, _ in reports] == [0, 1, 2, 4, 8]
     assert (
-        reports[0][1]
-        == score.details["before"]
-        == make_objective("divergence", scoring).score(cheapest).value
+        reports[0][1] == score.details["before"] == make_objective("refitted", scoring).score(cheapest).value
     )
     assert reports[-1][1] == score.value < reports[0][1]
     assert score.details["steps"] == 8

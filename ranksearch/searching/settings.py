@@ -23,9 +23,9 @@ class SearchSettings:
     `budgets` are the fractions kept, one search each. `n_trials` plans are scored by `objective`, the
     analytic one first; 0, the default, takes the analytic plan without running the model. No further trial
     starts when `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct
-    plans are fine-tuned for `finetune_steps` steps at a learning rate of `finetune_lr`, and the best of these wins;
-    without that stage, 0, the `refit_trials` best are fitted as they would be delivered, and the best of these wins;
-    0 leaves that out too. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
+    plans are fitted as they would be delivered and fine-tuned for `finetune_steps` steps at a learning rate of
+    `finetune_lr`, and the best of these wins; without that stage, 0, the `refit_trials` best are compared as they
+    would be delivered, and the best of these wins; 0 leaves that out too. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
     all this: its plan is the result, and where it evaluates plans it is given `n_trials`, by default 40. `storage`
     is the path of a journal file or an RDB URL; None keeps studies in memory.
     """

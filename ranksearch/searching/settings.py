@@ -25,9 +25,10 @@ class SearchSettings:
     starts when `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct
     plans are fitted as they would be delivered and fine-tuned for `finetune_steps` steps at a learning rate of
     `finetune_lr`, and the best of these wins; without that stage, 0, the `refit_trials` best are compared as they
-    would be delivered, and the best of these wins; 0 leaves that out too. Another `allocator` than the knapsack, one of `ranksearch.baselines`, takes the place of
-    all this: its plan is the result, and where it evaluates plans it is given `n_trials`, by default 40. `storage`
-    is the path of a journal file or an RDB URL; None keeps studies in memory.
+    would be delivered, and the best of these wins; 0 leaves that out too. Another `allocator` than the knapsack,
+    one of `ranksearch.baselines`, takes the place of all this: its plan is the result, and where it evaluates
+    plans it is given `n_trials`, by default 40. `storage` is the path of a journal file or an RDB URL; None keeps
+    studies in memory.
     """
 
     budgets: tuple[float, ...]

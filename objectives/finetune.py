@@ -20,7 +20,7 @@ def geometric_steps(steps: int) -> tuple[int, ...]:
 class Finetune(Objective):
     """Carries the plan out as full compression does, then trains for `Scoring.finetune_steps` steps.
 
-    From quick fits the same steps would tell nothing of where a plan ends: they mend what better fits do not break.
+    From quick fits the same steps would tell little of where a plan ends: they mend what better fits do not break.
     Held-out divergence is reported before the first step (as step 0) and at geometric steps. A run whose loss
     stops being finite scores infinity. Details: `before`, the divergence at step 0, `blend`, and `steps`.
     """

@@ -36,10 +36,10 @@ def task_moments(
 ) -> dict[str, Moments]:
     """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done.
 
-    `computes` is `model_digest(task)`, where that is at hand.
+    `computes` is `computation_digest(task)`, where that is at hand.
     """
-    if task.cache and computes is None:
-        computes = model_digest(task)
+    if computes is None:
+        computes = computation_digest(task) if task.cache else ""
     total = sum(len(task.inputs(role)) for role in roles)
     found: dict[str, Moments] = {}
     before = 0
@@ -60,7 +60,7 @@ def _role_moments(
     layers: Sequence[Layer],
     role: Role,
     seed: int,
-    computes: str | None,
+    computes: str,
     on_batch: Callable[[int], None],
 ) -> dict[str, Moments]:
     cache = Cache(task.cache)
@@ -82,7 +82,7 @@ def _role_moments(
     return {layer.name: (found | computed)[layer.name] for layer in layers}
 
 
-def model_digest(task: Task) -> str:
+def computation_digest(task: Task) -> str:
     """What tells a model and its loss from others: everything that a pass forward and backward depends on.
 
     It reads all the weights and runs the model; a model may change, so that nobody keeps it for long.
@@ -91,14 +91,14 @@ def model_digest(task: Task) -> str:
 
 
 def moments_keys(
-    task: Task, layers: Sequence[Layer], role: Role, seed: int, computes: str | None = None
+    task: Task, layers: Sequence[Layer], role: Role, seed: int, computes: str
 ) -> Mapping[str, str]:
-    """What the moments of each layer depend on, as keys of a cache; `computes` is `model_digest(task)`."""
+    """What the moments of each layer depend on, as keys of a cache; `computes` is `computation_digest(task)`."""
     common = digest(
         FORMAT,
         version("ranksearch"),
         torch.__version__,
-        model_digest(task) if computes is None else computes,
+        computes,
         task.inputs_digest(role),
         task.batch_size,
         task.device.type,

@@ -12,7 +12,7 @@ from ranksearch import decompositions
 from ranksearch.advice import NO_ADVICE, Advice
 from ranksearch.build import build
 from ranksearch.cache import Cache, Entry, digest
-from ranksearch.calibration import model_digest, moments_keys, source_of, task_moments
+from ranksearch.calibration import computation_digest, moments_keys, source_of, task_moments
 from ranksearch.candidates import CandidateConfig, Fits, held_out_error, layer_candidates
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errorkind import simplify
@@ -76,7 +76,7 @@ def prepare(
     dense = measure_cost(task.model, task.example)
     able = _able(advice.kept_dense(layers)) and _able(layers)
     config.check(layers)
-    computes = model_digest(task) if task.cache else ""
+    computes = computation_digest(task) if task.cache else ""
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
         return task_moments(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,14 +16,14 @@ from torch import nn
 from ranksearch import cache as cache_module
 from ranksearch import calibration, problem
 from ranksearch.cache import Cache, digest
-from ranksearch.calibration import moments_keys, source_of, task_digest, task_moments
+from ranksearch.calibration import computation_digest, moments_keys, source_of, task_digest, task_moments
 from ranksearch.candidates import CandidateConfig
-from ranksearch.layers import discover
+from ranksearch.layers import Layer, discover
 from ranksearch.modules import copy_model
 from ranksearch.moments import Moments
 from ranksearch.problem import Problem, prepare
 from ranksearch.sources.objects import load_object
-from ranksearch.task import Task
+from ranksearch.task import Role, Task
 
 CONFIG = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
 
@@ -123,6 +124,10 @@ def test_another_setting_is_another_entry(task: Task) -> None:
     assert len(list(task.cache.iterdir())) == before + layers  # type: ignore[union-attr]
 
 
+def keys_of(task: Task, layers: Sequence[Layer], role: Role, seed: int) -> Mapping[str, str]:
+    return moments_keys(task, layers, role, seed, computation_digest(task))
+
+
 def test_keys_follow_weights_images_code_and_seed(task: Task) -> None:
     layers = discover(task.model, task.example)
 
@@ -138,14 +143,14 @@ def test_keys_follow_weights_images_code_and_seed(task: Task) -> None:
         replace(task, model=Other(*task.model.children())),
         replace(task, batch_size=task.batch_size + 1),
     ]
-    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    keys = [keys_of(each, layers, "moments", 0)[layers[0].name] for each in tasks]
     keys += [
-        moments_keys(task, layers, "divergence", 0)[layers[0].name],
-        moments_keys(task, layers, "moments", 1)[layers[0].name],
-        moments_keys(task, layers, "moments", 0)[layers[1].name],
+        keys_of(task, layers, "divergence", 0)[layers[0].name],
+        keys_of(task, layers, "moments", 1)[layers[0].name],
+        keys_of(task, layers, "moments", 0)[layers[1].name],
     ]
     assert len(set(keys)) == len(keys)
-    assert moments_keys(task, layers, "moments", 0)[layers[0].name] == keys[0]
+    assert keys_of(task, layers, "moments", 0)[layers[0].name] == keys[0]
 
 
 class Scaled(nn.Module):
@@ -167,7 +172,7 @@ def test_keys_follow_what_a_state_dict_does_not_hold(task: Task) -> None:
     assert len({tuple(model.state_dict()) for model in models}) == 1
     tasks = [replace(task, model=model) for model in models]
     layers = discover(models[0], task.example)
-    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    keys = [keys_of(each, layers, "moments", 0)[layers[0].name] for each in tasks]
     assert len(set(keys)) == 3
     assert keys[0] == keys[3]
     assert len({task_digest(each) for each in tasks}) == 3
@@ -194,7 +199,7 @@ def test_keys_follow_whatever_else_is_computed_with(task: Task) -> None:
     ]  # fmt: skip
     tasks = [replace(task, model=Helped(task.model, **change).eval()) for change in changes]
     layers = discover(tasks[0].model, task.example)
-    keys = [moments_keys(each, layers, "moments", 0)[layers[0].name] for each in tasks]
+    keys = [keys_of(each, layers, "moments", 0)[layers[0].name] for each in tasks]
     assert len(set(keys)) == 5
     assert keys[0] == keys[5]
 

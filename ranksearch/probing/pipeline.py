@@ -72,7 +72,7 @@ def probe_pipeline(
         kernels = {x.name: task.model.get_parameter(f"{x.name}.weight").detach() for x in able}
         found = _moments(task, able, options, reporter) if wanted.moments else {}
         layers = tuple(judged(layer, found.get(layer.name)) for layer in layers)
-        moments = {name: own for name, own in found.items() if bool(own.G.any())}
+        moments = {x.name: found[x.name] for x in layers if x.reason is None and x.name in found}
         spectra = plain_spectra(able, kernels, lambda done, total: reporter.progress("spectra", done, total))
         write_spectra(folder.spectra, _all_spectra(able, kernels, moments, spectra))
         swept = (

@@ -19,7 +19,14 @@ from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.evaluate import Estimate, divergence, run
 from ranksearch.features import block_names
-from ranksearch.finetune import MATCHING, FinetuneConfig, check_training, finetune, steps_per_epoch
+from ranksearch.finetune import (
+    MATCHING,
+    FinetuneConfig,
+    check_outputs,
+    check_training,
+    finetune,
+    steps_per_epoch,
+)
 from ranksearch.interpolation import follow
 from ranksearch.layers import Layer
 from ranksearch.moments import Moments
@@ -183,9 +190,11 @@ def _stages(config: CompressConfig) -> tuple[_Stage, _Stage]:
 
 def check_stages(task: Task, config: CompressConfig) -> None:
     """Raises InputError where some training that is asked for cannot be had of the model or the data."""
-    for stage in _stages(config):
-        if stage.epochs:
-            check_training(task, stage.config, stage.role)
+    stages = [stage for stage in _stages(config) if stage.epochs]
+    for stage in stages:
+        check_training(task, stage.config, stage.role)
+    if stages:
+        check_outputs(task)
 
 
 def _trained(

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.augmentation import augmenter
-from ranksearch.errors import InputError, NonFiniteError, expected
+from ranksearch.errors import InputError, NonFiniteError, expected, told
 from ranksearch.features import distance, recorded
-from ranksearch.modules import copy_model, seeded
+from ranksearch.modules import copy_model, run_once, seeded
 from ranksearch.task import Role, Task
 
 
@@ -62,6 +62,20 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
     if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
         what = f"--label-weight {config.label_weight:g}"
         raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
+
+
+def check_outputs(task: Task) -> None:
+    """Raises InputError where the model does not run, or does not return a tensor, in training mode."""
+    model, example = copy_model(task.model).to(task.device), task.example.to(task.device)
+    run_once(model.eval(), example)  # what goes wrong here has nothing to do with training
+    two = torch.cat([example, example])  # BatchNorm refuses to train on one
+    try:
+        with torch.no_grad(), seeded(task.seed, task.device):
+            outputs = model.train()(two)
+    except Exception as error:
+        wanted = "a model that takes one tensor in training mode too"
+        raise InputError(expected("fine-tuning", wanted, told(error), "Use --epochs 0.")) from error
+    _first(outputs)
 
 
 def finetune(

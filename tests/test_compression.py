@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import ranksearch
 from ranksearch.candidates import Effort
-from ranksearch.compression import CompressConfig, compress
+from ranksearch.compression import CompressConfig, check_stages, compress
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.evaluate import Estimate, divergence, run
@@ -164,6 +164,35 @@ def test_images_that_are_missing_are_told(tiny_problem: Problem, caplog: pytest.
     done = compress(alone, half(tiny_problem), config=CompressConfig(iterations=3, epochs=2))
     assert done.finetuned is None
     assert "fine-tuning: left out, since no training images are left for it" in caplog.text
+
+
+class _Told(nn.Module):
+    """Hands out a dictionary in training, or wants something that is not at hand then."""
+
+    def __init__(self, body: nn.Module, *, breaks: bool) -> None:
+        super().__init__()
+        self.body, self.breaks = body, breaks
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.training and self.breaks:
+            raise ValueError("targets are missing")
+        return {"out": self.body(x)} if self.training else self.body(x)
+
+
+@pytest.mark.parametrize(("breaks", "message"), [(False, "dict"), (True, "targets are missing")])
+def test_a_model_that_cannot_be_trained_so_is_refused_early(
+    tiny_task: Task, breaks: bool, message: str
+) -> None:
+    task = replace(tiny_task, model=_Told(tiny_task.model, breaks=breaks).eval())
+    with pytest.raises(InputError, match=rf"(?s){message}.*--epochs 0"):
+        check_stages(task, CompressConfig(epochs=1))
+    check_stages(task, CompressConfig(epochs=0))
+
+
+def test_an_input_of_the_wrong_shape_is_not_blamed_on_training(tiny_task: Task) -> None:
+    flat = TensorDataset(torch.zeros(len(tiny_task.train), 1))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="input size"):
+        check_stages(replace(tiny_task, train=flat), CompressConfig(epochs=1))
 
 
 def test_volumes_from_the_search_to_the_loaded_model(tmp_path: Path) -> None:

@@ -34,12 +34,10 @@ def write_report(store: Store, cells: Sequence[Cell], reference: str, tuned_budg
         own = [r for r in feasible if r["metric"] == metric]
         if own:
             parts += _tables(own, metric, (reference, "ours"))
-            write_plot(
-                store.folder / f"accuracy-{metric}.png",
-                series(own, (reference, "ours")),
-                what=UNITS[metric],
-                dense=None if dense is None else dense["accuracy"],
-            )
+            if dense is not None:
+                picture = store.folder / f"accuracy-{metric}.png"
+                found = series(own, (reference, "ours"))
+                write_plot(picture, found, what=UNITS[metric], dense=dense["accuracy"])
     tuned = store.every("finetuned", [cell.name for cell in cells])
     if tuned:
         parts.append(_tuned_table(tuned, tuned_budgets, (reference, "ours")))

@@ -60,7 +60,7 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
         axes.set_xticks(sorted({point.budget for points in found.values() for point in points}))
         axes.set_yscale("symlog", linthresh=1.0, linscale=0.7)
         axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
-        axes.set_ylim(100, -1)
+        axes.set_ylim(100, -2)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(f"points below the dense model ({dense:.2f} %)")
     order = [method for method in METHODS if method in lines]

@@ -40,6 +40,8 @@ class FinetuneConfig:
     warmup: float = 0.05
 
 
+_UNTRAINED = "train nothing: --epochs 0 --match-epochs 0."
+
 MATCHING = FinetuneConfig(lr=5e-4, weight_decay=0.0, feature_weight=3.0, augment=True)
 """For few images: distilled on the features of blocks as well, no image seen twice alike."""
 
@@ -57,7 +59,7 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
     """Raises InputError where labels are to count and the images of a role have none, and where the weights are in
     half precision, in which small steps come to nothing."""
     if any(p.dtype is torch.float16 for p in task.model.parameters()):
-        way_out = "Hand the model in as float32, or train nothing: --epochs 0."
+        way_out = f"Hand the model in as float32, or {_UNTRAINED}"
         raise InputError(expected("training", "weights in float32 or bfloat16", "float16", way_out))
     if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
         what = f"--label-weight {config.label_weight:g}"
@@ -74,7 +76,7 @@ def check_outputs(task: Task) -> None:
             outputs = model.train()(two)
     except Exception as error:
         wanted = "a model that takes one tensor in training mode too"
-        raise InputError(expected("fine-tuning", wanted, told(error), "Use --epochs 0.")) from error
+        raise InputError(expected("training", wanted, told(error), _UNTRAINED.capitalize())) from error
     _first(outputs)
 
 
@@ -193,5 +195,5 @@ def _first(outputs: Any) -> Tensor:
     found = outputs[0] if isinstance(outputs, tuple) else outputs
     if not isinstance(found, Tensor):
         wanted = "a model that returns in training what it returns in evaluation, a tensor"
-        raise InputError(expected("fine-tuning", wanted, type(found).__name__, "Use --epochs 0."))
+        raise InputError(expected("training", wanted, type(found).__name__, _UNTRAINED.capitalize()))
     return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ranksearch.errors import InputError, expected
-from ranksearch.objectives.base import Objective, Report, Score, no_report
+from ranksearch.objectives.base import LADDER, SCORES, Objective, Report, Score, no_report
 from ranksearch.objectives.divergence import Divergence
-from ranksearch.objectives.finetune import Finetune
+from ranksearch.objectives.finetune import Finetune, geometric_steps
 from ranksearch.objectives.ordered import Ordered
 from ranksearch.objectives.reconstruction import Reconstruction
 from ranksearch.objectives.refitted import Refitted
-from ranksearch.scoring import Scoring
+from ranksearch.objectives.scoring import Scoring
 
 OBJECTIVES: dict[str, type[Objective]] = {}
 
@@ -30,4 +30,16 @@ def make_objective(name: str, scoring: Scoring) -> Objective:
 for _objective in (Reconstruction, Divergence, Ordered, Refitted, Finetune):
     register(_objective)
 
-__all__ = ["OBJECTIVES", "Objective", "Report", "Score", "Scoring", "make_objective", "no_report", "register"]
+__all__ = [
+    "LADDER",
+    "OBJECTIVES",
+    "SCORES",
+    "Objective",
+    "Report",
+    "Score",
+    "Scoring",
+    "geometric_steps",
+    "make_objective",
+    "no_report",
+    "register",
+]

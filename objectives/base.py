@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import ClassVar
 
-from ranksearch.evaluate import Estimate
-from ranksearch.plan import Plan
-from ranksearch.scoring import Scoring
+from ranksearch.objectives.scoring import Scoring
+from ranksearch.planning import Plan
+from ranksearch.tasks import Estimate
 
 Report = Callable[[int, float], None]
 """Receives (step, value so far) while an objective runs; what it raises ends the evaluation."""
@@ -50,3 +50,16 @@ class Objective(ABC):
     @abstractmethod
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         """The score of a plan; the task's model is not changed."""
+
+
+SCORES = {
+    "error": "ε",
+    "divergence": "divergence",
+    "ordered": "divergence fitted in order",
+    "refitted": "divergence as delivered",
+    "finetune": "fine-tuning",
+}
+"""What to call the scores in a sentence."""
+
+LADDER = ("error", "divergence", "ordered", "refitted", "finetune")
+"""Scores from the cheapest, the sum of ε, to the dearest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ranksearch.objectives.base import Objective, Report, Score, no_report
-from ranksearch.plan import Plan
+from ranksearch.planning import Plan
 
 
 class Divergence(Objective):

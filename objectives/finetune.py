@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
+from ranksearch.compression.training import FinetuneConfig, finetune
 from ranksearch.errors import NonFiniteError
-from ranksearch.evaluate import Estimate
-from ranksearch.finetune import FinetuneConfig, finetune
 from ranksearch.objectives.base import Objective, Report, Score, no_report
-from ranksearch.plan import Plan
+from ranksearch.planning import Plan
+from ranksearch.tasks import Estimate
 
 
 def geometric_steps(steps: int) -> tuple[int, ...]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ranksearch.asymmetric import Weights, refit_asymmetric
-from ranksearch.build import build
-from ranksearch.candidates import Effort
+from ranksearch.compression import Fitted, Weights, refit_in_order
 from ranksearch.objectives.base import Objective, Report, Score, no_report
-from ranksearch.plan import Plan
-from ranksearch.refitting import Fitted
+from ranksearch.planning import Effort, Plan, build
 
 
 class Ordered(Objective):
@@ -34,7 +31,7 @@ class Ordered(Objective):
         effort = Effort(iterations=self.iterations, fit_flops=problem.fits.config.fit_flops)
         images = task.inputs("moments")[: self.images]
         if weights:
-            ordered = refit_asymmetric(
+            ordered = refit_in_order(
                 task, chosen, plan, weights, scoring.moments, effort, images, seed=scoring.seed
             )
             weights = ordered or weights

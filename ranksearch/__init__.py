@@ -9,37 +9,7 @@ model = ranksearch.load("small", model)
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from ranksearch.api import save, search
-    from ranksearch.compression import CompressConfig, compress
-    from ranksearch.errors import RankSearchError
-    from ranksearch.plan import Plan
-    from ranksearch.task import Task
-    from ranksearch.weights import load
-
-__all__ = ["CompressConfig", "Plan", "RankSearchError", "Task", "compress", "load", "save", "search"]
-
-_HOME = {
-    "CompressConfig": "compression",
-    "Plan": "plan",
-    "RankSearchError": "errors",
-    "Task": "task",
-    "compress": "compression",
-    "load": "weights",
-    "save": "api",
-    "search": "api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # On demand, so that the command line's help need not wait for torch.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# On demand, so that the command line's help need not wait for torch; the names are in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

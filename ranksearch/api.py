@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import torch
+from torch import nn
+
 from ranksearch import decompositions as known
-from ranksearch.advice import Advice
-from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import Compressed
-from ranksearch.costs import Metric, measure_cost
-from ranksearch.layers import discover
-from ranksearch.planfile import make_record
-from ranksearch.problem import prepare
-from ranksearch.refitting import planned_layers
+from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, planned_layers, save_compressed
+from ranksearch.costs import Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import discover, measure_cost
+from ranksearch.planning import CandidateConfig, LayerWeights, make_record, prepare, read_plan
 from ranksearch.searching import SearchResult, SearchSettings
 from ranksearch.searching import search as search_problem
-from ranksearch.task import Task
-from ranksearch.weights import save_compressed
+from ranksearch.searching.baselines import check_weights
+from ranksearch.tasks import Task
 
 
 @overload
@@ -51,7 +51,7 @@ def search(
     dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
-    allocator, a name of `ranksearch.baselines` whose plan takes the place of a search.
+    allocator, a name of `ranksearch.searching.baselines` whose plan takes the place of a search.
 
     Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
     """
@@ -65,15 +65,19 @@ def search(
         min_rank=min_rank,
         rank_multiple=tuple(multiples.items()),
     )
-    advice = Advice(*protect_early) if isinstance(protect_early, tuple | list) else Advice(protect_early)
+    layer_weights = (
+        LayerWeights(*protect_early)
+        if isinstance(protect_early, tuple | list)
+        else LayerWeights(protect_early)
+    )
     if probe is not None:
         # What it reads with takes a second to import.
-        from ranksearch.probing.prior import read_prior
+        from ranksearch.probing import read_prior
 
         layers = discover(task.model, task.example, ignore=patterns)
-        advice = replace(advice, prior=read_prior(Path(probe), task.model, layers))
-    advice.check(wanted.allocator)
-    problem = prepare(task, ignore=patterns, config=config, advice=advice, seed=seed)
+        layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, layers))
+    check_weights(layer_weights, wanted.allocator)
+    problem = prepare(task, ignore=patterns, config=config, layer_weights=layer_weights, seed=seed)
     results = search_problem(problem, wanted)
     return results if isinstance(budget, Sequence) else results[0]
 
@@ -107,3 +111,25 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
         },
     )
     save_compressed(Path(folder), compressed.model, record)
+
+
+def load(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """The compressed model that a folder holds, in evaluation mode.
+
+    `model` is the dense model; its weights do not matter and it is not changed. It can be left out where the
+    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`).
+    """
+    folder = Path(folder)
+    record = read_plan(folder / PLAN_FILE)
+    return load_compressed(folder, record, _builtin(folder, record.model.name) if model is None else model)
+
+
+def _builtin(folder: Path, name: str | None) -> nn.Module:
+    from ranksearch.tasks.sources import is_builtin, make_model
+
+    if name is None or not is_builtin(name):
+        got = "none" if name is None else f"none, and {name} is not built in"
+        way_out = "Hand it in: ranksearch.load(folder, model=…); its weights do not matter."
+        raise InputError(expected(f"{folder}, model", "the dense model", got, way_out))
+    with torch.random.fork_rng(devices=[]):
+        return make_model(name)

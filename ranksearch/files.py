@@ -1,14 +1,11 @@
-"""Files that appear whole or not at all, and the folders that they go to."""
+"""Files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from ranksearch.errors import InputError, expected
 
 
 @contextmanager
@@ -30,23 +27,3 @@ def write_text(path: Path, content: str) -> None:
     """Write a text file, UTF-8, in one step."""
     with whole_file(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
-
-
-@contextmanager
-def usable(out: Path) -> Iterator[None]:
-    """What the system has against a folder of results is the user's to put right: InputError instead of OSError."""
-    try:
-        yield
-    except OSError as error:
-        got = f"{out} ({error.strerror})"
-        raise InputError(
-            expected("--out", "a folder that can be made and written to", got, "Choose another --out.")
-        ) from error
-
-
-def make_folder(out: Path) -> None:
-    """Make a folder of results where it is missing. Raises InputError where nothing can be written to it."""
-    with usable(out):
-        out.mkdir(parents=True, exist_ok=True)
-        # Permissions do not tell: the superuser has them all, on a read-only file system too.
-        tempfile.TemporaryFile(dir=out).close()

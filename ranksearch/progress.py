@@ -3,6 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a stage, how much of it is done, and how much there is."""
+Ticks = Callable[[int, int], None]
+"""Called with how much of one stage is done, and how much there is."""
+
+
+class Progress(Protocol):
+    """Called when a stage begins and whenever it has got further."""
+
+    def __call__(self, stage: str, done: int, total: int, best: float | None = None) -> None:
+        """`done` of `total` of a stage are finished; `best` is the best score so far, None where there is none."""
+
+
+class Reporter(Protocol):
+    """Whoever wants to know how a run is going."""
+
+    def line(self, text: str) -> None:
+        """A fact."""
+
+    def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
+        """See `Progress`."""
+
+
+def no_progress(stage: str, done: int, total: int, best: float | None = None) -> None:
+    """Reports to nobody."""
+
+
+def no_ticks(done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+def ticks(progress: Progress, stage: str) -> Ticks:
+    """The progress of one stage by that name."""
+    return lambda done, total: progress(stage, done, total)
+
+
+def renamed(progress: Progress, form: str) -> Progress:
+    """Stages under other names: `form` with their own in place of `{}`."""
+    return lambda stage, done, total, best=None: progress(form.format(stage), done, total, best)

@@ -27,4 +27,4 @@ def get_search_space(name: str) -> type[SearchSpace]:
 for _space in (Sensitivities, Ranks, Grouped):
     register(_space)
 
-__all__ = ["SEARCH_SPACES", "Params", "SearchSpace", "get_search_space", "register"]
+__all__ = ["SEARCH_SPACES", "Params", "Ranks", "SearchSpace", "get_search_space", "register"]

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, analytic
 from ranksearch.costs import Cost, Metric
-from ranksearch.plan import Table
+from ranksearch.planning import Choice, Table, analytic
 
 Params = dict[str, Any]
 

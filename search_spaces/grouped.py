@@ -7,9 +7,8 @@ from functools import cached_property
 
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, uniform
 from ranksearch.costs import Cost, Metric
-from ranksearch.plan import Table
+from ranksearch.planning import Choice, Table, uniform
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_shape
 

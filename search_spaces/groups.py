@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-from ranksearch.layers import Layer
+from ranksearch.networks import Layer
 
 MAX_GROUPS = 8
 MIN_GROUPS = 4

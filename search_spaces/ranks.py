@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, layer_front
 from ranksearch.costs import Cost, Metric
-from ranksearch.plan import Table
+from ranksearch.planning import Choice, Table, layer_front
 from ranksearch.search_spaces.base import Params, SearchSpace
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
-from ranksearch.allocation import Choice, balanced_errors, knapsack
 from ranksearch.costs import Cost, Metric
-from ranksearch.plan import Table
+from ranksearch.planning import Choice, Table, balanced_errors, knapsack
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_stage
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ranksearch.files import write_text
-from ranksearch.options import RunOptions
-from ranksearch.sources.tasks import build_task
-from ranksearch.task import Task
+from ranksearch.runs import RunOptions
+from ranksearch.runs.tasks import build_task
+from ranksearch.tasks import Task
 
 RESNET20 = f"{Path(__file__).resolve().parent / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
 

@@ -1,20 +1,30 @@
-"""A network small enough to be calibrated in a fraction of a second, and its prepared problem."""
+"""A place of its own for every test; a small network, calibrated in a fraction of a second, and its problem."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch.candidates import CandidateConfig
-from ranksearch.problem import Problem, prepare
-from ranksearch.task import Task
+from ranksearch.planning import CandidateConfig, Problem, prepare
+from ranksearch.tasks import Task
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Imports of user files leak from no test into another, and nothing goes to the user's cache."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

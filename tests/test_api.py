@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import ranksearch
-from ranksearch.costs import measure_cost
 from ranksearch.errors import BudgetError, InputError, MismatchError
-from ranksearch.task import Task
+from ranksearch.networks import measure_cost
+from ranksearch.tasks import Task
 
 
 def test_from_a_model_to_a_loaded_compressed_one(tiny_task: Task, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_names_are_there_and_torch_waits() -> None:
         assert getattr(ranksearch, name) is not None
     assert callable(ranksearch.search)
     assert callable(ranksearch.compress)
-    with pytest.raises(AttributeError, match="no attribute 'compres'"):
+    with pytest.raises(AttributeError, match="No ranksearch attribute compres"):
         _ = ranksearch.compres
     code = "import sys, ranksearch, ranksearch.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

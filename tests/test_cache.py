@@ -14,16 +14,20 @@ import torch
 from torch import nn
 
 from ranksearch import cache as cache_module
-from ranksearch import calibration, problem
 from ranksearch.cache import Cache, digest
-from ranksearch.calibration import computation_digest, moments_keys, source_of, task_digest, task_moments
-from ranksearch.candidates import CandidateConfig
-from ranksearch.layers import Layer, discover
-from ranksearch.modules import copy_model
-from ranksearch.moments import Moments
-from ranksearch.problem import Problem, prepare
-from ranksearch.sources.objects import load_object
-from ranksearch.task import Role, Task
+from ranksearch.calibration import (
+    Moments,
+    computation_digest,
+    moments_keys,
+    source_of,
+    task_digest,
+    task_moments,
+)
+from ranksearch.calibration import of_task as calibration
+from ranksearch.networks import Layer, copy_model, discover
+from ranksearch.objects import load_object
+from ranksearch.planning import CandidateConfig, Problem, prepare, problem
+from ranksearch.tasks import Role, Task
 
 CONFIG = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
 

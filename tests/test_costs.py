@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ranksearch import decompositions
-from ranksearch.build import skeleton
-from ranksearch.chain import chain_cost
-from ranksearch.costs import Cost, budget_limit, measure_cost
+from ranksearch.costs import Cost, budget_limit
 from ranksearch.errors import InputError
-from ranksearch.layers import Layer, discover
-from ranksearch.plan import Candidate, Plan
+from ranksearch.networks import Layer, chain_cost, discover, measure_cost
+from ranksearch.planning import Candidate, Plan, skeleton
 
 
 def measured(model: nn.Module, example: Tensor) -> Cost:

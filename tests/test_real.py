@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch.utils.data import Subset
 
-from ranksearch.allocation import analytic, uniform
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.config import load_options
-from ranksearch.costs import Metric, budget_limit, measure_cost
-from ranksearch.evaluate import evaluate
-from ranksearch.problem import Problem, prepare
-from ranksearch.scoring import Scoring
-from ranksearch.sources.tasks import build_task
+from ranksearch.costs import Metric, budget_limit
+from ranksearch.networks import measure_cost
+from ranksearch.objectives import Scoring
+from ranksearch.planning import Problem, analytic, prepare, uniform
+from ranksearch.runs import load_options
+from ranksearch.runs.tasks import build_task
+from ranksearch.tasks import evaluate
 
 DATA, WEIGHTS = os.environ.get("RANKSEARCH_CIFAR10"), os.environ.get("RANKSEARCH_RESNET20")
 STUDY = Path(__file__).parent.parent / "studies" / "resnet20_cifar10" / "study.toml"

@@ -10,7 +10,7 @@ import typer
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.probe import probe
 from ranksearch.cli.signature import with_options
-from ranksearch.options import RunOptions
+from ranksearch.runs import RunOptions
 
 app = typer.Typer(
     name="ranksearch",

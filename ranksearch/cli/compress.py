@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.paths import shown
-from ranksearch.config import load_options
 from ranksearch.errors import InputError, expected
-from ranksearch.files import make_folder, usable
-from ranksearch.options import RunOptions
+from ranksearch.folders import make_folder, usable
+from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
-    from ranksearch.planrecord import PlanRecord
+    from ranksearch.planning import PlanRecord
 
 LOG = "log.txt"
 
 
 def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) -> None:
     """Carry out the plan of a file on the model of its run, or on the one that the options name."""
-    from ranksearch.planfile import read_plan
+    from ranksearch.planning import read_plan
 
     record = read_plan(plan)
     options = plan_options(record, config, given, plan)
@@ -34,7 +33,7 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
     reporter = ConsoleReporter(quiet=options.quiet)
     with logging_to(out / LOG, reporter, verbose=options.verbose):
         from ranksearch.cli.tables import results_table
-        from ranksearch.pipeline import compress_pipeline
+        from ranksearch.runs import compress_pipeline
 
         with reporter.live():
             report = compress_pipeline(record, options, out, reporter)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import output_console
-from ranksearch.config import load_options
-from ranksearch.options import RunOptions
+from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +19,9 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
 
     from ranksearch import decompositions
     from ranksearch.cli.tables import layers_view
-    from ranksearch.layers import discover
-    from ranksearch.settings import candidate_config
-    from ranksearch.sources.models import make_model
+    from ranksearch.networks import discover
+    from ranksearch.runs import candidate_config
+    from ranksearch.tasks.sources import make_model
 
     names = candidate_config(options).decompositions
     model = make_model(options.model, num_classes=options.num_classes)
@@ -39,17 +38,15 @@ def _example(options: RunOptions) -> Tensor:
     """An input: of the data where there is some, else zeros of the stated or the model's usual size."""
     import torch
 
-    from ranksearch.sources import digits
-    from ranksearch.sources.data import load_data
-    from ranksearch.sources.models import wishes
-    from ranksearch.sources.tasks import image_options
+    from ranksearch.runs import image_options
+    from ranksearch.tasks.sources import DIGITS_SHAPE, load_data, wishes
 
     wished = wishes(options.model)
     if options.data is not None:
         item = load_data(options.data, images=image_options(options, wished)).train[0]
         inputs = item[0] if isinstance(item, list | tuple) else item
         return torch.as_tensor(inputs).unsqueeze(0)
-    usual = digits.INPUT_SHAPE if options.model == "digits" else wished.get("input_size", (3, 224, 224))
+    usual = DIGITS_SHAPE if options.model == "digits" else wished.get("input_size", (3, 224, 224))
     size = options.input_size or usual
     shape = size if len(size) == 3 else (usual[0], size[0], size[-1])
     return torch.zeros(1, *shape)

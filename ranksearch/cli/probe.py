@@ -13,7 +13,7 @@ import typer
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import guarded, resumable
 from ranksearch.cli.paths import shown
-from ranksearch.config import load_options
+from ranksearch.runs import load_options
 
 log = logging.getLogger("ranksearch")
 
@@ -112,8 +112,7 @@ def probe(
 
 def probe_command(config: Path | None, given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Carry out a probe, from options to one screen of what it found."""
-    from ranksearch.probing.folder import open_probe, stored_probe_options
-    from ranksearch.probing.options import parse_probe
+    from ranksearch.runs import open_probe, parse_probe, stored_probe_options
 
     options = load_options(given, config)
     wanted = parse_probe(own, stored_probe_options(options.out) if options.resume else None)
@@ -123,11 +122,11 @@ def probe_command(config: Path | None, given: Mapping[str, Any], own: Mapping[st
         started = time.monotonic()
         with resumable(reporter, "probe", folder.path):
             from ranksearch.cli.verdict import verdict_view
-            from ranksearch.probing.pipeline import probe_pipeline
+            from ranksearch.runs import probe_pipeline
 
             record = probe_pipeline(options, wanted, folder, reporter)
         if wanted.plots:
-            from ranksearch.probing.figures import draw_figures
+            from ranksearch.probing import draw_figures
 
             drawn = draw_figures(folder)
             reporter.line(f"figures: {shown(folder.figures)}" if drawn else NO_PLOTS)

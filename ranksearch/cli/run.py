@@ -11,8 +11,7 @@ from typing import Any
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
-from ranksearch.config import load_options, write_toml
-from ranksearch.runfolder import RunFolder, open_run
+from ranksearch.runs import RunFolder, load_options, open_run, write_toml
 
 log = logging.getLogger("ranksearch")
 
@@ -27,7 +26,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         started = time.monotonic()
         with resumable(reporter, "run", folder.path):
             from ranksearch.cli.tables import results_table
-            from ranksearch.pipeline import run_pipeline
+            from ranksearch.runs import run_pipeline
 
             report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))

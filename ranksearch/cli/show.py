@@ -13,10 +13,10 @@ PROBE = "probe.json"
 def show_command(path: Path, *, every: bool) -> None:
     """Print the plan, the front or the verdict of a probe that lies at a path."""
     from ranksearch.cli.tables import front_view, plan_view
-    from ranksearch.planfile import read_plan
-    from ranksearch.report import read_front
-    from ranksearch.runfolder import RunFolder
-    from ranksearch.weights import PLAN_FILE
+    from ranksearch.compression import PLAN_FILE
+    from ranksearch.planning import read_plan
+    from ranksearch.runs import RunFolder
+    from ranksearch.searching import read_front
 
     console = output_console()
     folder = RunFolder(path)
@@ -24,7 +24,7 @@ def show_command(path: Path, *, every: bool) -> None:
         console.print(front_view(read_front(path), every=every))
     elif (record := _probe(path)).is_file():
         from ranksearch.cli.verdict import verdict_view
-        from ranksearch.probing.record import read_probe
+        from ranksearch.probing import read_probe
 
         console.print(verdict_view(read_probe(record)))
     elif path.is_file():

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.markup import escape
 
-from ranksearch.options import RunOptions
+from ranksearch.runs import RunOptions
 
 REPEATABLE = ("ignore", "budget", "decompositions", "rank_multiple")
 """Options whose values add up where they are given several times; of others the last one counts."""

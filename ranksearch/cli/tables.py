@@ -9,13 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ranksearch.costs import UNITS
-from ranksearch.layers import Layer
-from ranksearch.pipeline import RunReport
-from ranksearch.planfile import kernel_shape
-from ranksearch.planrecord import LayerRecord, PlanRecord
-from ranksearch.report import SCORES, FrontRecord, PlanEntry, describe_validity
-from ranksearch.runfolder import budget_name
+from ranksearch.costs import UNITS, budget_name
+from ranksearch.networks import Layer, kernel_shape
+from ranksearch.objectives import SCORES
+from ranksearch.planning import LayerRecord, PlanRecord
+from ranksearch.runs import RunReport
+from ranksearch.searching import FrontRecord, PlanEntry, describe_correlation
 
 
 def _table(*columns: str, left: int = 1) -> Table:
@@ -139,7 +138,7 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
             _share(plan.flops, record.dense_flops),
             *(_score(plan.scores, s) for s in scores),
         )
-    validity = [Text(describe_validity(found), overflow="fold") for found in record.validity]
+    validity = [Text(describe_correlation(found), overflow="fold") for found in record.validity]
     return Group(_titled(title, table), *validity)
 
 

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ranksearch.probing.record import LayerRecord, Measured, PointRecord, ProbeRecord
+from ranksearch.probing import Measured, PointRecord, ProbedLayer, ProbeRecord
 
 _SHOWN = 6
 _ALIKE = 0.05
@@ -186,7 +186,7 @@ def _layers(record: ProbeRecord) -> RenderableType:
     return Group(Text("layer by layer", "bold"), table)
 
 
-def _entropy(layer: LayerRecord) -> float | None:
+def _entropy(layer: ProbedLayer) -> float | None:
     """Across the outputs against the rest."""
     return next((value for cut, value in layer.entropy.items() if cut.startswith("o|")), None)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor
+from ranksearch.decompositions.base import Decomposition, Ranks
 from ranksearch.decompositions.cp import CP
 from ranksearch.decompositions.spatial_svd import SpatialSVD
+from ranksearch.decompositions.spectral import gram, spectrum
 from ranksearch.decompositions.svd import SVD
 from ranksearch.decompositions.tensor_train import TensorTrain
 from ranksearch.decompositions.tucker2 import Tucker2
 from ranksearch.errors import InputError, expected
+from ranksearch.networks import Chain, Factor
 
-__all__ = ["Chain", "Decomposition", "Factor", "get", "names", "register"]
+__all__ = ["Chain", "Decomposition", "Factor", "Ranks", "get", "gram", "names", "register", "spectrum"]
 
 _REGISTRY: dict[str, Decomposition] = {}
 

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ranksearch.chain import Chain, Factor, Factors, chain_cost, reconstruct
-from ranksearch.layers import Layer
-from ranksearch.metric import Whitened
-from ranksearch.spectral import Spectrum
-
-__all__ = [
-    "Chain",
-    "Decomposition",
-    "Factor",
-    "Factors",
-    "Ranks",
-    "chain_cost",
-    "reconstruct",
-]
+from ranksearch.calibration import Whitened
+from ranksearch.decompositions.spectral import Spectrum
+from ranksearch.networks import Chain, Factors, Layer
 
 Ranks = tuple[int, ...]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
-from ranksearch.layers import Layer
-from ranksearch.metric import Whitened
-from ranksearch.spectral import Spectrum
+from ranksearch.calibration import Whitened
+from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.decompositions.spectral import Spectrum
+from ranksearch.networks import Chain, Factor, Factors, Layer
 
 
 class SVD(Decomposition):

@@ -9,10 +9,10 @@ import torch
 from tensorly.decomposition import tensor_train
 from torch import Tensor
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
-from ranksearch.layers import Layer
-from ranksearch.metric import Whitened
-from ranksearch.spectral import Spectrum, spectrum, svd
+from ranksearch.calibration import Whitened
+from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.decompositions.spectral import Spectrum, spectrum, svd
+from ranksearch.networks import Chain, Factor, Factors, Layer
 
 
 class TensorTrain(Decomposition):

@@ -7,10 +7,10 @@ from math import prod
 import tensorly as tl
 from tensorly.decomposition import partial_tucker
 
-from ranksearch.decompositions.base import Chain, Decomposition, Factor, Factors, Ranks
-from ranksearch.layers import Layer
-from ranksearch.metric import Whitened
-from ranksearch.spectral import LARGE, Spectrum, spectrum, svd
+from ranksearch.calibration import Whitened
+from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.decompositions.spectral import LARGE, Spectrum, spectrum, svd
+from ranksearch.networks import Chain, Factor, Factors, Layer
 
 
 class Tucker2(Decomposition):

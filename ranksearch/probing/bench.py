@@ -8,8 +8,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ranksearch.layout import channels_last, fast_layout, takes_fast_layout
-from ranksearch.modules import attention_fast_path, copy_model, eval_mode
+from ranksearch.networks import (
+    attention_fast_path,
+    channels_last,
+    copy_model,
+    eval_mode,
+    fast_layout,
+    takes_fast_layout,
+)
 from ranksearch.probing.replay import (
     Ordinals,
     Replays,

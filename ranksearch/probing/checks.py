@@ -11,14 +11,13 @@ from math import exp, log
 
 import numpy as np
 
-from ranksearch.allocation import analytic
-from ranksearch.batchnorm import recalibrate
+from ranksearch.compression import recalibrate
 from ranksearch.errors import BudgetError
-from ranksearch.evaluate import run
-from ranksearch.plan import Plan
+from ranksearch.networks import run
+from ranksearch.planning import Plan, Problem, analytic
 from ranksearch.probing.rows import Row, SweepFile, scored
-from ranksearch.probing.scores import Images, Judge
-from ranksearch.problem import Problem
+from ranksearch.probing.scores import Judge, ProbeImages
+from ranksearch.progress import Ticks, no_ticks
 
 BUDGETS = tuple(float(f"{b:.4g}") for b in np.geomspace(1.0, 0.01, 121))
 """Fractions of the parameters at which the analytic plan is made."""
@@ -45,12 +44,12 @@ def analytic_plans(problem: Problem) -> list[tuple[float, Plan]]:
 def check_plans(
     problem: Problem,
     plans: Plans,
-    images: Images,
+    images: ProbeImages,
     judge: Judge,
     file: SweepFile,
     *,
     threshold: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> None:
     """Measure four plans around the threshold and add them to the file, but for those that are there already.
 
@@ -70,7 +69,7 @@ def check_plans(
     progress(len(AIMS), len(AIMS))
 
 
-def _measure(problem: Problem, budget: float, plan: Plan, images: Images, judge: Judge) -> Row:
+def _measure(problem: Problem, budget: float, plan: Plan, images: ProbeImages, judge: Judge) -> Row:
     task = problem.task
     held_out = task.inputs("divergence")
     dense = run(task.model, held_out, batch_size=task.batch_size, device=task.device)

@@ -15,7 +15,7 @@ from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, equal_norm
 from ranksearch.probing.record import ProbeRecord, read_probe
 from ranksearch.probing.rows import Row, read_rows
-from ranksearch.probing.spectra import Spectrum
+from ranksearch.probing.spectra import CutSpectrum
 from ranksearch.probing.spectrafile import read_spectra
 
 EQUAL_NORM = 0.9
@@ -30,7 +30,7 @@ class Material:
 
     record: ProbeRecord
     rows: tuple[Row, ...]
-    spectra: tuple[Spectrum, ...]
+    spectra: tuple[CutSpectrum, ...]
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ranksearch.probing.rows import Row, Scope, SweepFile, scored, scores_of
 from ranksearch.probing.spectra import LayerSpectra
-from ranksearch.probing.sweep import MOST, Progress, Subject
+from ranksearch.probing.sweep import MOST, Subject
+from ranksearch.progress import Ticks, no_ticks
 
 NORMS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6)
 """Norms to keep in all layers at once."""
@@ -67,7 +68,7 @@ def truncated_kernels(subject: Subject, joint: Joint) -> tuple[dict[str, Tensor]
     return found, sum(norms) / len(norms)
 
 
-def sweep_joint(subject: Subject, file: SweepFile, *, progress: Progress = lambda done, total: None) -> None:
+def sweep_joint(subject: Subject, file: SweepFile, *, progress: Ticks = no_ticks) -> None:
     """Measure the joint truncations that are not in the file yet; a row ends where the network has come down to a
     guess."""
     rows = joint_truncations(subject.spectra)

@@ -16,8 +16,7 @@ from torch import nn
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, MismatchError, expected
-from ranksearch.layers import Layer
-from ranksearch.planfile import kernel_shape
+from ranksearch.networks import Layer, kernel_shape
 from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.record import ProbeRecord, read_probe
 from ranksearch.probing.rows import Row, read_rows

@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from ranksearch.costs import Cost
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import Estimate
 from ranksearch.files import write_text
-from ranksearch.layers import Layer
-from ranksearch.planfile import kernel_shape
+from ranksearch.networks import Layer, kernel_shape
 from ranksearch.probing.recovery import Epoch
-from ranksearch.probing.scores import Images, Judge
+from ranksearch.probing.scores import Judge, ProbeImages
 from ranksearch.probing.speed import Speed
 from ranksearch.probing.verdict import Point, Verdict
+from ranksearch.tasks import Estimate
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
@@ -43,7 +42,7 @@ class ImagesRecord(_Record):
     indices: tuple[int, ...]
 
 
-class DenseRecord(_Record):
+class DenseScores(_Record):
     """The model as it was handed in; accuracy and loss are null without labels. chance: what a guess scores."""
 
     params: int
@@ -65,7 +64,7 @@ class PointRecord(_Record):
     measured: bool
 
 
-class LayerRecord(_Record):
+class ProbedLayer(_Record):
     """A layer in the verdict; reason: why it has to stay dense, null where it need not. See `LayerVerdict`."""
 
     name: str
@@ -144,8 +143,8 @@ class ProbeRecord(_Record):
     weights: str | None = None
     metric: str
     images: ImagesRecord | None
-    dense: DenseRecord
-    layers: tuple[LayerRecord, ...]
+    dense: DenseScores
+    layers: tuple[ProbedLayer, ...]
     verdict: VerdictRecord | None
     recovery: RecoveryRecord | None
 
@@ -158,10 +157,10 @@ def measured(estimate: Estimate | None) -> Measured | None:
     return Measured(mean=mean, stderr=stderr)
 
 
-def dense_record(cost: Cost, judge: Judge | None) -> DenseRecord:
+def dense_record(cost: Cost, judge: Judge | None) -> DenseScores:
     """The dense model's cost and scores."""
     scores = judge.dense if judge else None
-    return DenseRecord(
+    return DenseScores(
         params=cost.params,
         flops=cost.flops,
         accuracy=measured(scores.accuracy) if scores else None,
@@ -170,7 +169,7 @@ def dense_record(cost: Cost, judge: Judge | None) -> DenseRecord:
     )
 
 
-def images_record(images: Images) -> ImagesRecord:
+def images_record(images: ProbeImages) -> ImagesRecord:
     """Which images were used."""
     return ImagesRecord(role=images.role, count=len(images.indices), indices=images.indices)
 
@@ -180,14 +179,14 @@ def layer_records(
     entropy: Mapping[str, Mapping[str, float]],
     verdict: Verdict | None,
     reused: Mapping[str, bool],
-) -> tuple[LayerRecord, ...]:
+) -> tuple[ProbedLayer, ...]:
     """All layers, those that stay dense too; entropy by layer and cut."""
     judged = {x.name: x for x in verdict.layers} if verdict else {}
     records = []
     for layer in layers:
         found = judged.get(layer.name)
         records.append(
-            LayerRecord(
+            ProbedLayer(
                 name=layer.name,
                 shape=kernel_shape(layer),
                 params=layer.cost.params,

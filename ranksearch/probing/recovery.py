@@ -7,25 +7,31 @@ stands for, and they are trained. Both start from the same outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ranksearch.build import chain_module
-from ranksearch.chain import Chain, Factor
+from ranksearch.compression.training import FinetuneConfig, finetune, steps_per_epoch
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import run
-from ranksearch.finetune import FinetuneConfig, finetune, steps_per_epoch
-from ranksearch.layers import Layer, named_layers
-from ranksearch.modules import copy_model, replace_modules
+from ranksearch.networks import (
+    Chain,
+    Factor,
+    Layer,
+    chain_module,
+    copy_model,
+    named_layers,
+    replace_modules,
+    run,
+)
 from ranksearch.probing.cuts import Cut
 from ranksearch.probing.rows import Row
-from ranksearch.probing.scores import Images, Judge, Scores
+from ranksearch.probing.scores import Judge, ProbeImages, Scores
 from ranksearch.probing.spectra import LayerSpectra, layer_spectra
-from ranksearch.task import Task
+from ranksearch.progress import Ticks, no_ticks
+from ranksearch.tasks import Task
 
 Way = Literal["projected", "factorised"]
 WAYS: tuple[Way, ...] = ("projected", "factorised")
@@ -81,7 +87,7 @@ def telling_norm(rows: Sequence[Row], cut: str, dense: float, chance: float) -> 
 
 def recover(
     task: Task,
-    images: Images,
+    images: ProbeImages,
     judge: Judge,
     truncations: Sequence[Truncation],
     way: Way,
@@ -90,7 +96,7 @@ def recover(
     every_step: bool = False,
     lr: float = FinetuneConfig.lr,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> tuple[Epoch, ...]:
     """Train one way for some epochs, distilled from the dense model; scores before, and after each epoch.
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ranksearch.errors import MismatchError, expected
-from ranksearch.evaluate import Estimate
 from ranksearch.probing.scores import Scores
+from ranksearch.tasks import Estimate
 
 Scope = Literal["layer", "all", "prefix", "suffix", "plan"]
 """What is truncated at once: one layer; all; the first ones up to a layer; the last ones from a layer on. Or an

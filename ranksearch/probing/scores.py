@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import Estimate, divergence
-from ranksearch.task import Role, Task, pair_of
+from ranksearch.tasks import Estimate, Role, Task, divergence, pair_of
 
 _SHUFFLES = 16
 
 
 @dataclass(frozen=True)
-class Images:
+class ProbeImages:
     """A fixed subset of a role's images: inputs (N, …) on the CPU, targets (N, …) or None, their indices there."""
 
     role: Role
@@ -40,7 +39,7 @@ class Scores:
     kl: Estimate
 
 
-def pick_images(task: Task, role: Role, count: int, *, seed: int) -> Images:
+def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages:
     """`count` images of a role, drawn without replacement by `seed`; all where there are fewer."""
     dataset = task.dataset(role)
     if dataset is None:
@@ -51,7 +50,7 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> Images:
     inputs, labels = zip(*(pair_of(dataset[k]) for k in indices), strict=True)
     labelled = all(label is not None for label in labels)
     targets = torch.stack([torch.as_tensor(label) for label in labels]) if labelled else None
-    return Images(role, torch.stack(inputs), targets, indices)
+    return ProbeImages(role, torch.stack(inputs), targets, indices)
 
 
 class Judge:
@@ -61,7 +60,7 @@ class Judge:
     the images at random; the metric with labels, the divergence without.
     """
 
-    def __init__(self, task: Task, images: Images, dense: Tensor) -> None:
+    def __init__(self, task: Task, images: ProbeImages, dense: Tensor) -> None:
         self._task = task
         self._dense = dense
         self._targets = None if images.targets is None else images.targets.to(dense.device)

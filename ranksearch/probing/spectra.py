@@ -7,7 +7,7 @@ its exponential is the effective rank, the number of equal singular values with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Literal
@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ranksearch.layers import Layer
-from ranksearch.metric import whiten
-from ranksearch.moments import Moments
+from ranksearch.calibration import Moments, whiten
+from ranksearch.decompositions import gram, spectrum
+from ranksearch.networks import Layer
 from ranksearch.probing.cuts import Cut, cuts_of
-from ranksearch.spectral import gram, spectrum
+from ranksearch.progress import Ticks, no_ticks
 
 Coordinates = Literal["plain", "moments", "moments, approximate"]
 """The kernel itself; G^½ W A^½, whose squared singular values beyond a rank are twice the ε of truncation there; the
@@ -27,7 +27,7 @@ mode-whitened kernel, as if A were A_i ⊗ A_h ⊗ A_w."""
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class CutSpectrum:
     """Singular values of one layer's kernel across one cut, in descending order, all of them."""
 
     layer: str
@@ -96,7 +96,7 @@ class LayerSpectra:
     """The plain spectra of one layer, with the singular vectors that truncation needs, cut by cut."""
 
     layer: Layer
-    spectra: tuple[Spectrum, ...]
+    spectra: tuple[CutSpectrum, ...]
     bases: tuple[Basis, ...]
 
 
@@ -120,13 +120,13 @@ def layer_spectra(layer: Layer, kernel: Tensor, cuts: Sequence[Cut] | None = Non
     for cut in cuts_of(kernel.shape) if cuts is None else cuts:
         matrix = cut.matrix(kernel)
         values, vectors = singular_vectors(matrix)
-        spectra.append(Spectrum(layer.name, cut, "plain", tuple(values.tolist())))
+        spectra.append(CutSpectrum(layer.name, cut, "plain", tuple(values.tolist())))
         # Single precision: the projection goes into a model of single precision, and wide layers have many cuts.
         bases.append(Basis(cut, vectors.float(), rows=matrix.shape[0] <= matrix.shape[1]))
     return LayerSpectra(layer, tuple(spectra), tuple(bases))
 
 
-def moments_spectra(layer: Layer, kernel: Tensor, moments: Moments) -> tuple[Spectrum, ...]:
+def moments_spectra(layer: Layer, kernel: Tensor, moments: Moments) -> tuple[CutSpectrum, ...]:
     """Spectra in the moments' metric: exact across o|ihw, elsewhere of the mode-whitened kernel."""
     whitened = whiten(kernel, *moments.shrunk())
     found = []
@@ -134,14 +134,14 @@ def moments_spectra(layer: Layer, kernel: Tensor, moments: Moments) -> tuple[Spe
         exact = cut.left == (0,)
         matrix = whitened.root.weigh(whitened.kernel.flatten(1)) if exact else cut.matrix(whitened.kernel)
         coordinates: Coordinates = "moments" if exact else "moments, approximate"
-        found.append(Spectrum(layer.name, cut, coordinates, tuple(singular_values(matrix).tolist())))
+        found.append(CutSpectrum(layer.name, cut, coordinates, tuple(singular_values(matrix).tolist())))
     return tuple(found)
 
 
 def plain_spectra(
     layers: Sequence[Layer],
     kernels: Mapping[str, Tensor],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> dict[str, LayerSpectra]:
     """Spectra and bases of some layers, by name."""
     found: dict[str, LayerSpectra] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ranksearch.files import write_text
 from ranksearch.probing.cuts import Cut, meaning
-from ranksearch.probing.spectra import Coordinates, Spectrum
+from ranksearch.probing.spectra import Coordinates, CutSpectrum
 
 COLUMNS = (
     "layer", "cut", "coordinates", "full_rank", "entropy", "effective_rank",
@@ -18,7 +18,7 @@ COLUMNS = (
 """rank_…: the least bond dimension that keeps so many per cent of the norm. singular_values: all, by spaces."""
 
 
-def write_spectra(path: Path, spectra: Iterable[Spectrum]) -> None:
+def write_spectra(path: Path, spectra: Iterable[CutSpectrum]) -> None:
     """Write spectra.csv; singular values to seven digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -37,12 +37,12 @@ def write_spectra(path: Path, spectra: Iterable[Spectrum]) -> None:
     write_text(path, text.getvalue())
 
 
-def read_spectra(path: Path) -> tuple[Spectrum, ...]:
+def read_spectra(path: Path) -> tuple[CutSpectrum, ...]:
     """The spectra of a spectra.csv, to the digits that it holds."""
     found = []
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             coordinates: Coordinates = row["coordinates"]  # type: ignore[assignment]
             values = tuple(map(float, row["singular_values"].split()))
-            found.append(Spectrum(row["layer"], Cut.named(row["cut"]), coordinates, values))
+            found.append(CutSpectrum(row["layer"], Cut.named(row["cut"]), coordinates, values))
     return tuple(found)

@@ -6,7 +6,7 @@ FLOPs are counted and say little of the time that many thin layers take; so it i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
@@ -14,10 +14,9 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from ranksearch.build import skeleton
-from ranksearch.modules import copy_model, eval_mode
-from ranksearch.plan import Plan
-from ranksearch.problem import Problem
+from ranksearch.networks import copy_model, eval_mode
+from ranksearch.planning import Plan, Problem, skeleton
+from ranksearch.progress import Ticks, no_ticks
 
 BATCH = 32
 """Examples in the batch that is timed."""
@@ -45,7 +44,7 @@ def measure_speed(
     problem: Problem,
     plans: Mapping[float, Plan],
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> Speed:
     """Time the dense model and some plans, by budget, on the task's device with torch's present number of threads.
 
@@ -69,7 +68,7 @@ def measure_speed(
 def median_seconds(
     models: list[nn.Module],
     batch: Tensor,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> list[float]:
     """Of each model, the median time of a forward pass in evaluation mode."""
     # Its import warns of a missing CUDA runtime wherever there is a compiler for one.

@@ -5,24 +5,21 @@ After arXiv:2403.14379: the kernel is truncated by SVD across the cut and put ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from ranksearch.metric import kernel_error
-from ranksearch.moments import Moments
+from ranksearch.calibration import Moments, kernel_error
 from ranksearch.probing.bench import Bench
 from ranksearch.probing.rows import Row, SweepFile, scored, scores_of
 from ranksearch.probing.scores import Judge
-from ranksearch.probing.spectra import Basis, LayerSpectra, Spectrum
+from ranksearch.probing.spectra import Basis, CutSpectrum, LayerSpectra
+from ranksearch.progress import Ticks, no_ticks
 
 MOST = 8
 """Bond dimensions on the grid of a row."""
-
-Progress = Callable[[int, int], None]
-"""Called with how much is done, and how much there is."""
 
 
 def bond_grid(full: int, most: int = MOST) -> tuple[int, ...]:
@@ -54,7 +51,7 @@ def sweep_layers(
     file: SweepFile,
     *,
     most: int = MOST,
-    progress: Progress = lambda done, total: None,
+    progress: Ticks = no_ticks,
 ) -> None:
     """Measure every layer × cut × bond dimension that is not in the file yet, and append it there.
 
@@ -95,7 +92,7 @@ def _sweep_layer(subject: Subject, found: LayerSpectra, file: SweepFile, most: i
             yield settled
 
 
-def _measure(subject: Subject, points: Sequence[tuple[Spectrum, Basis, int]]) -> list[Row]:
+def _measure(subject: Subject, points: Sequence[tuple[CutSpectrum, Basis, int]]) -> list[Row]:
     name = points[0][0].layer
     truncated = [{name: basis.truncate(subject.kernels[name], bond)} for _, basis, bond in points]
     # At its full bond dimension a kernel is itself, and the dense outputs are there already.

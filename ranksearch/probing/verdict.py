@@ -16,12 +16,11 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from ranksearch.costs import Cost
-from ranksearch.plan import Plan, Table
+from ranksearch.planning import Plan, Problem, Table
 from ranksearch.probing.checks import Plans, predictor
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.rows import Row
 from ranksearch.probing.speed import Speed
-from ranksearch.problem import Problem
 
 TROUBLE = 0.1
 """Divergence in nats at which trouble starts: the outputs differ in what counts, the accuracy begins to fall."""

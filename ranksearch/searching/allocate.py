@@ -6,13 +6,13 @@ from typing import Any
 
 from optuna.pruners import NopPruner
 
-from ranksearch.allocation import Choice
-from ranksearch.baselines import Context, Evaluations, get_baseline
 from ranksearch.cache import digest
-from ranksearch.front import Evaluated
 from ranksearch.objectives import Objective
+from ranksearch.planning import Choice
+from ranksearch.searching.baselines import Context, Evaluations, get_baseline
+from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import Job, storable_scores, trained_with
-from ranksearch.searching.trials import restored, storable
+from ranksearch.searching.studies import restored, storable
 
 
 def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated]:

@@ -13,17 +13,15 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.allocation import Choice, analytic, energy, uniform
 from ranksearch.costs import budget_limit
-from ranksearch.front import Evaluated, State
 from ranksearch.objectives import Objective, Score
-from ranksearch.plan import Plan
-from ranksearch.problem import Problem
-from ranksearch.searching.progress import Progress
+from ranksearch.planning import Choice, Plan, Problem, analytic, energy, uniform
+from ranksearch.progress import Progress
+from ranksearch.searching.front import Evaluated, State
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.trials import open_study, restored, storable
+from ranksearch.searching.studies import open_study, restored, storable
 
-BASELINES: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
+UNSEARCHED: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
 
 PLAIN = "plain"
@@ -51,10 +49,10 @@ class Job:
         problem = self.problem
         found = {
             name: allocate(problem.tables, self.limit, self.settings.metric, problem.dense)
-            for name, allocate in BASELINES.items()
+            for name, allocate in UNSEARCHED.items()
         }
-        if problem.advice.prior:
-            plain = problem.advice.without_prior.weighed(problem.tables)
+        if problem.layer_weights.prior:
+            plain = problem.layer_weights.without_prior.weighed(problem.tables)
             found[PLAIN] = analytic(plain, self.limit, self.settings.metric, problem.dense)
         return found
 

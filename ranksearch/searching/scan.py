@@ -10,11 +10,10 @@ from optuna.pruners import NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-from ranksearch.allocation import Choice
-from ranksearch.front import Evaluated
 from ranksearch.objectives import Objective
-from ranksearch.plan import Plan
+from ranksearch.planning import Choice, Plan
 from ranksearch.search_spaces import get_search_space
+from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import (
     Job,
     choice_of,
@@ -25,7 +24,7 @@ from ranksearch.searching.job import (
     trained_with,
     value_of,
 )
-from ranksearch.searching.trials import finished, reporter, restored, run_trials, storable
+from ranksearch.searching.studies import finished, reporter, restored, run_trials, storable
 
 
 def scan(job: Job, objective: Objective) -> list[Evaluated]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from ranksearch.baselines import get_baseline
 from ranksearch.costs import METRICS, Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.search_spaces import get_search_space
-from ranksearch.searching.samplers import SAMPLERS
+from ranksearch.searching.baselines import get_baseline
+from ranksearch.searching.studies import SAMPLERS
 
 ALLOCATOR_TRIALS = 40
 """Plans that an allocator may evaluate, where nothing is said."""
@@ -26,7 +26,7 @@ class SearchSettings:
     plans are fitted as they would be delivered and fine-tuned for `finetune_steps` steps at a learning rate of
     `finetune_lr`, and the best of these wins; without that stage, 0, the `refit_trials` best are compared as they
     would be delivered, and the best of these wins; 0 leaves that out too. Another `allocator` than the knapsack,
-    one of `ranksearch.baselines`, takes the place of all this: its plan is the result, and where it evaluates
+    one of `ranksearch.searching.baselines`, takes the place of all this: its plan is the result, and where it evaluates
     plans it is given `n_trials`, by default 40. `storage` is the path of a journal file or an RDB URL; None keeps
     studies in memory.
     """

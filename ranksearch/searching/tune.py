@@ -8,9 +8,8 @@ import optuna
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.trial import Trial, TrialState
 
-from ranksearch.front import Evaluated, merged
-from ranksearch.objectives import Objective
-from ranksearch.objectives.finetune import geometric_steps
+from ranksearch.objectives import Objective, geometric_steps
+from ranksearch.searching.front import Evaluated, merged
 from ranksearch.searching.job import (
     Job,
     choice_of,
@@ -21,7 +20,7 @@ from ranksearch.searching.job import (
     trained_with,
     value_of,
 )
-from ranksearch.searching.trials import finished, reporter, run_trials
+from ranksearch.searching.studies import finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:

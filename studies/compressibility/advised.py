@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.run import run_command
-from ranksearch.planfile import read_plan
-from ranksearch.runfolder import RunFolder, budget_name
+from ranksearch.costs import budget_name
+from ranksearch.planning import read_plan
+from ranksearch.runs import RunFolder
 
 BUDGETS = (0.3, 0.2, 0.1)
 """Of the parameters, without fine-tuning."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import permutation_test, rankdata, spearmanr
 
+from ranksearch.probing import ProbeRecord
 from ranksearch.probing.joint import equal_norm
-from ranksearch.probing.record import ProbeRecord
 from ranksearch.probing.rows import Row
 
 STRONG = 0.2

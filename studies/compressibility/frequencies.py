@@ -1,4 +1,4 @@
-"""Images filtered by spatial frequency, and how much of it images have.
+"""ProbeImages filtered by spatial frequency, and how much of it images have.
 
 Frequencies are those of the cosine transform, which is the Fourier transform of an image mirrored at its edges: without
 the steps that its periodic continuation has there. They are radial, in units of the Nyquist frequency.

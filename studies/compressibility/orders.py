@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranksearch.probing import CutSpectrum
 from ranksearch.probing.cuts import Cut
-from ranksearch.probing.spectra import Spectrum, singular_values
-from ranksearch.sources.models import load_model
+from ranksearch.probing.spectra import singular_values
+from ranksearch.tasks.sources.models import load_model
 
 Order = tuple[int, ...]
 """Positions of the indices (o, i, h, w)."""
@@ -54,21 +55,21 @@ def is_plain(order: Order) -> bool:
     return {order[0], order[-1]} == {0, 1}
 
 
-Spectra = Mapping[frozenset[int], Spectrum]
+Spectra = Mapping[frozenset[int], CutSpectrum]
 """The seven spectra of a kernel, by the indices on either side of the cut."""
 
 
-def spectra_of(kernel: Tensor) -> dict[frozenset[int], Spectrum]:
+def spectra_of(kernel: Tensor) -> dict[frozenset[int], CutSpectrum]:
     """Spectra of a kernel (O, I, kh, kw) across its seven cuts; one for each side of each cut."""
-    found: dict[frozenset[int], Spectrum] = {}
+    found: dict[frozenset[int], CutSpectrum] = {}
     for left in [(0,), (1,), (2,), (3,), (0, 1), (0, 2), (0, 3)]:
         cut = Cut(left, tuple(k for k in range(4) if k not in left))
-        spectrum = Spectrum("", cut, "plain", tuple(singular_values(cut.matrix(kernel)).tolist()))
+        spectrum = CutSpectrum("", cut, "plain", tuple(singular_values(cut.matrix(kernel)).tolist()))
         found |= {frozenset(cut.left): spectrum, frozenset(cut.right): spectrum}
     return found
 
 
-def along(spectra: Spectra, order: Order) -> tuple[Spectrum, Spectrum, Spectrum]:
+def along(spectra: Spectra, order: Order) -> tuple[CutSpectrum, CutSpectrum, CutSpectrum]:
     """The spectra across the three cuts of a train."""
     return spectra[frozenset(order[:1])], spectra[frozenset(order[:2])], spectra[frozenset(order[:3])]
 
@@ -89,7 +90,7 @@ def cheapest(spectra: Spectra, shape: tuple[int, ...], order: Order, error: floa
     return Train(order, ranks, int(params[a, c]), bound)
 
 
-def _tails(spectrum: Spectrum) -> NDArray[np.float64]:
+def _tails(spectrum: CutSpectrum) -> NDArray[np.float64]:
     """Relative squared norm discarded at the ranks 1, 2, …, the last of them 0."""
     p = spectrum.probabilities.numpy()
     return np.append(p[::-1].cumsum()[::-1][1:], 0.0)

@@ -25,18 +25,16 @@ from subjects import NETWORKS, Network, data_spec
 
 from ranksearch.cli.probe import probe_command
 from ranksearch.cli.run import run_command
-from ranksearch.config import load_options
-from ranksearch.evaluate import evaluate
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.planfile import read_plan
-from ranksearch.probing.folder import ProbeFolder
-from ranksearch.probing.record import read_probe
+from ranksearch.networks import threads
+from ranksearch.planning import read_plan
+from ranksearch.probing import ProbeFolder, read_probe
 from ranksearch.probing.rows import read_rows
-from ranksearch.runfolder import RunFolder
-from ranksearch.sources.data import load_data
-from ranksearch.sources.models import load_model
-from ranksearch.sources.tasks import build_task
+from ranksearch.runs import RunFolder, load_options
+from ranksearch.runs.tasks import build_task
+from ranksearch.tasks import evaluate
+from ranksearch.tasks.sources import load_data
+from ranksearch.tasks.sources.models import load_model
 
 BUDGET = 0.2
 """Of the parameters, at which the score has to predict what a run reaches."""

@@ -10,7 +10,7 @@ from typing import Any
 import advised
 import claims
 
-from ranksearch.probing.record import ProbeRecord
+from ranksearch.probing import ProbeRecord
 from ranksearch.probing.rows import Row
 
 NUCLEAR = "-nuclear"

@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ranksearch.layout import fast_layout
-from ranksearch.sources.data import ImageOptions, load_data
-from ranksearch.sources.models import make_model
+from ranksearch.networks import fast_layout
+from ranksearch.tasks.sources import ImageOptions, load_data, make_model
 
 HERE = Path(__file__).resolve().parent
 

@@ -21,19 +21,21 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ranksearch.allocation import analytic
-from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
+from ranksearch.compression.training import (
+    MATCHING,
+    FinetuneConfig,
+    block_names,
+    finetune,
+    follow,
+    steps_per_epoch,
+)
 from ranksearch.costs import UNITS, budget_limit
-from ranksearch.evaluate import Estimate, divergence, evaluate, run
-from ranksearch.features import block_names
 from ranksearch.files import write_text
-from ranksearch.finetune import MATCHING, FinetuneConfig, finetune, steps_per_epoch
-from ranksearch.interpolation import follow
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.problem import prepare
-from ranksearch.task import Role, Task
+from ranksearch.networks import run, threads
+from ranksearch.planning import CandidateConfig, analytic, prepare
+from ranksearch.tasks import Estimate, Role, Task, divergence, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
 from subject import parser, read_rows, task_of, write_rows

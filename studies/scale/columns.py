@@ -16,16 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from ranksearch import asymmetric, calibration, moments
-from ranksearch.allocation import analytic
-from ranksearch.candidates import CandidateConfig
-from ranksearch.compression import compress
+from ranksearch.calibration import moments
+from ranksearch.calibration import of_task as calibration
+from ranksearch.compression import compress, in_order
 from ranksearch.costs import budget_limit
-from ranksearch.evaluate import evaluate
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.problem import prepare
-from ranksearch.task import Task
+from ranksearch.networks import threads
+from ranksearch.planning import CandidateConfig, analytic, prepare
+from ranksearch.tasks import Task, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
 from subject import parser, task_of
@@ -39,7 +37,7 @@ def wide_above(wide: int, columns: int) -> Iterator[None]:
     with (
         patch.object(moments, "WIDE", wide),
         patch.object(moments, "COLUMNS", columns),
-        patch.object(asymmetric, "WIDE", wide),
+        patch.object(in_order, "WIDE", wide),
         patch.object(calibration, "WIDE", wide),
         patch.object(calibration, "COLUMNS", columns),
     ):

@@ -18,12 +18,10 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch import allocation
-from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import budget_limit
 from ranksearch.memory import keep_freed_memory
-from ranksearch.problem import prepare
-from ranksearch.task import Task
+from ranksearch.planning import CandidateConfig, allocation, prepare
+from ranksearch.tasks import Task
 
 BUDGETS = (0.7, 0.5, 0.3, 0.2, 0.1)
 LAYERS = (8, 16, 32, 64)

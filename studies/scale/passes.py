@@ -13,9 +13,8 @@ import sys
 import torch
 from torch import nn
 
-from ranksearch.evaluate import run
-from ranksearch.layout import fast_layout
 from ranksearch.memory import keep_freed_memory
+from ranksearch.networks import fast_layout, run
 
 CPU = torch.device("cpu")
 

@@ -24,14 +24,12 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch import allocation
-from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import budget_limit
-from ranksearch.layers import discover
 from ranksearch.memory import keep_freed_memory
-from ranksearch.problem import prepare
-from ranksearch.scoring import Scoring
-from ranksearch.task import Task
+from ranksearch.networks import discover
+from ranksearch.objectives import Scoring
+from ranksearch.planning import CandidateConfig, allocation, prepare
+from ranksearch.tasks import Task
 
 MODELS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "convnext_tiny", "vit_b_16")
 BUDGETS = (0.7, 0.5, 0.3, 0.2, 0.1)

@@ -23,19 +23,15 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from ranksearch.allocation import Choice, balanced_errors
-from ranksearch.candidates import CandidateConfig
+from ranksearch.compression.training import finetune
 from ranksearch.costs import budget_limit
-from ranksearch.evaluate import divergence, evaluate, run
 from ranksearch.files import write_text
-from ranksearch.finetune import finetune
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.objectives import make_objective
-from ranksearch.problem import Problem, prepare
-from ranksearch.scoring import Scoring
+from ranksearch.networks import run, threads
+from ranksearch.objectives import Scoring, make_objective
+from ranksearch.planning import CandidateConfig, Choice, Problem, balanced_errors, prepare
 from ranksearch.search_spaces import get_search_space
-from ranksearch.task import Task
+from ranksearch.tasks import Task, divergence, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
 from subject import parser, read_rows, task_of, write_rows

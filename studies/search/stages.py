@@ -19,15 +19,13 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from ranksearch.candidates import CandidateConfig
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.evaluate import evaluate
 from ranksearch.files import write_text
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.plan import Plan
-from ranksearch.problem import Problem, prepare
+from ranksearch.networks import threads
+from ranksearch.planning import CandidateConfig, Plan, Problem, prepare
 from ranksearch.searching import SearchSettings, search
+from ranksearch.tasks import evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
 from subject import parser, read_rows, task_of, write_rows

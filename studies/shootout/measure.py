@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from ranksearch.allocation import Choice
+from ranksearch.calibration import Moments
 from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
-from ranksearch.costs import Metric, measure_cost
+from ranksearch.compression.training import finetune
+from ranksearch.costs import Metric
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import run
-from ranksearch.finetune import finetune
-from ranksearch.moments import Moments
-from ranksearch.task import Task
+from ranksearch.networks import measure_cost, run
+from ranksearch.planning import Choice
+from ranksearch.tasks import Task
 
 
 @dataclass(frozen=True)

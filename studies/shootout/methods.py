@@ -6,17 +6,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ranksearch.allocation import Choice
-from ranksearch.baselines import BASELINES, Context, Evaluations, get_baseline, prepare_published
-from ranksearch.candidates import CandidateConfig
 from ranksearch.costs import Metric, budget_limit
 from ranksearch.errors import InputError, expected
-from ranksearch.evaluate import divergence
-from ranksearch.evaluate import run as run_model
-from ranksearch.problem import Problem, prepare
-from ranksearch.scoring import Scoring
+from ranksearch.networks import run as run_model
+from ranksearch.objectives import Scoring
+from ranksearch.planning import CandidateConfig, Choice, Problem, prepare
 from ranksearch.searching import SearchSettings, search
-from ranksearch.task import Task
+from ranksearch.searching.baselines import BASELINES, Context, Evaluations, get_baseline
+from ranksearch.searching.baselines.published import prepare_published
+from ranksearch.tasks import Task, divergence
 
 OWN: Mapping[str, tuple[int | None, int]] = {
     "ranksearch": (0, 0),

@@ -22,14 +22,13 @@ from measure import Images, accuracy, correct, load_images, measure, measure_tun
 from methods import METHODS, VARIANTS, Bench, choose, config_of, prepare_bench, variants
 from report import strongest, write_report
 
+from ranksearch.calibration import Moments, calibration_moments
 from ranksearch.errors import BudgetError, InputError, RankSearchError, expected
 from ranksearch.memory import keep_freed_memory
-from ranksearch.modules import threads
-from ranksearch.moments import Moments
-from ranksearch.options import RunOptions
-from ranksearch.refitting import calibration_moments
-from ranksearch.sources.tasks import build_task
-from ranksearch.task import Task
+from ranksearch.networks import threads
+from ranksearch.runs import RunOptions
+from ranksearch.runs.tasks import build_task
+from ranksearch.tasks import Task
 
 RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from ranksearch.cli import app
+from ranksearch.cli.app import app
 
 Invoke = Callable[..., Result]
 
@@ -59,13 +58,6 @@ def _invoke(*arguments: object) -> Result:
 def invoke() -> Invoke:
     """Runs `ranksearch` with some arguments, in this process."""
     return _invoke
-
-
-@pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

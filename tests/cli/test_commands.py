@@ -14,19 +14,19 @@ import pytest
 import torch
 from typer.testing import Result
 
-import ranksearch.delivery
-import ranksearch.pipeline
-import ranksearch.settings
+import ranksearch.runs.deliver
+import ranksearch.runs.run
+import ranksearch.runs.settings
 from ranksearch import decompositions
-from ranksearch.costs import measure_cost
+from ranksearch.api import load
 from ranksearch.errors import InputError
+from ranksearch.networks import measure_cost
 from ranksearch.objectives import OBJECTIVES
-from ranksearch.options import PANELS, RunOptions
-from ranksearch.planfile import read_plan, write_plan
-from ranksearch.report import read_front
-from ranksearch.runfolder import RunFolder
-from ranksearch.sources.models import load_model
-from ranksearch.weights import load
+from ranksearch.planning import read_plan, write_plan
+from ranksearch.runs import RunFolder, RunOptions
+from ranksearch.runs.options import PANELS
+from ranksearch.searching import read_front
+from ranksearch.tasks.sources.models import load_model
 
 Invoke = Callable[..., Result]
 
@@ -221,8 +221,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
         found.append(next(x for x in arguments if isinstance(x, RunOptions)))
         raise InputError("seen")
 
-    monkeypatch.setattr(ranksearch.pipeline, "run_pipeline", stop)
-    monkeypatch.setattr(ranksearch.pipeline, "compress_pipeline", stop)
+    monkeypatch.setattr(ranksearch.runs, "run_pipeline", stop)
+    monkeypatch.setattr(ranksearch.runs, "compress_pipeline", stop)
     return found
 
 
@@ -280,14 +280,14 @@ def test_a_model_is_saved_before_it_is_evaluated(
 ) -> None:
     """What is wrong with the data of the final evaluation costs no compressed model, and resuming goes on from it."""
     out = tmp_path / "out"
-    own = ranksearch.delivery.final_scores
-    monkeypatch.setattr(ranksearch.delivery, "final_scores", lambda *_: 1 / 0)
+    own = ranksearch.runs.deliver.final_scores
+    monkeypatch.setattr(ranksearch.runs.deliver, "final_scores", lambda *_: 1 / 0)
     assert run("--budget", "0.5", "--out", out).exit_code == 1
     weights = out / "compressed" / "0.5" / "model.safetensors"
     before = weights.read_bytes()
-    monkeypatch.setattr(ranksearch.delivery, "final_scores", own)
+    monkeypatch.setattr(ranksearch.runs.deliver, "final_scores", own)
     with monkeypatch.context() as patched:
-        patched.setattr(ranksearch.delivery, "compress", lambda *_, **__: 1 / 0)
+        patched.setattr(ranksearch.runs.deliver, "compress", lambda *_, **__: 1 / 0)
         assert invoke("run", "--resume", "--out", out).exit_code == 0
     assert {"validation", "test"} <= read_plan(weights.parent / "plan.json").scores.keys()
     assert weights.read_bytes() == before
@@ -385,7 +385,7 @@ def test_options_of_the_delivery(
         found.append(config)
         raise InputError("seen")
 
-    monkeypatch.setattr(ranksearch.delivery, "compress", compress)
+    monkeypatch.setattr(ranksearch.runs.deliver, "compress", compress)
     plan = finished_run[0] / "plan-0.4.json"
     given = ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9", "--match-epochs", "3")
     given += ("--augment",)
@@ -576,21 +576,21 @@ def test_unexpected_errors_keep_their_traceback_in_the_log(
     ],
 )
 def test_options_of_the_search(tmp_path: Path, arguments: tuple[str, ...], name: str, value: object) -> None:
-    from ranksearch.config import load_options
+    from ranksearch.runs import load_options
 
     given = {flag.removeprefix("--").replace("-", "_"): text for flag, text in [arguments]}
     common = {"budget": "0.3", "n_trials": "8"}
     options = load_options(common | given)
-    default = ranksearch.settings.search_settings(load_options(common), RunFolder(tmp_path))
-    settings = ranksearch.settings.search_settings(options, RunFolder(tmp_path))
+    default = ranksearch.runs.settings.search_settings(load_options(common), RunFolder(tmp_path))
+    settings = ranksearch.runs.settings.search_settings(options, RunFolder(tmp_path))
     assert getattr(settings, name) == value != getattr(default, name)
 
 
 def test_options_of_candidates() -> None:
-    from ranksearch.config import load_options
+    from ranksearch.runs import load_options
 
     options = load_options({"min_rank": "2", "rank_multiple": ["8", "a.*=4"], "decompositions": "cp,svd"})
-    config = ranksearch.settings.candidate_config(options)
+    config = ranksearch.runs.settings.candidate_config(options)
     assert config.min_rank == 2
     assert (config.multiple("b"), config.multiple("a.1")) == (8, 4)
     assert config.decompositions == ("cp", "svd")

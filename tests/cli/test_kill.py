@@ -13,7 +13,7 @@ import pytest
 from typer.testing import Result
 
 from ranksearch.cli.run import run_command
-from ranksearch.runfolder import RunFolder
+from ranksearch.runs import RunFolder
 
 KILLS = 10
 
@@ -22,7 +22,7 @@ KILLS = 10
 def start() -> Callable[..., Any]:
     """Starts a run in a process of its own that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ranksearch.pipeline", "ranksearch.cli.tables"])
+    context.set_forkserver_preload(["ranksearch.runs.run", "ranksearch.cli.tables"])
 
     def start(**given: object) -> Any:
         process = context.Process(target=run_command, args=(None, given))

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from ranksearch.probing.options import ProbeOptions, parse_probe
-from ranksearch.probing.record import read_probe
+from ranksearch.probing import read_probe
 from ranksearch.probing.rows import read_rows
 from ranksearch.probing.spectrafile import read_spectra
-from ranksearch.report import read_front
+from ranksearch.runs import parse_probe
+from ranksearch.runs.probe_options import ProbeOptions
+from ranksearch.searching import read_front
 
 Invoke = Callable[..., Result]
 

@@ -23,7 +23,7 @@ OWN = {"images": 24, "recovery_epochs": 1, "plots": False}
 def start() -> Callable[..., Any]:
     """Starts a probe in a process of its own that has everything imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ranksearch.probing.pipeline", "ranksearch.cli.verdict"])
+    context.set_forkserver_preload(["ranksearch.runs.probe", "ranksearch.cli.verdict"])
 
     def start(given: dict[str, object], own: dict[str, object]) -> Any:
         process = context.Process(target=probe_command, args=(None, given, own))

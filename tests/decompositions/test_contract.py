@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.build import chain_module
-from ranksearch.candidates import CandidateConfig, Effort, fit_candidate, layer_candidates
-from ranksearch.chain import chain_cost, reconstruct
-from ranksearch.costs import measure_cost
-from ranksearch.layers import Layer, discover
-from ranksearch.metric import Whitened, kernel_error, whiten
-from ranksearch.moments import unfold_chunks
-from ranksearch.refine import Fit, refine
+from ranksearch.calibration import Whitened, kernel_error, unfold_chunks, whiten
+from ranksearch.networks import Layer, chain_cost, chain_module, discover, measure_cost, reconstruct
+from ranksearch.planning import CandidateConfig, Effort, Fit, fit_candidate
+from ranksearch.planning.refine import refine
+from ranksearch.planning.tables import layer_candidates
 
 
 @dataclass(frozen=True)

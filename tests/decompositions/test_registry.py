@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.candidates import CandidateConfig, layer_candidates
-from ranksearch.chain import Chain, Factor, Factors
-from ranksearch.decompositions.base import Decomposition, Ranks
+from ranksearch.calibration import Whitened, whiten
+from ranksearch.decompositions import Decomposition, Ranks
+from ranksearch.decompositions.spectral import truncated_svd
 from ranksearch.errors import InputError
-from ranksearch.layers import Layer, discover
-from ranksearch.metric import Whitened, whiten
-from ranksearch.spectral import truncated_svd
+from ranksearch.networks import Chain, Factor, Factors, Layer, discover
+from ranksearch.planning import CandidateConfig
+from ranksearch.planning.tables import layer_candidates
 
 APPLIES = {
     "linear": (nn.Linear(8, 8), (8,), {"svd"}),

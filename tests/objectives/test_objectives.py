@@ -9,25 +9,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch.allocation import knapsack, smallest_limit
-from ranksearch.batchnorm import recalibrate
+from ranksearch.compression import recalibrate
 from ranksearch.costs import budget_limit
 from ranksearch.errors import InputError, NonFiniteError
-from ranksearch.evaluate import run
+from ranksearch.networks import run
 from ranksearch.objectives import (
     OBJECTIVES,
     Objective,
-    Report,
     Score,
     Scoring,
+    geometric_steps,
     make_objective,
-    no_report,
     register,
 )
 from ranksearch.objectives import finetune as finetune_module
-from ranksearch.objectives.finetune import geometric_steps
-from ranksearch.plan import Plan
-from ranksearch.problem import Problem
+from ranksearch.objectives.base import Report, no_report
+from ranksearch.planning import Plan, Problem, knapsack
+from ranksearch.planning.allocation import smallest_limit
 
 
 def plan_of(problem: Problem, budget: float) -> Plan:
@@ -138,7 +136,7 @@ def test_dense_model_runs_once(scoring: Scoring, cheapest: Plan, monkeypatch: py
         runs.append(model)
         return run(model, inputs, batch_size=batch_size, device=device)
 
-    monkeypatch.setattr("ranksearch.scoring.run", counting)
+    monkeypatch.setattr("ranksearch.objectives.scoring.run", counting)
     shared = Scoring(scoring.problem, finetune_steps=2)
     for name in ("divergence", "finetune", "divergence"):
         make_objective(name, shared).score(cheapest)

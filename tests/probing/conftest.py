@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ranksearch.task import Task
+from ranksearch.tasks import Task
 
 
 class Branching(nn.Module):

@@ -6,9 +6,8 @@ import torch
 import torchvision
 from torch import nn
 
-from ranksearch.layers import named_layers
-from ranksearch.modules import copy_model
-from ranksearch.probing.bench import Bench
+from ranksearch.networks import copy_model, named_layers
+from ranksearch.probing import Bench
 from ranksearch.probing.replay import finished_before, traced
 
 CPU = torch.device("cpu")

@@ -13,13 +13,21 @@ from torch import nn
 
 import ranksearch
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.layers import discover
-from ranksearch.planfile import kernel_shape
-from ranksearch.probing.folder import ProbeFolder
-from ranksearch.probing.prior import describe_prior, layer_weights, read_prior, weights_digest
-from ranksearch.probing.record import DenseRecord, LayerRecord, ProbeRecord, write_record
-from ranksearch.probing.rows import Row, SweepFile
-from ranksearch.task import Task
+from ranksearch.networks import discover, kernel_shape
+from ranksearch.probing import (
+    ProbedLayer,
+    ProbeFolder,
+    ProbeRecord,
+    SweepFile,
+    describe_prior,
+    read_prior,
+    weights_digest,
+    write_record,
+)
+from ranksearch.probing.prior import layer_weights
+from ranksearch.probing.record import DenseScores
+from ranksearch.probing.rows import Row
+from ranksearch.tasks import Task
 
 ROW = Row("layer", "a", 1, "o|i", None, 1, 4, 0.9, 0.1, 80.0, 1.0, 10.0, 0.5, 1.0, 0.1, 0.2, 0.01)
 
@@ -97,7 +105,7 @@ def probe(tiny_task: Task, tmp_path: Path) -> Callable[..., Path]:
     def write(rows: Sequence[Row] | None, **changed: object) -> Path:
         folder = ProbeFolder(tmp_path / "probe")
         layers = tuple(
-            LayerRecord(
+            ProbedLayer(
                 name=x.name, shape=kernel_shape(x), params=1, flops=1, reason=None, score=None, kept=None,
                 candidate=None, drop=None, entropy={}, prefix_reused=None,
             )
@@ -105,7 +113,7 @@ def probe(tiny_task: Task, tmp_path: Path) -> Callable[..., Path]:
         )  # fmt: skip
         record = ProbeRecord(
             version=1, model=None, weights=weights_digest(tiny_task.model), metric="m", images=None,
-            dense=DenseRecord(params=1, flops=1, accuracy=None, loss=None, chance=0.0),
+            dense=DenseScores(params=1, flops=1, accuracy=None, loss=None, chance=0.0),
             layers=layers, verdict=None, recovery=None,
         )  # fmt: skip
         if rows is not None:

@@ -7,24 +7,22 @@ import torch
 from torch import nn
 
 from ranksearch.errors import InputError
-from ranksearch.layers import discover, list_layers
-from ranksearch.probing.bench import Bench
-from ranksearch.probing.cuts import Cut, cuts_of
-from ranksearch.probing.recovery import (
-    Truncation,
-    factorised_model,
+from ranksearch.networks import discover, list_layers
+from ranksearch.probing import (
+    Bench,
+    Judge,
     is_chain,
+    pick_images,
+    plain_spectra,
     plan_truncation,
-    project,
     recover,
     telling_norm,
-    truncated_model,
     usual_cut,
 )
+from ranksearch.probing.cuts import Cut, cuts_of
+from ranksearch.probing.recovery import Truncation, factorised_model, project, truncated_model
 from ranksearch.probing.rows import Row
-from ranksearch.probing.scores import Judge, pick_images
-from ranksearch.probing.spectra import plain_spectra
-from ranksearch.task import Task
+from ranksearch.tasks import Task
 
 
 def spectra_of(task: Task):  # type: ignore[no-untyped-def]

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ranksearch.layers import list_layers
-from ranksearch.metric import kernel_error
-from ranksearch.moments import Moments
+from ranksearch.calibration import Moments, kernel_error
+from ranksearch.networks import list_layers
+from ranksearch.probing import CutSpectrum, moments_spectra, write_spectra
 from ranksearch.probing.cuts import Cut
-from ranksearch.probing.spectra import Spectrum, layer_spectra, moments_spectra, singular_values
-from ranksearch.probing.spectrafile import read_spectra, write_spectra
+from ranksearch.probing.spectra import layer_spectra, singular_values
+from ranksearch.probing.spectrafile import read_spectra
 
 CUT = Cut((0,), (1,))
 
 
-def spectrum(*values: float) -> Spectrum:
-    return Spectrum("fc", CUT, "plain", values)
+def spectrum(*values: float) -> CutSpectrum:
+    return CutSpectrum("fc", CUT, "plain", values)
 
 
 def test_entropy_by_hand() -> None:

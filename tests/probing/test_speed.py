@@ -10,18 +10,10 @@ import torch
 from torch import nn
 
 from ranksearch.cli.verdict import sentences, verdict_view
-from ranksearch.probing.checks import analytic_plans
-from ranksearch.probing.record import (
-    DenseRecord,
-    PointRecord,
-    ProbeRecord,
-    SpeedRecord,
-    TimeRecord,
-    VerdictRecord,
-    read_probe,
-)
-from ranksearch.probing.speed import BATCH, measure_speed, median_seconds
-from ranksearch.problem import Problem
+from ranksearch.planning import Problem
+from ranksearch.probing import PointRecord, ProbeRecord, analytic_plans, measure_speed, read_probe
+from ranksearch.probing.record import DenseScores, SpeedRecord, TimeRecord, VerdictRecord
+from ranksearch.probing.speed import BATCH, median_seconds
 
 
 def test_more_work_takes_more_time() -> None:
@@ -54,7 +46,7 @@ def record(*, gain: float | None, flops: int = 40, params: int = 50) -> ProbeRec
     verdict = VerdictRecord(threshold=0.1, score=0.5, trouble=point, front=(point,), spare=(), speed=speed)
     return ProbeRecord(
         version=1, model="m", metric="top-1 %", images=None,
-        dense=DenseRecord(params=100, flops=100, accuracy=None, loss=None, chance=0.0),
+        dense=DenseScores(params=100, flops=100, accuracy=None, loss=None, chance=0.0),
         layers=(), verdict=verdict, recovery=None,
     )  # fmt: skip
 

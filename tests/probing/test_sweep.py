@@ -9,14 +9,21 @@ import torch
 
 from ranksearch.calibration import task_moments
 from ranksearch.errors import MismatchError
-from ranksearch.layers import discover
-from ranksearch.probing.bench import Bench
-from ranksearch.probing.joint import equal_norm, joint_truncations, sweep_joint
-from ranksearch.probing.rows import COLUMNS, Row, SweepFile, read_rows
-from ranksearch.probing.scores import Judge, pick_images
-from ranksearch.probing.spectra import plain_spectra
-from ranksearch.probing.sweep import Subject, bond_grid, sweep_layers
-from ranksearch.task import Task
+from ranksearch.networks import discover
+from ranksearch.probing import (
+    Bench,
+    Judge,
+    Subject,
+    SweepFile,
+    pick_images,
+    plain_spectra,
+    sweep_joint,
+    sweep_layers,
+)
+from ranksearch.probing.joint import equal_norm, joint_truncations
+from ranksearch.probing.rows import COLUMNS, Row, read_rows
+from ranksearch.probing.sweep import bond_grid
+from ranksearch.tasks import Task
 
 
 class Setting:

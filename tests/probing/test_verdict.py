@@ -11,14 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch.candidates import CandidateConfig
-from ranksearch.probing.bench import Bench
-from ranksearch.probing.checks import AIMS, analytic_plans, check_plans, predictor, truncation_factor
-from ranksearch.probing.rows import Row, SweepFile
-from ranksearch.probing.scores import Judge, pick_images
-from ranksearch.probing.verdict import judge_model, mean_drops, translation
-from ranksearch.problem import Problem, prepare
-from ranksearch.task import Task
+from ranksearch.planning import CandidateConfig, Problem, prepare
+from ranksearch.probing import Bench, Judge, SweepFile, analytic_plans, check_plans, judge_model, pick_images
+from ranksearch.probing.checks import AIMS, predictor, truncation_factor
+from ranksearch.probing.rows import Row
+from ranksearch.probing.verdict import mean_drops, translation
+from ranksearch.tasks import Task
 
 ROW = Row("layer", "a", 1, "o|i", None, 1, 4, 0.9, 0.1, 80.0, 1.0, 10.0, 0.5, 1.0, 0.1, 0.2, 0.01)
 

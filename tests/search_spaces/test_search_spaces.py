@@ -9,12 +9,15 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
-from ranksearch.allocation import ALLOCATORS, Choice, energy, uniform
 from ranksearch.costs import METRICS, Cost, Metric, budget_limit
 from ranksearch.errors import InputError
-from ranksearch.layers import Call, Layer
-from ranksearch.plan import DENSE, Candidate, Table
-from ranksearch.search_spaces import SEARCH_SPACES, SearchSpace, get_search_space, register
+from ranksearch.networks import Layer
+from ranksearch.networks.layers import Call
+from ranksearch.planning import Candidate, Choice, Table, energy, uniform
+from ranksearch.planning.allocation import ALLOCATORS
+from ranksearch.planning.plan import DENSE
+from ranksearch.search_spaces import SEARCH_SPACES, get_search_space, register
+from ranksearch.search_spaces.base import SearchSpace
 from ranksearch.search_spaces.groups import by_shape, by_stage
 
 BUDGETS = (0.6, 0.3, 0.2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ranksearch.finetune import FinetuneConfig
+from ranksearch.compression.training import FinetuneConfig
 
 
 def test_every_variant_runs_and_none_twice(

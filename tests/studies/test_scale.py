@@ -13,7 +13,7 @@ import pytest
 import scale
 import torch
 
-from ranksearch import moments
+from ranksearch.calibration import moments
 
 
 def test_exponents_of_a_power_law() -> None:

@@ -17,8 +17,8 @@ from cells import Cell, Store, pack, unpack
 from methods import METHODS, variants
 from stats import paired
 
-from ranksearch.baselines import BASELINES
 from ranksearch.errors import InputError
+from ranksearch.searching.baselines import BASELINES
 
 # ---- parts ----
 

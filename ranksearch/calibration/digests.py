@@ -1,0 +1,96 @@
+"""What tells one computation from another: digests of models, their code, losses and images."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ranksearch.cache import digest
+from ranksearch.networks import run, seeded
+from ranksearch.tasks import Loss, Task
+
+_PROBED = 2
+"""Images whose outputs tell a model from others with the same weights."""
+
+_UNKNOWN = "\0"
+
+
+def computation_digest(task: Task) -> str:
+    """What tells a model and its loss from others: everything that a pass forward and backward depends on.
+
+    It reads all the weights and runs the model; a model may change, so that nobody keeps it for long.
+    """
+    return digest(*_computes(task), _probe(task))
+
+
+def task_digest(task: Task) -> str:
+    """What tells scores of one task's plans from another's: model, loss, calibration images."""
+    return digest(*_computes(task), *(task.inputs_digest(role) for role in ("moments", "divergence")))
+
+
+def _computes(task: Task) -> tuple[object, ...]:
+    """What a forward pass and its loss depend on, the inputs aside."""
+    model = task.model
+    tensors = dict(model.state_dict()) | dict(model.named_buffers())
+    plain = {name: _plain(module) for name, module in model.named_modules()}
+    return _source(model), tensors, plain, _loss_source(task.loss)
+
+
+def _probe(task: Task) -> list[int]:
+    """Outputs of a few images, roughly: they follow whatever else the model computes with.
+
+    So roughly that it does not matter how many threads add them up.
+    """
+    inputs = task.inputs("moments")[:_PROBED]
+    with seeded(0, task.device):
+        outputs = run(task.model, inputs, batch_size=task.batch_size, device=task.device).float()
+    scale = outputs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    found: list[int] = (64 * outputs / scale).nan_to_num().round().int().flatten().tolist()
+    return found
+
+
+def _source(model: torch.nn.Module) -> str:
+    """The structure of a model, and the code of its modules: what a state dict does not tell."""
+    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
+    return repr(model) + "".join(sorted(map(source_of, kinds)))
+
+
+def _plain(module: torch.nn.Module) -> dict[str, object]:
+    """Attributes of a module that its code may read, as far as their values can be told."""
+    own = {
+        name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"
+    }
+    return {name: told for name, value in own.items() if (told := _told(value)) is not _UNKNOWN}
+
+
+def _told(value: object) -> object:
+    """A value as something with a faithful repr, `_UNKNOWN` where there is no such thing."""
+    if isinstance(value, bool | int | float | str | type(None)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_told(each) for each in value]
+    if isinstance(value, dict):
+        return [(_told(key), _told(each)) for key, each in value.items()]
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return source_of(value)
+    return _UNKNOWN
+
+
+def _loss_source(loss: Loss) -> str:
+    return loss.name + "".join(map(source_of, (loss.value, loss.sample, loss.divergence)))
+
+
+def source_of(thing: Any) -> str:
+    """The code of a class or function and of the file it is in, whatever of which it may use; the name alone of what
+    torch or Python brings, which go by their versions, and of what has no code to be had."""
+    name = str(getattr(thing, "__qualname__", None) or repr(thing))
+    if (getattr(thing, "__module__", None) or "").partition(".")[0] in ("torch", "builtins"):
+        return name
+    try:
+        file = Path(inspect.getsourcefile(thing) or "").read_text(encoding="utf-8")
+        return name + inspect.getsource(thing) + file
+    except (OSError, TypeError, ValueError):
+        return name

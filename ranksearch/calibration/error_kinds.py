@@ -1,0 +1,32 @@
+"""Which error candidates are fitted and compared by: the project's own, or a simpler one of the literature."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ranksearch.calibration.whitening import Columns
+
+ErrorKind = Literal["fisher", "activation", "rows", "plain"]
+ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+
+
+def simplify(
+    A: Tensor | Columns, G: Tensor, kind: ErrorKind
+) -> tuple[Tensor | Columns | None, Tensor | None]:
+    """The moments that an error looks at: A (n, n) and G (O, O), None standing for the identity.
+
+    fisher: both, ε as it is. activation: A alone, G = I (BALF, arXiv:2509.25136). rows: the diagonal of A and
+    the mean of G's, the Fisher information summed over the outputs that an input goes to, as far as A and G
+    tell it (Hsu et al. 2022, arXiv:2207.00112, section 4). plain: neither, ½‖W − Ŵ‖².
+    """
+    if kind == "fisher":
+        return A, G
+    if kind == "activation":
+        return A, None
+    if kind == "rows":
+        rows = A.X.double().square().sum(1) if isinstance(A, Columns) else A.diagonal()
+        return torch.diag(rows), torch.eye(len(G), dtype=G.dtype, device=G.device) * G.diagonal().mean()
+    return None, None

@@ -1,0 +1,276 @@
+"""Second moments of each layer's inputs and output gradients, from one streamed pass over calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ranksearch.calibration.whitening import Columns
+from ranksearch.errors import InputError, NonFiniteError, expected
+from ranksearch.networks import Layer, copy_model, input_of
+from ranksearch.tasks import Loss
+
+_CHUNK_BYTES = 4 * 2**20
+"""Unfolded patches are formed in pieces of at most this size, such as fit into the processor's caches."""
+
+POSITIONS = 64
+"""Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""
+
+WIDE = 1536
+"""Layers with more than so many entries in a patch are wide: A itself would cost n² to keep and n³ to use."""
+
+COLUMNS = 1024
+"""Patches of all images together that stand for A of a wide layer."""
+
+TEMPERATURE = 4.0
+"""Of the softmax whose Fisher information G is, as in distillation (Hinton et al. 2015).
+
+That of the plain softmax all but vanishes where a network is sure of itself, as it is of most training images, and
+tells nothing of the change that would make it change its mind.
+"""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Raw second moments of one layer.
+
+    A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs; where an
+    image has more than 64 positions, over that many, drawn anew for each batch. Of a layer with n > 1536
+    about 1,024 columns (n, r) float32 that stand for it.
+    G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
+    samples, patches: how many images, and how many columns x, they were estimated from.
+    """
+
+    A: Tensor | Columns
+    G: Tensor
+    samples: int
+    patches: int
+
+    def shrunk(self) -> tuple[Tensor | Columns, Tensor]:
+        """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments.
+
+        A is singular where there are fewer patches than entries or dead channels, G where outputs are
+        redundant; taken at face value such directions would seem free of error.
+        """
+        if isinstance(self.A, Columns):
+            n, r = self.A.X.shape
+            return Columns(self.A.X, n / (n + r)), shrink(self.G, self.samples)
+        return shrink(self.A, self.patches), shrink(self.G, self.samples)
+
+    def merged(self, other: Moments) -> Moments:
+        """Moments of the images of both."""
+        samples, patches = self.samples + other.samples, self.patches + other.patches
+        G = (self.samples * self.G + other.samples * other.G) / samples
+        a, b = self.patches / patches, other.patches / patches
+        if isinstance(self.A, Columns) and isinstance(other.A, Columns):
+            return Moments(
+                Columns(torch.cat([a**0.5 * self.A.X, b**0.5 * other.A.X], dim=1), 0.0), G, samples, patches
+            )
+        assert isinstance(self.A, Tensor)
+        assert isinstance(other.A, Tensor)
+        return Moments(a * self.A + b * other.A, G, samples, patches)
+
+
+def shrink(matrix: Tensor, count: int) -> Tensor:
+    """Second moments (n, n) of `count` samples, shrunk towards their diagonal, with a floor."""
+    weight = len(matrix) / (len(matrix) + count)
+    diagonal = matrix.diagonal()
+    mean = float(diagonal.mean())
+    floor = 1e-4 * mean if mean > 0 else 1.0
+    return (1 - weight) * matrix + torch.diag(weight * diagonal + floor)
+
+
+@dataclass
+class _Sums:
+    """Of one layer; `columns` of a wide one, `A` of the others."""
+
+    G: Tensor
+    A: Tensor | None
+    columns: list[Tensor] = field(default_factory=list)
+    patches: int = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Take patches (n, P) in."""
+        if self.A is None:
+            self.columns.append(rows)
+        else:
+            self.A += (rows @ rows.T).double()
+        self.patches += rows.shape[1]
+
+    def moments(self, samples: int) -> Moments:
+        count = max(1, self.patches)
+        A = Columns(torch.cat(self.columns, dim=1) / count**0.5, 0.0) if self.A is None else self.A / count
+        return Moments(A, self.G / max(1, samples), samples, self.patches)
+
+    def finite(self) -> tuple[bool, bool]:
+        """Whether what was taken in of the inputs, and of the gradients, is finite."""
+        inputs = self.columns if self.A is None else [self.A]
+        return all(bool(torch.isfinite(x).all()) for x in inputs), bool(torch.isfinite(self.G).all())
+
+
+def collect_moments(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    batches: Sequence[Tensor],
+    loss: Loss,
+    *,
+    seed: int,
+    device: torch.device,
+    temperature: float = TEMPERATURE,
+    on_batch: Callable[[int], None] = lambda samples: None,
+) -> dict[str, Moments]:
+    """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
+
+    G is the Fisher information of the outputs divided by `temperature`, times its square, so that ε estimates the
+    divergence that distillation at this temperature minimises.
+
+    Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
+    and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
+    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
+    InputError where all examples have the same outputs: no error is defined then.
+    """
+    if not layers:
+        return {}
+    model = copy_model(model).to(device).eval().requires_grad_(False)
+    sums = {layer.name: _empty(layer, device) for layer in layers}
+    total = sum(len(batch) for batch in batches)
+    for layer in layers:
+        generator = torch.Generator().manual_seed(seed)
+        _attach(model.get_submodule(layer.name), layer, sums[layer.name], generator, total)
+    generator = torch.Generator().manual_seed(seed)
+    samples, differ = 0, False
+    first: Tensor | None = None
+    for batch in batches:
+        outputs = model(batch.to(device))
+        if not bool(torch.isfinite(outputs).all()):
+            _check_finite(layers, sums)
+            raise _not_finite("model", "outputs")
+        first = outputs[:1].detach() if first is None else first
+        differ = differ or bool((outputs != first).any())
+        softened = outputs / temperature
+        targets = loss.sample(softened, generator)
+        value = temperature * loss.value(softened, targets).sum()
+        if value.requires_grad:  # not where the forward pass lets no gradient through
+            value.backward()
+        samples += len(batch)
+        on_batch(samples)
+    _check_finite(layers, sums)
+    if samples > 1 and not differ:
+        way_out = "A last layer of zeros, as some models start with, does that: give trained --weights."
+        got = f"the same ones for all {samples}"
+        raise InputError(
+            expected("model", "outputs that differ between the calibration images", got, way_out)
+        )
+    return {name: found.moments(samples) for name, found in sums.items()}
+
+
+def _empty(layer: Layer, device: torch.device) -> _Sums:
+    n, o = layer.fan_in, layer.out_channels
+    G = torch.zeros(o, o, dtype=torch.float64, device=device)
+    return _Sums(G, None if n > WIDE else torch.zeros(n, n, dtype=torch.float64, device=device))
+
+
+def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
+    """Accumulate on every call. The first layers' outputs become leaves: the model's parameters need no gradient."""
+
+    def accumulate_gradient(gradient: Tensor) -> None:
+        rows = _channels_first(gradient, layer).float()
+        sums.G += (rows @ rows.T).double()
+
+    def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
+        inputs = input_of(args, kwargs).detach()
+        if sums.A is None:
+            sums.add(drawn_columns(inputs, layer, generator, total))
+        else:
+            for rows in unfold_chunks(inputs, layer, generator):
+                sums.add(rows)
+        if not output.requires_grad:
+            output = output.detach().requires_grad_().clone()
+        if output.requires_grad:
+            output.register_hook(accumulate_gradient)
+        return output
+
+    module.register_forward_hook(hook, with_kwargs=True)
+
+
+def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
+    """A batch's share of the columns of a wide layer, (n, r), drawn from all images and positions."""
+    share = -(-COLUMNS * len(inputs) // total)
+    places = max(1, share // len(inputs))
+    rows = torch.cat(list(unfold_chunks(inputs, layer, generator, places)), dim=1)
+    picked = torch.randperm(rows.shape[1], generator=generator)[:share].sort().values
+    return rows[:, picked.to(rows.device)].clone()
+
+
+def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
+    """A layer's output or gradient as (O, samples · positions)."""
+    channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
+    return tensor.movedim(channel, 0).flatten(1)
+
+
+def unfold_chunks(
+    inputs: Tensor, layer: Layer, generator: torch.Generator, positions: int = POSITIONS
+) -> Iterable[Tensor]:
+    """A layer's inputs as columns (n, patches), n = I·kh·kw, a bounded number of samples at a time.
+
+    The layer's own padding, padding mode included, is applied before unfolding. At most `positions` patches
+    of a sample are taken, at places that `generator` draws; of a Linear's inputs, all.
+    """
+    if layer.kind == "linear":
+        yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        return
+    if inputs.dim() == layer.spatial_dims + 1:
+        inputs = inputs.unsqueeze(0)
+    windows = _windows(_pad(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
+    dims = layer.spatial_dims
+    sizes = windows.shape[2 : 2 + dims]
+    count = prod(sizes)
+    places = torch.arange(count)
+    if count > positions:
+        places = torch.randperm(count, generator=generator)[:positions].sort().values
+    index = torch.unravel_index(places.to(inputs.device), sizes)
+    step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * len(places)))
+    for chunk in windows.split(step):
+        patches = chunk[(slice(None), slice(None), *index)]  # (N, I, places, *taps)
+        yield patches.permute(1, *range(3, 3 + dims), 0, 2).reshape(layer.fan_in, -1)
+
+
+def _pad(inputs: Tensor, layer: Layer) -> Tensor:
+    if layer.padding == "same":
+        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        sides = [(total // 2, total - total // 2) for total in totals]
+    else:
+        sides = [(p, p) for p in layer.padding]
+    flat = [amount for side in reversed(sides) for amount in side]
+    if not any(flat):
+        return inputs
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(inputs, flat, mode=mode)
+
+
+def _windows(padded: Tensor, layer: Layer) -> Tensor:
+    """A view (N, I, *positions, *taps) of all patches."""
+    windows = padded
+    for axis in range(layer.spatial_dims):
+        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
+    return windows
+
+
+def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
+    for layer in layers:
+        for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
+            if not finite:
+                raise _not_finite(f"layer {layer.name}", what)
+
+
+def _not_finite(where: str, what: str) -> NonFiniteError:
+    way_out = "Check the weights and the normalisation of the images; --ignore leaves a layer out."
+    return NonFiniteError(
+        expected(where, f"finite {what} on the calibration images", "NaN or infinity", way_out)
+    )

@@ -1,0 +1,122 @@
+"""The moments of a task's images, computed once and kept in the task's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+
+import torch
+
+from ranksearch.cache import FORMAT, Cache, Entry, digest
+from ranksearch.calibration.digests import computation_digest
+from ranksearch.calibration.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
+from ranksearch.calibration.whitening import Columns
+from ranksearch.networks import Layer
+from ranksearch.progress import Progress, Ticks, no_progress, no_ticks, ticks
+from ranksearch.tasks import Role, Task
+
+
+def task_moments(
+    task: Task,
+    layers: Sequence[Layer],
+    roles: Sequence[Role],
+    *,
+    seed: int,
+    computes: str | None = None,
+    on_batch: Ticks = no_ticks,
+) -> dict[str, Moments]:
+    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done.
+
+    `computes` is `computation_digest(task)`, where that is at hand.
+    """
+    if computes is None:
+        computes = computation_digest(task) if task.cache else ""
+    total = sum(len(task.inputs(role)) for role in roles)
+    found: dict[str, Moments] = {}
+    before = 0
+    for role in roles:
+
+        def told(done: int, before: int = before) -> None:
+            on_batch(before + done, total)
+
+        moments = _role_moments(task, layers, role, seed, computes, told)
+        before += len(task.inputs(role))
+        on_batch(before, total)
+        found = {name: m if name not in found else found[name].merged(m) for name, m in moments.items()}
+    return found
+
+
+def _role_moments(
+    task: Task,
+    layers: Sequence[Layer],
+    role: Role,
+    seed: int,
+    computes: str,
+    on_batch: Callable[[int], None],
+) -> dict[str, Moments]:
+    cache = Cache(task.cache)
+    keys = moments_keys(task, layers, role, seed, computes) if task.cache else {}
+    found = {name: _read(entry) for name, key in keys.items() if (entry := cache.get(key)) is not None}
+    missing = [layer for layer in layers if layer.name not in found]
+    computed = collect_moments(
+        task.model,
+        missing,
+        task.inputs(role).split(task.batch_size),
+        task.loss,
+        seed=seed,
+        device=task.device,
+        on_batch=on_batch,
+    )
+    for name, moments in computed.items():
+        if task.cache:
+            cache.put(keys[name], *_written(moments))
+    return {layer.name: (found | computed)[layer.name] for layer in layers}
+
+
+def moments_keys(
+    task: Task, layers: Sequence[Layer], role: Role, seed: int, computes: str
+) -> Mapping[str, str]:
+    """What the moments of each layer depend on, as keys of a cache; `computes` is `computation_digest(task)`."""
+    common = digest(
+        FORMAT,
+        version("ranksearch"),
+        torch.__version__,
+        computes,
+        task.inputs_digest(role),
+        task.batch_size,
+        task.device.type,
+        (WIDE, COLUMNS, POSITIONS, TEMPERATURE),
+        seed,
+    )
+    return {layer.name: digest(common, layer) for layer in layers}
+
+
+def _written(moments: Moments) -> Entry:
+    wide = isinstance(moments.A, Columns)
+    matrix = moments.A.X if isinstance(moments.A, Columns) else moments.A
+    plain = {"wide": wide, "samples": moments.samples, "patches": moments.patches}
+    return {"A": matrix, "G": moments.G}, plain
+
+
+def _read(entry: Entry) -> Moments:
+    tensors, plain = entry
+    A = Columns(tensors["A"], 0.0) if plain["wide"] else tensors["A"]
+    return Moments(A, tensors["G"], plain["samples"], plain["patches"])
+
+
+def calibration_moments(
+    task: Task,
+    layers: Sequence[Layer],
+    *,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> dict[str, Moments]:
+    """Moments of all calibration images, those for the divergence included."""
+    stage = "moments of all calibration images"
+    return task_moments(
+        task,
+        layers,
+        ("moments", "divergence"),
+        seed=seed,
+        on_batch=ticks(progress, stage),
+    )

@@ -1,0 +1,30 @@
+"""Full compression: a plan carried out, trained, saved."""
+
+from __future__ import annotations
+
+from ranksearch.compression.batchnorm import Recalibrated, recalibrate
+from ranksearch.compression.config import CompressConfig
+from ranksearch.compression.factorise import best_recalibrated, fitted_models
+from ranksearch.compression.full import Compressed, check_stages, compress
+from ranksearch.compression.in_order import Weights, refit_in_order
+from ranksearch.compression.refit import Fitted, planned_layers
+from ranksearch.compression.saved import PLAN_FILE, WEIGHTS_FILE, load_compressed, save_compressed
+
+__all__ = [
+    "PLAN_FILE",
+    "WEIGHTS_FILE",
+    "CompressConfig",
+    "Compressed",
+    "Fitted",
+    "Recalibrated",
+    "Weights",
+    "best_recalibrated",
+    "check_stages",
+    "compress",
+    "fitted_models",
+    "load_compressed",
+    "planned_layers",
+    "recalibrate",
+    "refit_in_order",
+    "save_compressed",
+]

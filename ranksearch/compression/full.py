@@ -1,0 +1,211 @@
+"""Full compression: a plan carried out with all the calibration images, fine-tuned, ready to deliver."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ranksearch.calibration import Moments, calibration_moments
+from ranksearch.compression.config import _ONE_ROUND, CompressConfig
+from ranksearch.compression.factorise import best_recalibrated, fitted_models
+from ranksearch.compression.refit import planned_layers
+from ranksearch.compression.rounds import rounds_of
+from ranksearch.compression.training import (
+    FinetuneConfig,
+    block_names,
+    check_outputs,
+    check_training,
+    finetune,
+    follow,
+    steps_per_epoch,
+)
+from ranksearch.costs import Cost
+from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
+from ranksearch.networks import Layer, measure_cost, run
+from ranksearch.planning import Plan, verify
+from ranksearch.progress import Progress, no_progress, renamed
+from ranksearch.tasks import Estimate, Role, Task, divergence
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed model in evaluation mode.
+
+    plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
+    statistics. factorised, matched, finetuned: divergence from the dense model on the divergence images before any
+    training, after feature matching and after fine-tuning (None without, or where it made things worse: the model
+    is then the one before); of several rounds, in the last one. rounds: divergence at the end of each.
+    """
+
+    model: nn.Module
+    plan: Plan
+    cost: Cost
+    blend: float
+    factorised: Estimate
+    matched: Estimate | None = None
+    finetuned: Estimate | None = None
+    rounds: tuple[Estimate, ...] = ()
+
+    @property
+    def delivered(self) -> Estimate:
+        """The divergence of the model as it is."""
+        return self.finetuned or self.matched or self.factorised
+
+
+def compress(
+    task: Task,
+    plan: Plan,
+    *,
+    config: CompressConfig | None = None,
+    moments: Mapping[str, Moments] | None = None,
+    progress: Progress = no_progress,
+) -> Compressed:
+    """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
+
+    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of one task.
+    Raises MismatchError where the plan names layers that the model does not have, or costs something else.
+    """
+    config = config or CompressConfig()
+    layers = planned_layers(task, [plan])
+    check_stages(task, config)
+    stages = _stages(config)
+    for stage in stages:
+        if stage.epochs and not stage.steps(task):
+            log.warning("%s: left out, since no training images are left for it", stage.name)
+    if config.rounds > 1 and not any(stage.steps(task) for stage in stages):
+        raise InputError(expected("rounds", "training images left for it between them", "none", _ONE_ROUND))
+    held_out = task.inputs("divergence")
+    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
+    model, choices, ends = task.model, dict(plan.choices), list[Estimate]()
+    for part in rounds_of(layers, plan, config.rounds):
+        told = renamed(progress, part.named("{}"))
+        # What an earlier round has trained has other moments, and other kernels, than the dense model.
+        known = moments if part.number == 0 else None
+        current = task if part.number == 0 else task.with_model(model)
+        done = _factorised(current, layers, part.plan, known, config, dense_outputs, told)
+        for stage in stages:
+            steps = part.share(stage.steps(task))
+            done = _trained(task, done, stage, steps, blocks, dense_outputs, config.seed + part.number, told)
+        model, choices = done.model, choices | dict(done.plan.choices)
+        ends.append(done.delivered)
+        if part.count > 1:
+            log.info("%s: divergence %.4g", part.named("compression"), done.delivered.mean)
+            progress("rounds", part.number + 1, part.count)
+    return replace(done, plan=Plan(choices, plan.cost), rounds=tuple(ends))
+
+
+def _factorised(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    moments: Mapping[str, Moments] | None,
+    config: CompressConfig,
+    dense_outputs: Tensor,
+    progress: Progress,
+) -> Compressed:
+    """The task's model with some layers factorised, before any training.
+
+    Raises MismatchError where the model then costs something else than the plan says.
+    """
+    names = [name for name, c in plan.choices.items() if not c.is_dense]
+    if moments is None:
+        planned = [layer for layer in layers if layer.name in names]
+        moments = calibration_moments(task, planned, seed=config.seed, progress=progress)
+    models, refitted = fitted_models(task, layers, plan, moments, config, progress)
+    verify(models[0], task.example, names)
+    cost = measure_cost(models[0], task.example)
+    if cost != plan.cost:
+        raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
+    start = best_recalibrated(task, models, dense_outputs)
+    return Compressed(start.model, refitted, cost, start.blend, start.divergence)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Training that a compressed model goes through; `result` is the field of `Compressed` that tells of it."""
+
+    name: str
+    role: Role
+    epochs: int
+    config: FinetuneConfig
+    result: str
+
+    def steps(self, task: Task) -> int:
+        """Optimiser steps of all its epochs; none without images."""
+        return self.epochs * steps_per_epoch(task, self.role)
+
+
+def _stages(config: CompressConfig) -> tuple[_Stage, _Stage]:
+    return (
+        _Stage("feature matching", "moments", config.match_epochs, config.matching, "matched"),
+        _Stage("fine-tuning", "finetune", config.epochs, config.finetune, "finetuned"),
+    )
+
+
+def check_stages(task: Task, config: CompressConfig) -> None:
+    """Raises InputError where some training that is asked for cannot be had of the model or the data."""
+    stages = [stage for stage in _stages(config) if stage.epochs]
+    for stage in stages:
+        check_training(task, stage.config, stage.role)
+    if stages:
+        check_outputs(task)
+
+
+def _trained(
+    task: Task,
+    before: Compressed,
+    stage: _Stage,
+    steps: int,
+    blocks: Sequence[str],
+    dense_outputs: Tensor,
+    seed: int,
+    progress: Progress,
+) -> Compressed:
+    """The model after so many steps of a stage, or some of the way back to the one before, or that one itself:
+    whichever is nearest to the dense model on the divergence images."""
+    if not steps:
+        return before
+    try:
+        model = finetune(
+            copy.deepcopy(before.model),
+            task.model,
+            task,
+            steps=steps,
+            seed=seed,
+            config=stage.config,
+            role=stage.role,
+            blocks=blocks,
+            on_step=lambda step, loss: progress(stage.name, step, steps),
+        )
+    except NonFiniteError as error:
+        log.warning("%s: delivered without it. %s", stage.name, error)
+        return before
+    held_out = task.inputs("divergence")
+
+    def score(each: nn.Module) -> Estimate:
+        outputs = run(each, held_out, batch_size=task.batch_size, device=task.device)
+        return divergence(dense_outputs, outputs, task.loss)
+
+    followed = follow(before.model, model, score)
+    after = followed.divergence
+    if not after.mean <= before.delivered.mean:
+        # A handful of steps at too high a rate can lose more than it gains.
+        log.warning(
+            "%s raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
+            stage.name,
+            before.delivered.mean,
+            after.mean,
+        )
+        return before
+    if followed.way < 1.0:
+        log.info("%s: %g of the way from the weights before it is nearest", stage.name, followed.way)
+    changed: dict[str, Any] = {"model": followed.model, stage.result: after}
+    return replace(before, **changed)

@@ -1,0 +1,234 @@
+"""Refits in the order of the forward pass: each layer fitted to what the compressed network really feeds it.
+
+A layer fitted by itself is optimal for the dense network's inputs x. Behind other compressed layers it gets x̂, and the
+errors add up. The kernel W* that gives for x̂ the outputs that W gives for x, in the least-squares sense, makes up
+for what it can of them; the chain is fitted to W* in the metric of x̂. This is the asymmetric reconstruction of Zhang,
+Zou, He and Sun (2016, arXiv:1505.06798, section 3.3), without their non-linearity, with G for the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.calibration import WIDE, Columns, Moments, drawn_columns, shrink, unfold_chunks, whiten
+from ranksearch.networks import (
+    Layer,
+    algebra_threads,
+    chain_module,
+    copy_model,
+    eval_mode,
+    replace_modules,
+    run_recorded,
+)
+from ranksearch.planning import Effort, Plan, chain_of, fit_candidate
+from ranksearch.progress import Ticks, no_ticks
+from ranksearch.tasks import Task
+
+_POSITIONS = 32
+"""Patches taken of one image; 64 give nothing more."""
+
+_BYTES = 2 * 2**30
+"""About what the activations of one forward pass may take."""
+
+_SQUARE = 6144
+"""Layers with no more inputs than that have n × n matrices, wide as they may be, where that pays."""
+
+_TARGET_FLOPS = 1e12
+"""About what such matrices may cost a wide layer."""
+
+_PART_BYTES = 2 * 2**20
+"""What a layer takes in and gives out at once: parts of a batch that fit into the processor's caches go faster."""
+
+_LIVE = 3
+"""Activations of the largest layer's size that are alive at once, beside its own."""
+
+Weights = Mapping[str, tuple[Tensor, ...]]
+"""The factors of each layer's chain, by layer name."""
+
+
+def refit_in_order(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    weights: Weights,
+    moments: Mapping[str, Moments],
+    effort: Effort,
+    inputs: Tensor,
+    *,
+    seed: int = 0,
+    on_layer: Ticks = no_ticks,
+) -> Weights | None:
+    """New factors for the layers that a plan factorises, from `weights` on; None where that cannot be had.
+
+    One forward pass of `inputs` (N, …), all of them twice in one batch: one half is what the dense network sees, the
+    other what the compressed one sees, and each layer is fitted when the pass comes to it. Of the inputs as
+    many are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
+    keeps its factors. `weights` are of at least one layer.
+
+    None for a model that lets the examples of a batch mix, or has their dimension elsewhere than first.
+    """
+    chosen = [layer for layer in layers if layer.name in weights]
+    inputs = inputs[: _affordable(chosen)].to(task.device)
+    if not _separable(task.model, chosen, inputs):
+        return None
+    found: dict[str, tuple[Tensor, ...]] = dict(weights)
+    done = 0
+
+    def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
+        nonlocal done
+        if len(layer.calls) == 1:
+            found[layer.name] = _fit(
+                task.model, layer, plan, weights[layer.name], moments[layer.name], effort, dense, own, seed
+            )
+        done += 1
+        on_layer(done, len(chosen))
+        bias = task.model.get_submodule(layer.name)._parameters.get("bias")
+        chain = chain_of(layer, plan.choices[layer.name])
+        return task.laid_out(chain_module(layer, chain, found[layer.name], bias).to(own.dtype))
+
+    model = copy_model(task.model)
+    twins = {model.get_submodule(layer.name): layer for layer in chosen}
+    model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
+    with eval_mode(task.laid_out(model)):
+        model(torch.cat([inputs, inputs]))
+    return found
+
+
+class _Twin(nn.Module):
+    """A layer for the first half of a batch, and the chain that takes its place for the second.
+
+    `make` gives the chain from the layer's inputs, those of either half, when it is first called. Both then run part
+    by part.
+    """
+
+    def __init__(
+        self, layer: Layer, dense: nn.Module, make: Callable[[Layer, Tensor, Tensor], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.layer, self.dense, self.make = layer, dense, make
+        self.chain: nn.Module | None = None
+        self.part = max(1, _PART_BYTES // (4 * _entries(layer)))
+
+    def forward(self, input: Tensor) -> Tensor:
+        dense, own = input.chunk(2)
+        if self.chain is None:
+            self.chain = self.make(self.layer, dense, own)
+        return torch.cat([*map(self.dense, dense.split(self.part)), *map(self.chain, own.split(self.part))])
+
+
+def _affordable(layers: Sequence[Layer]) -> int:
+    """How many examples fit into memory, twice each."""
+    return max(1, int(_BYTES / (2 * 4 * _LIVE * max(map(_entries, layers)))))
+
+
+def _entries(layer: Layer) -> int:
+    """Of an example's inputs and outputs together, in the largest call."""
+    return max(
+        layer.in_channels * prod(call.in_size) + layer.out_channels * prod(call.out_size)
+        for call in layer.calls
+    )
+
+
+def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> bool:
+    """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
+    copied = copy_model(model).to(inputs.device).eval()
+    modules = {layer.name: copied.get_submodule(layer.name) for layer in layers}
+    first, second = inputs[:1], inputs[-1:]
+    batches = (first, second, torch.cat([first, second]))
+    seen = [run_recorded(copied, modules, batch, lambda given, _: given)[0] for batch in batches]
+    for name in modules:
+        a, b, both = (found.get(name, []) for found in seen)
+        together = [torch.cat(pair) for pair in zip(a, b, strict=False)]
+        if len(a) != len(both) or any(
+            x.shape != y.shape or not torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().amax()))
+            for x, y in zip(together, both, strict=True)
+        ):
+            return False
+    return True
+
+
+def _fit(
+    model: nn.Module,
+    layer: Layer,
+    plan: Plan,
+    weights: tuple[Tensor, ...],
+    moments: Moments,
+    effort: Effort,
+    dense: Tensor,
+    own: Tensor,
+    seed: int,
+) -> tuple[Tensor, ...]:
+    """Factors for inputs `own` that give the outputs of the layer itself for `dense`."""
+    kernel = model.get_parameter(f"{layer.name}.weight").detach().to(own.device).double()
+    candidate = plan.choices[layer.name]
+    with algebra_threads(layer.fan_in):
+        A, target = _target(kernel.flatten(1), layer, dense, own, seed)
+        whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1])
+        start = whitened.from_layer(chain_of(layer, candidate), weights)
+        decomposition = decompositions.get(candidate.decomposition)
+        fit = fit_candidate(
+            whitened, layer, decomposition, candidate.form, candidate.ranks, config=effort, start=start
+        )
+        return fit.weights(whitened)
+
+
+def _target(
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int
+) -> tuple[Tensor | Columns, Tensor]:
+    """(A, W*): second moments of the inputs that a layer gets, and for these the kernel nearest to W.
+
+    With P and Q the columns of both inputs, W* = W + W (P − Q) Qᵀ (Q Qᵀ)⁻¹, shrunk towards W as Q Qᵀ is shrunk.
+    The few columns that stand for A of a wide layer are too few for W*, which takes all that it can afford.
+    """
+    if layer.fan_in <= WIDE:
+        return _from_patches(kernel, layer, dense, own, seed, _POSITIONS)
+    P, Q = (
+        drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x)).double() for x in (dense, own)
+    )
+    n, r = Q.shape
+    metric = Columns((Q / r**0.5).float(), n / (n + r))
+    positions = _affordable_positions(layer, len(own))
+    if n > _SQUARE or len(own) * positions < 2 * r:
+        return metric, _from_columns(kernel, P, Q)
+    return metric, _from_patches(kernel, layer, dense, own, seed, positions)[1]
+
+
+def _affordable_positions(layer: Layer, examples: int) -> int:
+    """Patches of an example that `_TARGET_FLOPS` allow for; all or none of a Linear layer's."""
+    places = sum(prod(call.out_size) for call in layer.calls)
+    affordable = int(_TARGET_FLOPS / (4 * layer.fan_in**2 * examples))
+    if layer.kind == "linear":
+        return places if places <= affordable else 0
+    return min(_POSITIONS, places, affordable)
+
+
+def _from_patches(
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, positions: int
+) -> tuple[Tensor, Tensor]:
+    """(A, W*) from so many patches of each example, by way of n × n matrices."""
+    n = layer.fan_in
+    exact = torch.float64 if n <= WIDE else torch.float32
+    second = torch.zeros(n, n, dtype=exact, device=own.device)
+    cross, count = torch.zeros_like(second), 0
+    draws = (unfold_chunks(x, layer, torch.Generator().manual_seed(seed), positions) for x in (dense, own))
+    for P, Q in zip(*draws, strict=True):
+        second += Q @ Q.T
+        cross += (P - Q) @ Q.T
+        count += Q.shape[1]
+    A = shrink(second.double() / count, count)
+    return A, kernel + torch.linalg.solve(A, (kernel @ (cross.double() / count)).T).T
+
+
+def _from_columns(kernel: Tensor, P: Tensor, Q: Tensor) -> Tensor:
+    """W* from columns (n, r): (Q Qᵀ + D)⁻¹ by way of the smaller r × r matrix (Woodbury)."""
+    n, r = Q.shape
+    ridge = (n / r * Q.square().sum(1)).clamp_min(1e-12 * float(Q.square().sum()))
+    scaled = Q / ridge[:, None]
+    inner = torch.eye(r, dtype=Q.dtype, device=Q.device) + Q.T @ scaled
+    pull: Tensor = torch.linalg.solve(inner, (kernel @ (P - Q)).T).T
+    return kernel + pull @ scaled.T

@@ -1,0 +1,69 @@
+"""Refits: the chains of a plan fitted afresh, thoroughly, each by itself, with all the calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ranksearch import decompositions
+from ranksearch.calibration import Moments, whiten
+from ranksearch.costs import Cost
+from ranksearch.errors import MismatchError, expected
+from ranksearch.networks import Layer, algebra_threads, discover
+from ranksearch.planning import Candidate, Effort, Plan, fit_candidate
+from ranksearch.progress import Progress, no_progress
+from ranksearch.tasks import Task
+
+
+def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:
+    """The model's layers that some plan factorises. Raises MismatchError where one is missing or has to stay dense."""
+    known = {layer.name: layer for layer in discover(task.model, task.example)}
+    names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
+    for name in sorted(names):
+        if name not in known:
+            raise MismatchError(expected(f"layer {name}", "a layer of the model", "none of that name"))
+        if (reason := known[name].reason) is not None:
+            raise MismatchError(expected(f"layer {name}", "one that can be factorised", reason))
+    return tuple(layer for name, layer in known.items() if name in names)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights of a plan's chains, by layer name."""
+
+    weights: Mapping[str, tuple[Tensor, ...]]
+
+    def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
+        return self.weights[layer.name]
+
+
+def refit(
+    task: Task,
+    layers: Sequence[Layer],
+    plan: Plan,
+    moments: Mapping[str, Moments],
+    effort: Effort,
+    progress: Progress = no_progress,
+) -> tuple[Fitted, Plan]:
+    """Fit each chain of a plan afresh, thoroughly; the weights, and the plan with the ε that they reach."""
+    chosen = [layer for layer in layers if not plan.choices.get(layer.name, _DENSE).is_dense]
+    weights: dict[str, tuple[Tensor, ...]] = {}
+    choices = dict(plan.choices)
+    for done, layer in enumerate(chosen):
+        progress("refitting", done, len(chosen))
+        candidate = choices[layer.name]
+        decomposition = decompositions.get(candidate.decomposition)
+        kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
+        form, ranks = candidate.form, candidate.ranks
+        with algebra_threads(layer.fan_in):
+            whitened = whiten(kernel, *moments[layer.name].shrunk())
+            fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
+        weights[layer.name] = fit.weights(whitened)
+        choices[layer.name] = replace(candidate, error=fit.error)
+    progress("refitting", len(chosen), len(chosen))
+    return Fitted(weights), Plan(choices, plan.cost)
+
+
+_DENSE = Candidate("dense", "", (), Cost(0, 0), 0.0)

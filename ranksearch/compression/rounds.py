@@ -1,0 +1,73 @@
+"""Rounds of compression: a plan carried out group by group of layers, from the last ones to the first.
+
+A group is factorised in the network that the rounds before have trained, so that what they have learned is kept, and
+what it does harm to is mended before the next one follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+
+from ranksearch.networks import Layer
+from ranksearch.planning import Plan
+
+
+@dataclass(frozen=True)
+class Round:
+    """One of `count` rounds, `number` from 0. plan: what it makes of its own layers, and what the whole model costs
+    after it."""
+
+    number: int
+    count: int
+    plan: Plan
+
+    def share(self, steps: int) -> int:
+        """Its part of so many steps of training; the parts of all rounds add up to them."""
+        return steps * (self.number + 1) // self.count - steps * self.number // self.count
+
+    def named(self, stage: str) -> str:
+        """A stage of it, by a name that no other round's has."""
+        return stage if self.count == 1 else f"{stage}, round {self.number + 1} of {self.count}"
+
+
+def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, ...]:
+    """The rounds of a plan, that of its last layers first; no more than it factorises layers, and at least one.
+
+    `layers`, in the order of the forward pass, are those that it factorises, among others. One round is the plan.
+    """
+    chosen = [
+        layer for layer in layers if layer.name in plan.choices and not plan.choices[layer.name].is_dense
+    ]
+    count = min(count, max(1, len(chosen)))
+    if count == 1:
+        return (Round(0, 1, plan),)
+    found: list[Round] = []
+    cost = plan.cost
+    # From the round that is carried out last, which leaves the whole plan, backwards.
+    for number, group in enumerate(grouped(chosen, count)):
+        found.append(
+            Round(count - 1 - number, count, Plan({x.name: plan.choices[x.name] for x in group}, cost))
+        )
+        for layer in group:
+            cost = cost - plan.choices[layer.name].cost + layer.cost
+    return tuple(reversed(found))
+
+
+def grouped(layers: Sequence[Layer], count: int) -> list[list[Layer]]:
+    """So many groups of neighbours, in the order given: the network's stages, by a part of the layers' dotted names,
+    where there are as many; else runs of about equal numbers of parameters. `count` is at most that of the layers."""
+    for depth in range(1, 1 + max(layer.name.count(".") + 1 for layer in layers)):
+        labels = {layer.name: ".".join(layer.name.split(".")[:depth]) for layer in layers}
+        runs = [(label, list(run)) for label, run in groupby(layers, key=lambda x: labels[x.name])]
+        if len(runs) == len({label for label, _ in runs}) == count:
+            return [run for _, run in runs]
+    sums = list(accumulate(layer.cost.params for layer in layers))
+    ends = [0]
+    for k in range(1, count):
+        wanted = sums[-1] * k / count
+        possible = range(ends[-1] + 1, len(layers) - (count - k) + 1)
+        ends.append(min(possible, key=lambda end: abs(sums[end - 1] - wanted)))
+    ends.append(len(layers))
+    return [list(layers[a:b]) for a, b in pairwise(ends)]

@@ -1,0 +1,51 @@
+"""Compressed models in folders, with their plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ranksearch.files import whole_file
+from ranksearch.networks import list_layers, load_weights
+from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
+
+WEIGHTS_FILE = "model.safetensors"
+PLAN_FILE = "plan.json"
+
+
+def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
+    """Write `model.safetensors` and `plan.json`; each appears whole, the plan last.
+
+    A tensor known under several names is stored once; the file's metadata maps its other names to the stored
+    one, as `safetensors.torch.save_model` does.
+    """
+    stored: dict[str, Tensor] = {}
+    metadata = {"format": "pt"}
+    seen: dict[tuple[object, ...], str] = {}
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):
+            continue
+        key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in seen:
+            metadata[name] = seen[key]
+        else:
+            seen[key] = name
+            stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
+    with whole_file(folder / WEIGHTS_FILE) as temporary:
+        temporary.write_bytes(save(stored, metadata))
+    write_plan(folder / PLAN_FILE, record)
+
+
+def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Module:
+    """The compressed model that a folder holds, in evaluation mode; `record` is its plan.
+
+    The weights of the dense model do not matter, and it is not changed. Raises MismatchError where the plan is for
+    another model.
+    """
+    layers = list_layers(dense)
+    check_plan(record, layers, dense)
+    compressed = skeleton(dense, layers, to_plan(record))
+    load_weights(compressed, folder / WEIGHTS_FILE)
+    return compressed.eval()

@@ -1,0 +1,25 @@
+"""Training of a compressed model."""
+
+from __future__ import annotations
+
+from ranksearch.compression.training.distillation import (
+    MATCHING,
+    FinetuneConfig,
+    check_outputs,
+    check_training,
+    finetune,
+    steps_per_epoch,
+)
+from ranksearch.compression.training.features import block_names
+from ranksearch.compression.training.followed import follow
+
+__all__ = [
+    "MATCHING",
+    "FinetuneConfig",
+    "block_names",
+    "check_outputs",
+    "check_training",
+    "finetune",
+    "follow",
+    "steps_per_epoch",
+]

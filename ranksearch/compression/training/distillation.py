@@ -1,0 +1,199 @@
+"""Training of a compressed model by distillation from the dense one, on outputs (Hinton et al. 2015) and features.
+
+Fine-tuning takes the training images. Matching takes the moments images alone, unlabelled, and few as they are: so
+features count, which say more of an image than its outputs do, and no image is seen twice alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.compression.training.augmentation import augmenter
+from ranksearch.compression.training.features import distance, recorded
+from ranksearch.errors import InputError, NonFiniteError, expected, told
+from ranksearch.networks import copy_model, run_once, seeded
+from ranksearch.tasks import Role, Task
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How to train.
+
+    label_weight: mixes the task's own loss in; 0 distils only, and needs no labels. feature_weight: of the mean
+    relative squared distance of the blocks' features, beside that of the outputs. augment: whether images are seen
+    mirrored and moved, anew each time (`augmentation`). warmup: part of the steps over which the learning rate rises.
+    """
+
+    lr: float = 5e-4
+    weight_decay: float = 1e-4
+    temperature: float = 4.0
+    label_weight: float = 0.0
+    feature_weight: float = 0.0
+    augment: bool = False
+    warmup: float = 0.05
+
+
+_UNTRAINED = "train nothing: --epochs 0 --match-epochs 0."
+
+MATCHING = FinetuneConfig(lr=5e-4, weight_decay=0.0, feature_weight=3.0, augment=True)
+"""For few images: distilled on the features of blocks as well, no image seen twice alike."""
+
+
+def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
+    """Optimiser steps of one pass over the images of a role."""
+    dataset = task.dataset(role)
+    if dataset is None:
+        return 0
+    n = len(cast(Sized, dataset))
+    return n // task.batch_size if n >= task.batch_size else 1
+
+
+def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") -> None:
+    """Raises InputError where labels are to count and the images of a role have none, and where the weights are in
+    half precision, in which small steps come to nothing."""
+    if any(p.dtype is torch.float16 for p in task.model.parameters()):
+        way_out = f"Hand the model in as float32, or {_UNTRAINED}"
+        raise InputError(expected("training", "weights in float32 or bfloat16", "float16", way_out))
+    if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
+        what = f"--label-weight {config.label_weight:g}"
+        raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
+
+
+def check_outputs(task: Task) -> None:
+    """Raises InputError where the model does not run, or does not return a tensor, in training mode."""
+    model, example = copy_model(task.model).to(task.device), task.example.to(task.device)
+    run_once(model.eval(), example)  # what goes wrong here has nothing to do with training
+    two = torch.cat([example, example])  # BatchNorm refuses to train on one
+    try:
+        with torch.no_grad(), seeded(task.seed, task.device):
+            outputs = model.train()(two)
+    except Exception as error:
+        wanted = "a model that takes one tensor in training mode too"
+        raise InputError(expected("training", wanted, told(error), _UNTRAINED.capitalize())) from error
+    _first(outputs)
+
+
+def finetune(
+    model: nn.Module,
+    dense: nn.Module,
+    task: Task,
+    *,
+    steps: int,
+    seed: int,
+    config: FinetuneConfig | None = None,
+    role: Role = "finetune",
+    blocks: Sequence[str] = (),
+    checkpoints: Sequence[int] = (),
+    on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> nn.Module:
+    """Train `model` in place for `steps` steps on the images of a role and hand it back in evaluation mode.
+
+    `blocks` are the modules, of `model` and of `dense` alike, whose outputs are the features.
+    The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
+    called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
+    training. `on_step(step, loss)` is called after each step. `seed` decides everything random, what the model
+    itself draws for dropout among it. Where the whole model is frozen, all of it is trained, and frozen afterwards.
+    """
+    config = config or FinetuneConfig()
+    if steps <= 0:
+        return model.eval()
+    if task.dataset(role) is None:
+        raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
+    check_training(task, config, role)
+    with _thawed(model) as parameters, seeded(seed, task.device):
+        optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+        warmup = max(1, round(config.warmup * steps))
+        schedule = torch.optim.lr_scheduler.SequentialLR(
+            optimiser,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimiser, 1 / warmup, 1.0, total_iters=warmup),
+                torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
+            ],
+            milestones=[warmup],
+        )
+        wanted = set(checkpoints)
+        teacher = task.laid_out(copy_model(dense)).eval()
+        change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
+        batches = _endless(task, role, seed, labelled=bool(config.label_weight))
+        for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
+            model.train()
+            loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
+            if not torch.isfinite(loss):
+                raise NonFiniteError(
+                    expected(
+                        f"fine-tuning loss at step {step}",
+                        "a finite number",
+                        loss.item(),
+                        "Lower the learning rate.",
+                    )
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            on_step(step, loss.item())
+            if step in wanted:
+                on_checkpoint(step, model.eval())
+    return model.eval()
+
+
+@contextmanager
+def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """The parameters to train: those that are not frozen, or where all of them are, all for a while."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    frozen = [] if wanted else [p for p in model.parameters() if p.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield wanted or frozen
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
+def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Shuffled epochs, each with an order of its own."""
+    for epoch in count():
+        yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
+
+
+def _distillation(
+    model: nn.Module,
+    teacher: nn.Module,
+    blocks: Sequence[str],
+    inputs: Tensor,
+    targets: Tensor | None,
+    task: Task,
+    config: FinetuneConfig,
+) -> Tensor:
+    names = blocks if config.feature_weight else ()
+    with torch.no_grad(), recorded(teacher, names) as wanted_features:
+        wanted = teacher(inputs)
+    with recorded(model, names) as features:
+        outputs = _first(model(inputs))
+    loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
+    if config.label_weight and targets is not None:
+        labels = task.loss.value(outputs, targets).mean()
+        loss = (1 - config.label_weight) * loss + config.label_weight * labels
+    if names:
+        loss = loss + config.feature_weight * distance(wanted_features, features)
+    return loss
+
+
+def _first(outputs: Any) -> Tensor:
+    """The outputs themselves; in training some models hand out those of auxiliary classifiers behind them."""
+    found = outputs[0] if isinstance(outputs, tuple) else outputs
+    if not isinstance(found, Tensor):
+        wanted = "a model that returns in training what it returns in evaluation, a tensor"
+        raise InputError(expected("training", wanted, type(found).__name__, _UNTRAINED.capitalize()))
+    return found

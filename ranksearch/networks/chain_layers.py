@@ -1,0 +1,67 @@
+"""A chain as a module: plain convolutions, or plain linear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from ranksearch.networks.chain import Chain, Factor
+from ranksearch.networks.layers import Layer
+
+_CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Tensor | None) -> nn.Sequential:
+    """A chain as plain convolutions, or as plain linear layers where the layer is one.
+
+    Each factor takes the layer's stride, padding and dilation on the axes that it convolves over. Only the
+    last one has the bias: an earlier one's would show in the zero padding of those that follow.
+
+    factors: one tensor of `Factor.shape` per factor; bias: (O,). They become the parameters, without a copy
+    where they already have the layout of one. Raises ValueError for a chain that cannot stand for the layer.
+    """
+    last = len(chain) - 1
+    axes = [factor.axes for factor in chain]
+    if sorted(sum(axes, ())) != list(range(layer.spatial_dims)) or any(tuple(sorted(a)) != a for a in axes):
+        raise ValueError(
+            f"{layer.name}: a chain takes each spatial axis once, in ascending order, not {axes}"
+        )
+    return nn.Sequential(
+        *(
+            _factor_module(layer, factor, weight, bias if k == last else None)
+            for k, (factor, weight) in enumerate(zip(chain, factors, strict=True))
+        )
+    )
+
+
+def _factor_module(layer: Layer, factor: Factor, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    def along(values: tuple[int, ...], elsewhere: int) -> tuple[int, ...]:
+        return tuple(v if axis in factor.axes else elsewhere for axis, v in enumerate(values))
+
+    module: nn.Module
+    if layer.kind == "linear":
+        module = nn.Linear(factor.in_channels, factor.out_channels, bias=bias is not None, device="meta")
+        kernel = weight
+    else:
+        padding = layer.padding if isinstance(layer.padding, tuple) else ()
+        module = _CONVS[layer.spatial_dims - 1](
+            factor.in_channels,
+            factor.out_channels,
+            kernel_size := along(layer.kernel_size, 1),
+            stride=along(layer.stride, 1),
+            padding=along(padding, 0) if layer.padding != "same" else "same" if factor.axes else 0,
+            dilation=along(layer.dilation, 1),
+            groups=factor.out_channels if factor.depthwise else 1,
+            padding_mode=layer.padding_mode if factor.axes else "zeros",
+            bias=bias is not None,
+            device="meta",
+        )
+        # Factor.shape has no axes of width 1 and no input channel where the factor is depthwise
+        kernel = weight.reshape(
+            factor.out_channels, 1 if factor.depthwise else factor.in_channels, *kernel_size
+        )
+    module.weight = nn.Parameter(kernel.contiguous())
+    if bias is not None:
+        module.bias = nn.Parameter(bias.detach())
+    return module

@@ -1,0 +1,104 @@
+"""Layers that a model uses in another way than calling them, so that they have to stay dense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.errors import InputError
+from ranksearch.networks.recording import Seen
+from ranksearch.networks.running import attention_fast_path, run_once
+from ranksearch.networks.surgery import replace_modules
+
+
+class _Watched(nn.Sequential):
+    """A Sequential around a layer that notes what a Sequential of factors could not answer.
+
+    It counts its calls without a hook: hooks would switch the fused kernels of nn.TransformerEncoder off.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        self.calls = 0
+        self.read: str | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.calls += 1
+        return cast(Tensor, self[0](input))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "read" not in vars(self):  # still under construction
+                raise
+            value = getattr(self[0], name)
+            self.read = self.read or name
+            return value
+
+
+def entangled(
+    copied: nn.Module, names: Sequence[str], example: Tensor, calls: Seen, output: Tensor
+) -> dict[str, str]:
+    """Layers that the model uses in another way than calling what is registered under their name.
+
+    Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own
+    works differently once a layer has become a Sequential. So each is put into a Sequential here, which must
+    not change anything. Reads are noted; where the output or the calls change, halving the set finds the
+    layers to blame. `copied` is put together again afterwards; `calls` and `output` are what an earlier pass
+    of it over `example` gave.
+
+    Result: a reason per layer to blame.
+    """
+    modules = dict(copied.named_modules())
+    reasons: dict[str, str] = {}
+    with attention_fast_path(True):
+        reference = run_once(copied, example)
+        reproducible = _same(reference, output)
+
+        def trouble(group: Sequence[str]) -> str | None:
+            wrapped = {name: _Watched(modules[name]).eval() for name in group}
+            root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
+            try:
+                result = run_once(root, example)
+            except InputError as error:
+                cause = error.__cause__
+                return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
+            finally:
+                replace_modules(root, {wrapped[name]: modules[name] for name in group})
+                read = {name: f"the model's code reads its {w.read}" for name, w in wrapped.items() if w.read}
+                reasons.update(read)
+            if any(w.calls != len(calls.get(name, ())) for name, w in wrapped.items() if name not in read):
+                return "the model calls it other than by its registered name"
+            if reproducible and not _same(result, reference):
+                return "the model's output depends on its type or name"
+            return None
+
+        def blame(group: Sequence[str]) -> None:
+            reason = trouble(group) if group else None
+            rest = [name for name in group if name not in reasons]
+            if reason is None:
+                return
+            if len(rest) == 1 == len(group):
+                reasons[rest[0]] = reason
+            elif len(rest) < len(group):
+                blame(rest)
+            else:
+                blame(rest[: len(rest) // 2])
+                blame(rest[len(rest) // 2 :])
+
+        blame(names)
+    return reasons
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    if torch.equal(a, b):
+        return True
+    a, b = a.double(), b.double()
+    atol = 1e-5 * float(b.nan_to_num().abs().amax())
+    return torch.allclose(a, b, rtol=1e-3, atol=atol, equal_nan=True)

@@ -1,0 +1,216 @@
+"""Allocation: one candidate per layer under a budget, a multiple-choice knapsack.
+
+Three allocators share one idea. Every layer has a chain of candidates from cheap to dear, every step along
+a chain has a key, and the steps of all layers are walked in the order of their keys for as long as they fit.
+`knapsack` walks lower convex hulls by error saved per cost (the Lagrangian relaxation: one sort gives the
+whole front; Shoham & Gersho 1988) and then solves what is left exactly; `uniform` walks by the fraction of a
+layer's cost; `energy` by the fraction of a layer's energy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksearch.costs import Cost, Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.planning.greedy import (
+    Choice,
+    Errors,
+    Front,
+    choice_of,
+    fixed_cost,
+    fronts_of,
+    lower_hull,
+    rates,
+    room_for,
+    steps_of,
+    top_up,
+    walk,
+    whole,
+)
+from ranksearch.planning.plan import Table
+
+_MAX_STATES = 20_000
+
+
+class Allocator(Protocol):
+    """Picks one candidate per table such that the whole model costs at most `limit` in `metric`."""
+
+    def __call__(
+        self,
+        tables: Sequence[Table],
+        limit: int,
+        metric: Metric,
+        dense: Cost,
+        *,
+        errors: Errors | None = None,
+    ) -> Choice: ...
+
+
+def knapsack(
+    tables: Sequence[Table], limit: int, metric: Metric, dense: Cost, *, errors: Errors | None = None
+) -> Choice:
+    """The plan with the least sum of errors that costs at most `limit`.
+
+    The relaxation's solution is topped up greedily; candidates that no better plan can contain (their
+    reduced cost exceeds the gap between the two bounds) are dropped, and dynamic programming over the rest
+    finds the optimum (Pisinger 1995). Should that need more than 20,000 partial plans at once, it keeps as
+    many, evenly spread over the cost, and the result may miss the optimum by less than the gap.
+
+    Raises BudgetError, naming the smallest budget that can be met.
+    """
+    fronts = fronts_of(tables, metric, errors)
+    room = room_for(tables, fronts, limit, metric, dense)
+    chains = [lower_hull(front) for front in fronts]
+    walked = walk(fronts, chains, [-rates(f, c) for f, c in zip(fronts, chains, strict=True)], room)
+    if walked.blocked is None:
+        return choice_of(fronts, walked.positions)
+    greedy = top_up(fronts, walked.positions, room)
+    return choice_of(fronts, _exact(fronts, greedy, room, price=-walked.blocked))
+
+
+def analytic(tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> Choice:
+    """The `knapsack` of the balanced errors: the plan to start from, and the one that no trial is needed for."""
+    return knapsack(tables, limit, metric, dense, errors=balanced_errors(tables))
+
+
+def balanced_errors(tables: Sequence[Table]) -> Errors:
+    """Per table, the candidates' ε over the root of the layer's scale: halfway between ε and the relative error.
+
+    ε is exact in the limit of small changes. Of a layer cut deep it is a second-order estimate far from where it
+    was made: it says too much of a layer with a large scale, since no divergence grows so far, and too little of
+    one with a small scale, whose damage meets that of the others. Relative errors (BALF, arXiv:2509.25136) have no
+    such extremes, and do not know what a layer is worth. Each layer's are multiplied by its weight.
+    """
+    tiny = np.finfo(float).tiny
+    return [table.weight * table.errors() / max(table.scale, tiny) ** 0.5 for table in tables]
+
+
+def uniform(
+    tables: Sequence[Table],
+    limit: int,
+    metric: Metric,
+    dense: Cost,
+    *,
+    errors: Errors | None = None,
+    weights: Sequence[float] | None = None,
+) -> Choice:
+    """Every layer keeps the same fraction of its own cost, the largest that fits.
+
+    With `weights` (positive, one per table) layer k keeps a fraction proportional to `weights[k]`, at most
+    all. What is left after the largest common fraction goes on being spent in the same order, layers whose
+    next candidate does not fit left out. Raises BudgetError.
+    """
+    fronts = fronts_of(tables, metric, errors)
+    room = room_for(tables, fronts, limit, metric, dense)
+    shares = [1.0] * len(tables) if weights is None else weights
+    keys = [
+        front.costs[1:] / (max(1, table.layer.cost.of(metric)) * share)
+        for table, front, share in zip(tables, fronts, shares, strict=True)
+    ]
+    return choice_of(fronts, walk(fronts, whole(fronts), keys, room).positions)
+
+
+def energy(
+    tables: Sequence[Table], limit: int, metric: Metric, dense: Cost, *, errors: Errors | None = None
+) -> Choice:
+    """Every layer keeps the same fraction of its energy, 1 − error / scale, the largest that fits.
+
+    Of a layer with a weight it is 1 − weight · error / scale that is the same. The rest is spent as in `uniform`.
+    Raises BudgetError.
+    """
+    fronts = fronts_of(tables, metric, errors)
+    room = room_for(tables, fronts, limit, metric, dense)
+    keys = []
+    for table, front in zip(tables, fronts, strict=True):
+        scale = table.scale / table.weight if errors is None else front.errors[0]
+        keys.append(1 - front.errors[:-1] / max(scale, np.finfo(float).tiny))
+    return choice_of(fronts, walk(fronts, whole(fronts), keys, room).positions)
+
+
+ALLOCATORS: Mapping[str, Allocator] = {"knapsack": knapsack, "uniform": uniform, "energy": energy}
+
+
+def get_allocator(name: str) -> Allocator:
+    """The allocator of that name."""
+    if name not in ALLOCATORS:
+        raise InputError(expected("allocator", " or ".join(ALLOCATORS), repr(name)))
+    return ALLOCATORS[name]
+
+
+def lagrangian_front(tables: Sequence[Table], metric: Metric) -> list[Choice]:
+    """Every vertex of the convex hull of (cost, error) over all plans, from the cheapest to the dense one."""
+    fronts = fronts_of(tables, metric, None)
+    chains = [lower_hull(front) for front in fronts]
+    positions = [int(front.indices[0]) for front in fronts]
+    choices = [tuple(positions)]
+    steps = steps_of(fronts, chains, [-rates(f, c) for f, c in zip(fronts, chains, strict=True)])
+    for n, (layer, step) in enumerate(zip(steps.layer, steps.step, strict=True)):
+        positions[layer] = int(fronts[layer].indices[chains[layer][step + 1]])
+        if n + 1 == len(steps.layer) or steps.key[n + 1] != steps.key[n]:
+            choices.append(tuple(positions))
+    return choices
+
+
+def smallest_limit(tables: Sequence[Table], metric: Metric, dense: Cost) -> int:
+    """Cost of the cheapest plan of the whole model."""
+    return fixed_cost(tables, metric, dense) + sum(int(table.costs(metric).min()) for table in tables)
+
+
+def _exact(fronts: Sequence[Front], greedy: Sequence[int], room: int, price: float) -> list[int]:
+    """The best positions, at least as good as `greedy`; `price` is the multiplier of the relaxation.
+
+    Every plan's error is at least bound + Σ reduced + price · (unspent room), which prunes both single
+    candidates and partial plans.
+    """
+    priced = [front.errors + price * front.costs for front in fronts]
+    best = sum(float(front.errors[p]) for front, p in zip(fronts, greedy, strict=True))
+    bound = sum(float(p.min()) for p in priced) - price * room
+    gap = best - bound + 1e-9 * abs(best)
+    kept = [np.flatnonzero(p - p.min() <= gap) for p in priced]
+    # Layers with one candidate left first: they cost nothing, and what follows is bounded best from there.
+    order = sorted(range(len(fronts)), key=lambda layer: (len(kept[layer]), layer))
+    least = sum(int(fronts[layer].costs[kept[layer][0]]) for layer in order)
+    most = sum(int(fronts[layer].costs[kept[layer][-1]]) for layer in order)
+
+    cost, reduced, error = np.zeros(1, np.int64), np.zeros(1), np.zeros(1)
+    trail: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
+    for layer in order:
+        front, keep = fronts[layer], kept[layer]
+        least -= int(front.costs[keep[0]])
+        most -= int(front.costs[keep[-1]])
+        extra = priced[layer][keep] - priced[layer].min()
+        cost_ = (cost[:, None] + front.costs[keep]).ravel()
+        reduced_ = (reduced[:, None] + extra).ravel()
+        error_ = (error[:, None] + front.errors[keep]).ravel()
+        unspent = np.maximum(0, room - most - cost_)
+        alive = np.flatnonzero((cost_ + least <= room) & (reduced_ + price * unspent <= gap))
+        alive = alive[_undominated(cost_[alive], error_[alive])]
+        if len(alive) > _MAX_STATES:
+            alive = alive[np.linspace(0, len(alive) - 1, _MAX_STATES).round().astype(int)]
+        if not len(alive):
+            return list(greedy)
+        cost, reduced, error = cost_[alive], reduced_[alive], error_[alive]
+        trail.append((alive // len(keep), keep[alive % len(keep)]))
+
+    state = int(np.lexsort((cost, error))[0])
+    if error[state] >= best:
+        return list(greedy)
+    positions = [0] * len(fronts)
+    for layer, (parents, picks) in zip(reversed(order), reversed(trail), strict=True):
+        positions[layer] = int(picks[state])
+        state = int(parents[state])
+    return positions
+
+
+def _undominated(cost: NDArray[np.int64], error: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Indices of the Pareto front of (cost, error), by rising cost."""
+    order = np.lexsort((error, cost))
+    if not len(order):
+        return order
+    least = np.minimum.accumulate(error[order])
+    return order[np.concatenate(([True], error[order][1:] < least[:-1]))]

@@ -1,0 +1,104 @@
+"""From a plan to a module: each chosen layer becomes a Sequential of plain `nn.Conv*` or `nn.Linear`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.networks import (
+    Chain,
+    Layer,
+    chain_module,
+    copy_model,
+    eval_mode,
+    first_example,
+    named_layers,
+    replace_modules,
+    run_once,
+)
+from ranksearch.planning.plan import Candidate, Plan
+
+
+class FactorSource(Protocol):
+    """Knows the weights of a candidate: one tensor of `Factor.shape` for each factor of its chain."""
+
+    def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]: ...
+
+
+def build(model: nn.Module, layers: Sequence[Layer], plan: Plan, fits: FactorSource) -> nn.Module:
+    """A copy of the model in which every layer that the plan does not keep dense is its chain.
+
+    A layer is replaced under all names it is registered under. Device, dtype, `requires_grad` and the
+    training mode of each layer stay as they are in the model.
+    """
+    return _carry_out(model, layers, plan, fits.factors)
+
+
+def skeleton(model: nn.Module, layers: Sequence[Layer], plan: Plan) -> nn.Module:
+    """What `build` gives, with zeros for the weights of the chains: ready to load a state dict into."""
+
+    def zeros(layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
+        return tuple(torch.zeros(factor.shape(layer.kernel_size)) for factor in chain_of(layer, candidate))
+
+    return _carry_out(model, layers, plan, zeros)
+
+
+def chain_of(layer: Layer, candidate: Candidate) -> Chain:
+    """The chain of a candidate that is not dense."""
+    return decompositions.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
+
+
+def verify(model: nn.Module, example: Tensor, names: Sequence[str] = ()) -> None:
+    """Run a built model once, in evaluation mode, on the first example of a batch (N, …).
+
+    Raises InputError that names the replaced layers where the model's own code cannot do without one of them.
+    """
+    try:
+        with eval_mode(model):
+            run_once(model, first_example(model, example))
+    except InputError as error:
+        cause = error.__cause__ or error
+        what = f"compressed model ({', '.join(names) or 'no layer'} replaced)"
+        way_out = "Keep the layer that its code asks for dense: --ignore NAME."
+        raise InputError(
+            expected(what, "one that runs", f"{type(cause).__name__}: {cause}", way_out)
+        ) from cause
+
+
+def _carry_out(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    plan: Plan,
+    factors: Callable[[Layer, Candidate], tuple[Tensor, ...]],
+) -> nn.Module:
+    known = {layer.name: layer for layer in layers}
+    copied = copy_model(model)
+    modules = named_layers(copied)
+    replacements: dict[nn.Module, nn.Module] = {}
+    for name, candidate in plan.choices.items():
+        if candidate.is_dense:
+            continue
+        layer = known.get(name)
+        if layer is None or name not in modules:
+            raise MismatchError(expected(f"plan, layer {name}", "a layer of the model", "none of that name"))
+        if layer.reason:
+            raise MismatchError(expected(f"plan, layer {name}", f"dense ({layer.reason})", str(candidate)))
+        replacements[modules[name]] = _replacement(modules[name], layer, candidate, factors(layer, candidate))
+    return replace_modules(copied, replacements)
+
+
+def _replacement(
+    dense: nn.Module, layer: Layer, candidate: Candidate, factors: Sequence[Tensor]
+) -> nn.Sequential:
+    weight, bias = dense.get_parameter("weight"), dense._parameters.get("bias")
+    copies = [factor.detach().to(weight.device, weight.dtype, copy=True) for factor in factors]
+    module = chain_module(layer, chain_of(layer, candidate), copies, bias)
+    module.requires_grad_(weight.requires_grad)
+    if bias is not None:
+        module[-1].get_parameter("bias").requires_grad_(bias.requires_grad)
+    return module.train(dense.training)

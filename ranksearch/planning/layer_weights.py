@@ -1,0 +1,75 @@
+"""Weights of layers: what is known of a network before any plan is made, and how the allocation takes it.
+
+It comes down to one number per layer, what its balanced errors are multiplied by, or to a layer that stays dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import Layer
+from ranksearch.planning.plan import Table
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """What to bear in mind. At its defaults it changes nothing.
+
+    early: how many layers are favoured, the first ones in the order of the forward pass that can be factorised.
+    early_weight: what their errors are multiplied by; None keeps them dense. prior: what the errors of any layer are
+    multiplied by, by name, as far as it is known: a hint that a search may overrule.
+    """
+
+    early: int = 0
+    early_weight: float | None = None
+    prior: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.early, int) or self.early < 0:
+            raise InputError(expected("protect-early", "a whole number of layers, 0 or more", self.early))
+        weights = {f"prior of layer {name}": weight for name, weight in self.prior.items()}
+        if self.early_weight is not None:
+            weights["the weight of protect-early"] = self.early_weight
+        for what, weight in weights.items():
+            if not (isfinite(weight) and weight > 0):
+                raise InputError(expected(what, "a positive number", weight))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some layers' errors count for more than others'."""
+        return bool(self.prior) or (self.early > 0 and self.early_weight is not None)
+
+    @property
+    def without_prior(self) -> LayerWeights:
+        """What is left of it when the prior is overruled."""
+        return replace(self, prior={})
+
+    def kept_dense(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """The layers, in the order of the forward pass, with a reason for those that are to stay dense.
+
+        Raises InputError where there would be none left to weigh them against.
+        """
+        able = [layer.name for layer in layers if layer.reason is None]
+        if 0 < len(able) <= self.early:
+            wanted = f"fewer than the {len(able)} layers that can be factorised"
+            raise InputError(expected("protect-early", wanted, self.early))
+        spared = able[: self.early] if self.early_weight is None else []
+        reason = f"one of the first {self.early} (--protect-early {self.early})"
+        return tuple(replace(x, reason=reason) if x.name in spared else x for x in layers)
+
+    def weighed(self, tables: Sequence[Table]) -> tuple[Table, ...]:
+        """The tables, in the order of the forward pass, with their weights."""
+        early = 1.0 if self.early_weight is None else self.early_weight
+        return tuple(
+            replace(
+                table,
+                weight=(early if place < self.early else 1.0) * self.prior.get(table.layer.name, 1.0),
+            )
+            for place, table in enumerate(tables)
+        )
+
+
+EVEN_WEIGHTS = LayerWeights()

@@ -1,0 +1,79 @@
+"""Candidates and plans: plain values, one candidate for each layer that can be factorised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksearch.costs import Cost, Metric
+from ranksearch.networks import Layer
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to carry out one layer; `cost` is that of the layer, `error` is ε in units of the loss."""
+
+    decomposition: str
+    form: str
+    ranks: tuple[int, ...]
+    cost: Cost
+    error: float
+
+    @property
+    def is_dense(self) -> bool:
+        return self.decomposition == DENSE
+
+    def __str__(self) -> str:
+        if self.is_dense:
+            return DENSE
+        form = f"[{self.form}]" if self.form else ""
+        return f"{self.decomposition}{form} {'×'.join(map(str, self.ranks))}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The candidates of one layer, its Pareto front in (params, FLOPs, error).
+
+    Sorted by (params, FLOPs), ascending; keeping the layer dense is always one of them, with error 0.
+    `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight` is how much the
+    layer's errors count in the allocation beside those of others.
+    """
+
+    layer: Layer
+    candidates: tuple[Candidate, ...]
+    scale: float
+    weight: float = 1.0
+
+    def costs(self, metric: Metric) -> NDArray[np.int64]:
+        return np.array([c.cost.of(metric) for c in self.candidates], dtype=np.int64)
+
+    def errors(self) -> NDArray[np.float64]:
+        return np.array([c.error for c in self.candidates])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One candidate per layer that can be factorised, by layer name, and the cost of the whole model."""
+
+    choices: Mapping[str, Candidate]
+    cost: Cost
+
+    @property
+    def error(self) -> float:
+        """The analytic score: the sum of ε over layers, an estimate of KL(dense ‖ compressed)."""
+        return sum(c.error for c in self.choices.values())
+
+    @property
+    def ranks(self) -> dict[str, str]:
+        """By layer name, what the plan makes of it: `svd 12`."""
+        return {name: str(candidate) for name, candidate in self.choices.items()}
+
+    @property
+    def key(self) -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:
+        """Identity of the plan: equal keys build equal models."""
+        return tuple((name, c.decomposition, c.form, c.ranks) for name, c in self.choices.items())

@@ -1,0 +1,226 @@
+"""The plan file: a plan as JSON, validated both ways, with its JSON Schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.costs import Cost, Metric
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.files import write_text
+from ranksearch.networks import Layer, kernel_shape, list_layers
+from ranksearch.planning.plan import DENSE, Candidate, Plan
+from ranksearch.planning.plan_record import CostRecord, DenseRecord, LayerRecord, ModelRecord, PlanRecord
+
+PLAN_VERSION: Literal[1] = 1
+PACKAGES = ("ranksearch", "torch", "optuna", "tensorly", "numpy")
+
+
+def make_record(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    plan: Plan,
+    *,
+    example: Tensor,
+    dense: Cost,
+    budget: float,
+    metric: Metric,
+    limit: int,
+    seed: int,
+    model_name: str | None = None,
+    scores: Mapping[str, float | None] | None = None,
+    options: Mapping[str, JsonValue] | None = None,
+) -> PlanRecord:
+    """The record of a plan for the dense `model`; scores that are not finite become null.
+
+    `example` is a batch (N, …) of the model's input; `dense` the dense model's cost on one example.
+    """
+    known = {layer.name: layer for layer in layers}
+    return PlanRecord(
+        version=PLAN_VERSION,
+        model=ModelRecord(name=model_name, digest=model_digest(model), input_shape=(1, *example.shape[1:])),
+        budget=budget,
+        metric=metric,
+        limit=limit,
+        dense=_cost_record(dense),
+        cost=_cost_record(plan.cost),
+        layers=tuple(_layer_record(known[name], candidate) for name, candidate in plan.choices.items()),
+        dense_layers=tuple(
+            DenseRecord(name=x.name, reason=x.reason or "not in the plan")
+            for x in layers
+            if x.name not in plan.choices
+        ),
+        scores={
+            k: float(v) if v is not None and math.isfinite(v) else None for k, v in (scores or {}).items()
+        },
+        seed=seed,
+        options=dict(options or {}),
+        versions={name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+    )
+
+
+def to_plan(record: PlanRecord) -> Plan:
+    """The plan that a record holds."""
+    choices = {
+        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(x.params, x.flops), x.error)
+        for x in record.layers
+    }
+    return Plan(choices, Cost(record.cost.params, record.cost.flops))
+
+
+def model_digest(model: nn.Module) -> str:
+    """SHA-256 of the names and shapes of a model's tensors and the geometry of its layers, without values."""
+    tensors = sorted(
+        (name, tuple(tensor.shape))
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, Tensor)
+    )
+    layers = sorted(
+        (x.name, x.kind, x.stride, str(x.padding), x.dilation, x.padding_mode, x.groups)
+        for x in list_layers(model)
+    )
+    return hashlib.sha256(json.dumps([tensors, layers]).encode()).hexdigest()
+
+
+def check_plan(record: PlanRecord, layers: Sequence[Layer], model: nn.Module) -> None:
+    """That a plan can be carried out on a dense model: MismatchError names the first thing that differs."""
+    known = {layer.name: layer for layer in layers}
+    for planned in record.layers:
+        _check_layer(planned, known.get(planned.name))
+    for kept in record.dense_layers:
+        if kept.name not in known:
+            raise _mismatch(f"layer {kept.name}", "a layer of the model", "none of that name")
+    named = {x.name for x in record.layers} | {x.name for x in record.dense_layers}
+    for layer in layers:
+        if layer.name not in named:
+            raise _mismatch(f"layer {layer.name}", "a model without it", "a model that has it")
+    digest = model_digest(model)
+    if digest != record.model.digest:
+        wanted = f"one with digest {record.model.digest[:12]}…"
+        got = f"{digest[:12]}…, a tensor or a layer's stride or padding differs"
+        raise _mismatch("model", wanted, got)
+
+
+def _check_layer(planned: LayerRecord, layer: Layer | None) -> None:
+    what = f"layer {planned.name}"
+    if layer is None:
+        raise _mismatch(what, "a layer of the model", "none of that name")
+    if (planned.kind, planned.shape) != (layer.kind, kernel_shape(layer)):
+        wanted = f"a {planned.kind} with a kernel of shape {planned.shape}"
+        raise _mismatch(what, wanted, f"a {layer.kind} with {kernel_shape(layer)}")
+    if planned.decomposition == DENSE:
+        return
+    if layer.reason:
+        raise _mismatch(what, "one that can be factorised", layer.reason)
+    if planned.decomposition not in decompositions.names():
+        raise _mismatch(what, f"one of {', '.join(decompositions.names())}", repr(planned.decomposition))
+    decomposition = decompositions.get(planned.decomposition)
+    forms = decomposition.forms(layer)
+    if planned.form not in forms:
+        wanted = f"a form of {planned.decomposition} among {list(forms)}"
+        raise _mismatch(what, wanted, repr(planned.form))
+    most = decomposition.max_ranks(layer, planned.form)
+    if len(planned.ranks) != len(most) or any(r > m for r, m in zip(planned.ranks, most, strict=True)):
+        raise _mismatch(what, f"{len(most)} ranks of at most {list(most)}", list(planned.ranks))
+
+
+def _mismatch(what: str, wanted: str, got: object) -> MismatchError:
+    return MismatchError(
+        expected(f"plan, {what}", wanted, got, "Is this the model that the plan was made for?")
+    )
+
+
+def _cost_record(cost: Cost) -> CostRecord:
+    return CostRecord(params=cost.params, flops=cost.flops)
+
+
+def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
+    return LayerRecord(
+        name=layer.name,
+        kind=layer.kind,
+        shape=kernel_shape(layer),
+        decomposition=candidate.decomposition,
+        form=candidate.form,
+        ranks=candidate.ranks,
+        params=candidate.cost.params,
+        flops=candidate.cost.flops,
+        error=candidate.error,
+    )
+
+
+def write_plan(path: Path, record: PlanRecord) -> None:
+    """Write a plan file; whoever reads it meanwhile sees the old file or the new one."""
+    content = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, re.sub(r"\[\n\s+(\d+(?:,\n\s+\d+)*)\n\s+\]", _on_one_line, content) + "\n")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
+
+
+def read_plan(path: Path) -> PlanRecord:
+    """Read a plan file. InputError names the file, the field, what was expected and what came."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        got = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise InputError(expected(str(path), "a plan file", got)) from error
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise InputError(expected(str(path), "JSON", f"{error}")) from error
+    if not isinstance(data, dict):
+        raise InputError(expected(str(path), "a JSON object", type(data).__name__))
+    got = data.get("version", "none")
+    if type(got) is not int or got != PLAN_VERSION:
+        way_out = "Another version of ranksearch wrote it; make the plan again or use that version."
+        raise InputError(expected(f"{path}, version", str(PLAN_VERSION), got, way_out))
+    try:
+        return PlanRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(_one_line(path, error)) from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON number")
+
+
+def _one_line(path: Path, error: ValidationError) -> str:
+    """The first of pydantic's complaints in the project's form."""
+    first, *others = error.errors(include_url=False)
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    got = repr(first["input"])
+    got = got if len(got) <= 60 else got[:57] + "…"
+    match first["type"]:
+        case "missing":
+            wanted, got = "a value", "none"
+        case "extra_forbidden":
+            wanted = "no such field"
+        case "value_error":
+            wanted, got = "a plan that makes sense", first["msg"].removeprefix("Value error, ")
+        case _:
+            wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+    more = f"And {len(others)} more." if others else ""
+    return expected(f"{path}, {field}" if field else str(path), wanted, got, more)
+
+
+def plan_schema() -> dict[str, Any]:
+    """The JSON Schema of plan files."""
+    schema = PlanRecord.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "ranksearch plan"}
+
+
+def write_schema(path: Path) -> None:
+    """Publish the JSON Schema: `docs/plan.schema.json` is this function's output."""
+    write_text(path, json.dumps(plan_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,182 @@
+"""The prepared problem: everything that calibration yields and that searching and compressing start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ranksearch import decompositions
+from ranksearch.cache import Cache, Entry, digest
+from ranksearch.calibration import (
+    Moments,
+    Whitened,
+    computation_digest,
+    moments_keys,
+    simplify,
+    source_of,
+    task_moments,
+    whiten,
+)
+from ranksearch.costs import Cost
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import Layer, algebra_threads, discover, measure_cost
+from ranksearch.planning.builder import build
+from ranksearch.planning.fits import Fits
+from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
+from ranksearch.planning.plan import Candidate, Plan, Table
+from ranksearch.planning.tables import CandidateConfig, held_out_error, layer_candidates
+from ranksearch.progress import Progress, no_progress, ticks
+from ranksearch.tasks import Role, Task
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task with its layers, the dense model's cost, and one table of candidates per factorisable layer.
+
+    `layer_weights` are what the tables' weights come from.
+    """
+
+    task: Task
+    layers: tuple[Layer, ...]
+    dense: Cost
+    tables: tuple[Table, ...]
+    fits: Fits
+    layer_weights: LayerWeights = EVEN_WEIGHTS
+
+    def plan(self, choice: Sequence[int]) -> Plan:
+        """The plan that takes candidate `choice[k]` of table k."""
+        picked = [table.candidates[k] for table, k in zip(self.tables, choice, strict=True)]
+        return Plan({t.layer.name: c for t, c in zip(self.tables, picked, strict=True)}, self.cost(picked))
+
+    def cost(self, picked: Iterable[Candidate]) -> Cost:
+        """Cost of the whole model, one candidate per table: measured dense − layers + candidates."""
+        total = self.dense
+        for table, candidate in zip(self.tables, picked, strict=True):
+            total = total - table.layer.cost + candidate.cost
+        return total
+
+    def build(self, plan: Plan) -> nn.Module:
+        """A compressed copy of the task's model; BatchNorm statistics are still the dense model's."""
+        return self.task.laid_out(build(self.task.model, self.layers, plan, self.fits))
+
+
+def prepare(
+    task: Task,
+    *,
+    ignore: Sequence[str] = (),
+    config: CandidateConfig | None = None,
+    layer_weights: LayerWeights = EVEN_WEIGHTS,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> Problem:
+    """Find the layers, measure the dense model, collect moments, and make the candidates of every layer.
+
+    The fits use the moments images; their errors are checked on moments of the divergence images.
+    `layer_weights` decide neither: what is cached serves with any. Layers that no gradient comes to stay dense.
+    """
+    config = config or CandidateConfig()
+    layers = discover(task.model, task.example, ignore=ignore)
+    dense = measure_cost(task.model, task.example)
+    able = _able(layer_weights.kept_dense(layers)) and _able(layers)
+    config.check(layers)
+    computes = computation_digest(task) if task.cache else ""
+
+    def moments_of(role: Role, stage: str) -> dict[str, Moments]:
+        return task_moments(
+            task,
+            able,
+            (role,),
+            seed=seed,
+            computes=computes,
+            on_batch=ticks(progress, stage),
+        )
+
+    fitted_to = moments_of("moments", "moments")
+    layers = layer_weights.kept_dense([judged(layer, fitted_to.get(layer.name)) for layer in layers])
+    able = _able(layers)
+    checked_on = moments_of("divergence", "held-out moments")
+
+    def whitened(name: str) -> Whitened:
+        return whiten(_kernel(task, name), *simplify(*fitted_to[name].shrunk(), config.error))
+
+    cache = Cache(task.cache)
+    keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
+    tables = []
+    for done, layer in enumerate(able):
+        progress("candidates", done, len(able))
+        entry = cache.get(keys[layer.name]) if keys else None
+        table = _read(layer, entry) if entry is not None else None
+        if table is None:
+            other = simplify(checked_on[layer.name].A, checked_on[layer.name].G, config.error)
+            with algebra_threads(layer.fan_in):
+                white = whitened(layer.name)
+                check = held_out_error(_kernel(task, layer.name), white, *other)
+                table = layer_candidates(layer, white, config, check)
+            if keys:
+                cache.put(keys[layer.name], {}, _written(table))
+        tables.append(table)
+    progress("candidates", len(able), len(able))
+    return Problem(task, layers, dense, layer_weights.weighed(tables), Fits(whitened, config), layer_weights)
+
+
+def _able(layers: Sequence[Layer]) -> list[Layer]:
+    """Those that can be factorised. Raises InputError where there are none."""
+    able = [layer for layer in layers if layer.reason is None]
+    if not able:
+        reasons = sorted({layer.reason for layer in layers if layer.reason})
+        got = f"none ({'; '.join(reasons) or 'no layers'})"
+        way_out = (
+            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, or run "
+            "under torch.no_grad?"
+        )
+        raise InputError(
+            expected(
+                "model", "at least one layer that can be factorised", got, way_out * (_UNREACHED in reasons)
+            )
+        )
+    return able
+
+
+_UNREACHED = "no gradient comes to it on the calibration images"
+
+
+def judged(layer: Layer, moments: Moments | None) -> Layer:
+    """The layer, with a reason to stay dense where nothing tells what its errors cost: a forward pass that detaches
+    what it gives needs it all the same."""
+    if moments is None or bool(moments.G.any()):
+        return layer
+    return replace(layer, reason=_UNREACHED)
+
+
+def _kernel(task: Task, name: str) -> Tensor:
+    return task.model.get_parameter(f"{name}.weight").detach().to(task.device)
+
+
+def _table_keys(
+    task: Task, layers: Sequence[Layer], config: CandidateConfig, seed: int, computes: str
+) -> dict[str, str]:
+    """What a layer's candidates depend on, as keys of a cache."""
+    moments = [moments_keys(task, layers, role, seed, computes) for role in ("moments", "divergence")]
+    code = [source_of(type(decompositions.get(name))) for name in config.decompositions]
+    return {
+        layer.name: digest([keys[layer.name] for keys in moments], config, layer, code) for layer in layers
+    }
+
+
+def _written(table: Table) -> dict[str, Any]:
+    rows = [
+        (c.decomposition, c.form, c.ranks, c.cost.params, c.cost.flops, c.error) for c in table.candidates
+    ]
+    return {"candidates": rows, "scale": table.scale}
+
+
+def _read(layer: Layer, entry: Entry) -> Table:
+    plain = entry[1]
+    rows = plain["candidates"]
+    candidates = (
+        Candidate(name, form, tuple(r), Cost(params, flops), e) for name, form, r, params, flops, e in rows
+    )
+    return Table(layer, tuple(candidates), plain["scale"])

@@ -1,0 +1,233 @@
+"""Fitting a chain of factors to a kernel by minimising ε itself.
+
+The last factor is dense in its outputs, so that for given earlier factors the best one is a linear least-squares
+solution. It is eliminated (variable projection, Golub & Pereyra 1973), and L-BFGS runs over the earlier
+factors alone, in whitened coordinates, where the problem is well scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ranksearch.calibration import Whitened
+from ranksearch.networks import Chain, Factor, Factors, Size, contract
+
+RIDGE = 1e-6
+"""Weight of the last factor's norm, relative to normalised components.
+
+It keeps nearly parallel components from growing against each other without bound, the degeneracy of CP.
+"""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Factors of one chain in whitened coordinates, float64, and their ε."""
+
+    chain: Chain
+    factors: Factors
+    error: float
+
+    def weights(self, whitened: Whitened) -> Factors:
+        """The factors for the layer's own inputs and outputs, float32; `whitened` is the kernel that was fitted."""
+        return tuple(f.float() for f in whitened.to_layer(self.chain, self.factors))
+
+
+def refine(
+    whitened: Whitened,
+    chain: Chain,
+    factors: Sequence[Tensor],
+    *,
+    iterations: int,
+    flops: float = float("inf"),
+) -> Fit:
+    """Minimise ε from `factors` by at most `iterations` steps of L-BFGS; never worse than where it started.
+
+    Of a wide layer fewer steps are taken, so that all of them together cost about `flops` at most.
+    """
+    given = Fit(chain, tuple(f.double() for f in factors), whitened.error(chain, factors))
+    best = min(_solved(whitened, chain, factors), given, key=lambda fit: fit.error)
+    iterations = int(min(iterations, flops / step_flops(whitened, chain)))
+    if iterations == 0 or best.error <= 1e-10 * whitened.scale:
+        return best
+    projection = _Projection.of(whitened, chain, torch.float32)
+    inner = [f.float().contiguous().clone().requires_grad_() for f in best.factors[:-1]]
+    optimiser = torch.optim.LBFGS(
+        inner,
+        max_iter=iterations,
+        max_eval=2 * iterations,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-8,
+        tolerance_change=1e-12,
+    )
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        components = contract(chain[:-1], inner)
+        loss, gradient = projection.loss(components.detach().flatten(1))
+        components.backward(gradient.reshape(components.shape))
+        return loss
+
+    # A step far out can leave the normal equations singular in single precision: what was reached until then counts.
+    with suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        optimiser.step(closure)
+    refined = [f.detach() for f in inner]
+    if not all(bool(torch.isfinite(f).all()) for f in refined):
+        return best
+    return min(best, _solved(whitened, chain, [*refined, best.factors[-1]]), key=lambda fit: fit.error)
+
+
+def step_flops(whitened: Whitened, chain: Chain) -> float:
+    """About what one step of `refine` costs: with K the last factor's inputs times its taps, 6·K·n·m for the
+    images of the components, as much again for K² and K·O inner products of them."""
+    o, n, m = len(whitened.kernel), *whitened.root.matrix.shape
+    length = whitened.root.length
+    last = chain[-1].shape(whitened.kernel.shape[2:])[1:]
+    return 6.0 * prod(last) * (n * m / prod(last[1:]) + (prod(last) + o) * length)
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """Least squares over the last factor, which combines K components: one for each of its inputs and taps.
+
+    blocks: (S, n/S, m), the rows of the root by the S taps of the last factor. target: (O, m or m + n), the
+    weighed kernel. ridge: of the root.
+    """
+
+    blocks: Tensor
+    target: Tensor
+    ridge: float
+
+    @classmethod
+    def of(cls, whitened: Whitened, chain: Chain, dtype: torch.dtype) -> _Projection:
+        axes, kernel = chain[-1].axes, whitened.kernel
+        others = [axis for axis in range(kernel.dim() - 2) if axis not in axes]
+        modes = kernel.shape[1:]
+        order = [*(1 + axis for axis in axes), 0, *(1 + axis for axis in others)]
+        rows = whitened.root.matrix.to(dtype).reshape(*modes, -1).permute(*order, -1)
+        taps = prod(kernel.shape[2 + axis] for axis in axes)
+        blocks = rows.reshape(taps, prod(modes) // taps, -1)
+        target = kernel.permute(0, *(1 + mode for mode in order)).flatten(1).to(dtype)
+        weighed = target @ blocks.flatten(0, 1)
+        ridge = whitened.root.ridge
+        if ridge:
+            weighed = torch.cat([weighed, ridge**0.5 * target], dim=1)
+        return cls(blocks, weighed, ridge)
+
+    @cached_property
+    def total(self) -> float:
+        """‖target‖²."""
+        return float(self.target.square().sum())
+
+    def images(self, components: Tensor) -> Tensor:
+        """Weighed components (K, m or m + n), of components (R, n/S) at every tap, K = R·S."""
+        images = (components @ self.blocks).movedim(0, 1).flatten(0, 1)
+        if not self.ridge:
+            return images
+        placed = components.new_zeros(len(components), len(self.blocks), *self.blocks.shape[:2])
+        placed.diagonal(dim1=1, dim2=2).copy_(self.ridge**0.5 * components[..., None])
+        return torch.cat([images, placed.reshape(len(images), -1)], dim=1)
+
+    def _gradient(self, images: Tensor) -> Tensor:
+        """The adjoint of `images`: of components, (R, n/S)."""
+        taps, _, m = self.blocks.shape
+        by_tap = images[:, :m].unflatten(0, (-1, taps)).movedim(1, 0)
+        components: Tensor = (by_tap @ self.blocks.mT).sum(0)
+        if self.ridge:
+            placed = images[:, m:].reshape(-1, taps, taps, self.blocks.shape[1])
+            components += self.ridge**0.5 * placed.diagonal(dim1=1, dim2=2).sum(-1)
+        return components
+
+    def loss(self, components: Tensor) -> tuple[float, Tensor]:
+        """The part of ‖target‖² that no last factor explains, and its gradient by the components.
+
+        Summed up from the residual itself: as one less the part that is explained it would be no more exact than
+        single precision is at one, and a line search on small errors would soon find nothing but noise.
+        """
+        norms, unit, lower, right = self._normal_equations(self.images(components))
+        solution = torch.cholesky_solve(right, lower)  # (K, O)
+        residual = self.target - solution.T @ unit
+        unexplained = float(residual.square().sum() + RIDGE * solution.square().sum())
+        pull = solution @ residual
+        pull = (pull - unit * (pull * unit).sum(dim=1, keepdim=True)) / norms
+        return unexplained / self.total, self._gradient(pull) * (-2 / self.total)
+
+    def solve(self, components: Tensor) -> Tensor:
+        """The best last factor, (O, K)."""
+        norms, _, lower, right = self._normal_equations(self.images(components))
+        return (torch.cholesky_solve(right, lower) / norms).T
+
+    def _normal_equations(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        norms = images.norm(dim=1, keepdim=True).clamp_min(1e-20)
+        unit = images / norms
+        gram = unit @ unit.T
+        gram.diagonal().add_(RIDGE)
+        return norms, unit, torch.linalg.cholesky(gram), unit @ self.target.T
+
+
+def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
+    """The factors with the last one replaced by the least-squares solution, in float64, norms balanced."""
+    inner = [f.double() for f in factors[:-1]]
+    components = contract(chain[:-1], inner).flatten(1)
+    last = _Projection.of(whitened, chain, torch.float64).solve(components)
+    solved = balance(chain, [*inner, last.reshape(chain[-1].shape(whitened.kernel.shape[2:]))])
+    return Fit(chain, solved, whitened.error(chain, solved))
+
+
+def balance(chain: Chain, factors: Sequence[Tensor], sweeps: int = 3) -> Factors:
+    """Scale each bond so that the slices of all factors that share it have equal norms; the kernel stays.
+
+    A bond joins the output of one dense factor, the depthwise ones behind it and the input of the next dense one.
+    """
+    balanced = list(factors)
+    bonds = _bonds(chain)
+    for _ in range(sweeps if len(bonds) > 1 else 1):
+        for bond in bonds:
+            norms = [balanced[k].movedim(dim, 0).flatten(1).norm(dim=1) for k, dim in bond]
+            alive = torch.stack(norms).amin(dim=0) > 0
+            goal = torch.stack(norms).clamp_min(1e-30).log().mean(dim=0).exp()
+            for (k, dim), norm in zip(bond, norms, strict=True):
+                shape = [-1 if d == dim else 1 for d in range(balanced[k].dim())]
+                scale = torch.where(alive, goal / norm.clamp_min(1e-30), torch.ones_like(norm))
+                balanced[k] = balanced[k] * scale.reshape(shape)
+    return tuple(balanced)
+
+
+def _bonds(chain: Chain) -> list[list[tuple[int, int]]]:
+    """For each bond the (factor, dimension) pairs that carry its index."""
+    bonds: list[list[tuple[int, int]]] = []
+    for k, factor in enumerate(chain):
+        if factor.depthwise:
+            bonds[-1].append((k, 0))
+            continue
+        if k > 0:
+            bonds[-1].append((k, 1))
+        if k < len(chain) - 1:
+            bonds.append([(k, 0)])
+    return bonds
+
+
+def pad(smaller: Chain, larger: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Factors:
+    """The same kernel at ranks that are componentwise no smaller: zeros fill the new slices."""
+    padded = []
+    for small, large, factor in zip(smaller, larger, factors, strict=True):
+        grown = factor.new_zeros(large.shape(kernel_size))
+        grown[tuple(slice(size) for size in small.shape(kernel_size))] = factor
+        padded.append(grown)
+    return tuple(padded)
+
+
+def fits_into(smaller: Chain, larger: Chain) -> bool:
+    """Whether every rank of one chain is at most that of the other: then `pad` applies."""
+    return all(_no_wider(small, large) for small, large in zip(smaller, larger, strict=True))
+
+
+def _no_wider(small: Factor, large: Factor) -> bool:
+    return small.in_channels <= large.in_channels and small.out_channels <= large.out_channels

@@ -1,0 +1,201 @@
+"""The candidates of a layer: every decomposition at every rank that could pay, with cost and error.
+
+A few ranks of each form are fitted; the errors between them are interpolated along the spectra. A candidate
+whose factors are asked for is fitted then, afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ranksearch import decompositions
+from ranksearch.calibration import Columns, ErrorKind, Whitened, kernel_error
+from ranksearch.costs import METRICS, Cost, Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import Layer, reconstruct, unmatched
+from ranksearch.planning.fits import Effort, fit_candidate
+from ranksearch.planning.plan import DENSE, Candidate, Table
+from ranksearch.planning.rank_paths import RankLimits, RankPath, rank_path
+from ranksearch.planning.refine import Fit
+
+_EXACT = 1e-6
+"""Relative ε below which a fit counts as exact."""
+
+_DEAR = 2
+"""Of each form so many of the dearest fits are refined only while the form is in the running."""
+
+_FAR = 1.4
+"""A form is beaten where another has an ε smaller by this factor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateConfig(Effort):
+    """What may be proposed.
+
+    rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
+    last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
+    are interpolated. error: what is fitted and compared, see `simplify`.
+    """
+
+    decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
+    min_rank: int = 1
+    rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
+    fits_per_form: int = 6
+    iterations: int = 15
+    fit_flops: float = 2e10
+    error: ErrorKind = "fisher"
+
+    def __post_init__(self) -> None:
+        for what, value in (
+            ("min-rank", self.min_rank),
+            *(("rank-multiple", m) for _, m in self.rank_multiple),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(expected(what, "a whole number, 1 or more", value))
+
+    def check(self, layers: Sequence[Layer]) -> None:
+        """Raises InputError where a pattern of rank_multiple matches none of the layers."""
+        for pattern, _ in self.rank_multiple:
+            if not any(fnmatchcase(layer.name, pattern) for layer in layers):
+                raise unmatched("rank-multiple", pattern, layers)
+
+    def multiple(self, name: str) -> int:
+        """What the ranks of a layer are multiples of."""
+        return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
+
+    def ranks_of(self, layer: Layer) -> RankLimits:
+        """Which ranks a layer may have."""
+        return RankLimits(self.min_rank, self.multiple(layer.name))
+
+
+def layer_candidates(
+    layer: Layer,
+    whitened: Whitened,
+    config: CandidateConfig,
+    held_out: Callable[[Fit], float] | None = None,
+) -> Table:
+    """The table of a layer.
+
+    `held_out` maps a fit to its ε on moments that it was not fitted to; where it is given, that error counts.
+    Forms that others beat by far when it comes to the dearest ranks are not refined there: these fits take
+    most of the time, and hardly a plan will use them.
+    """
+    forms = [
+        _Form(name, form, path, _nodes(path.costs, config.fits_per_form))
+        for name in config.decompositions
+        for form in decompositions.get(name).forms(layer)
+        if (path := rank_path(layer, decompositions.get(name), form, whitened, config.ranks_of(layer))).ranks
+    ]
+    rough = replace(config, iterations=0)
+    for place in range(config.fits_per_form):
+        for own in forms:
+            if place < len(own.nodes):
+                beaten = place >= config.fits_per_form - _DEAR and _beaten(own, forms)
+                own.fits.append(
+                    fit_candidate(
+                        whitened,
+                        layer,
+                        decompositions.get(own.name),
+                        own.form,
+                        own.path.ranks[own.nodes[place]],
+                        own.fits,
+                        config=rough if beaten else config,
+                    )
+                )
+    candidates = [Candidate(DENSE, "", (), layer.cost, 0.0)]
+    for own in forms:
+        fitted = [held_out(fit) if held_out else fit.error for fit in own.fits]
+        errors = _interpolate(own.path, own.nodes, fitted, _EXACT * whitened.scale)
+        candidates += [
+            Candidate(own.name, own.form, ranks, cost, float(error))
+            for ranks, cost, error in zip(own.path.ranks, own.path.costs, errors, strict=True)
+        ]
+    return Table(layer, pareto(candidates), whitened.scale)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form in the making: its ranks, the indices of those to fit, by rising cost, and the fits so far."""
+
+    name: str
+    form: str
+    path: RankPath
+    nodes: list[int]
+    fits: list[Fit] = field(default_factory=list)
+
+    def points(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logarithms of cost and ε of the fits so far, by rising cost."""
+        costs = np.log([self.path.costs[node].of(metric) for node in self.nodes[: len(self.fits)]])
+        errors = np.log(np.maximum([fit.error for fit in self.fits], np.finfo(float).tiny))
+        order = np.argsort(costs)
+        return costs[order], errors[order]
+
+
+def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
+    """Whether at the cost of its dearest fit some other form has a far smaller ε, in either metric."""
+    others = [other for other in forms if other is not own and other.fits]
+
+    def beaten_in(metric: Metric) -> bool:
+        costs, errors = own.points(metric)
+        return any(
+            np.interp(costs[-1], *other.points(metric)) + np.log(_FAR) < errors[-1] for other in others
+        )
+
+    return all(map(beaten_in, METRICS))
+
+
+def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
+    """Indices of `count` ranks, geometrically spaced in parameters, the ends among them."""
+    params = np.array([cost.params for cost in costs], dtype=float)
+    goals = np.geomspace(params[0], params[-1], count)
+    return sorted({int(np.argmin(np.abs(np.log(params) - np.log(goal)))) for goal in goals})
+
+
+def _interpolate(
+    path: RankPath, nodes: Sequence[int], fitted: Sequence[float], floor: float
+) -> NDArray[np.float64]:
+    """ε of all ranks: the spectral estimate times its correction at the fitted ranks, linear in log cost.
+
+    Errors and estimates below `floor` count as exact: their ratio says nothing about the ranks in between.
+    """
+    floor = max(floor, float(np.finfo(float).tiny))  # of a kernel of zeros, all of whose errors are none
+    x = np.log([cost.params for cost in path.costs])
+    tails = np.maximum(path.tails, floor)
+    ratio = np.log(np.maximum(fitted, floor)) - np.log(tails[list(nodes)])
+    errors = tails * np.exp(np.interp(x, x[list(nodes)], ratio))
+    errors[list(nodes)] = fitted
+    return np.asarray(errors)
+
+
+def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that no other beats in parameters, FLOPs and error at once, by rising cost."""
+    rows = sorted(candidates, key=lambda c: (c.cost.params, c.cost.flops, c.error))
+    keep = _front(np.array([[c.cost.params, c.cost.flops, c.error] for c in rows]))
+    return tuple(rows[k] for k in keep)
+
+
+def _front(points: NDArray[np.float64]) -> list[int]:
+    """Indices of the rows that no earlier row dominates or equals; rows sorted lexicographically."""
+    keep: list[int] = []
+    for k, point in enumerate(points):
+        if not keep or not bool((points[keep] <= point).all(axis=1).any()):
+            keep.append(k)
+    return keep
+
+
+def held_out_error(
+    kernel: Tensor, whitened: Whitened, A: Tensor | Columns | None, G: Tensor | None
+) -> Callable[[Fit], float]:
+    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O); None stands for the identity."""
+
+    def error(fit: Fit) -> float:
+        factors = whitened.to_layer(fit.chain, fit.factors)
+        return kernel_error(kernel, reconstruct(fit.chain, factors, kernel.shape[2:]), A, G)
+
+    return error

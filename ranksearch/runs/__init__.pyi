@@ -1,0 +1,29 @@
+from .compress import compress_pipeline
+from .config import load_options, parse, write_toml
+from .deliver import RunReport
+from .options import RunOptions
+from .probe import probe_pipeline
+from .probe_folder import open_probe, stored_probe_options
+from .probe_options import parse_probe
+from .run import run_pipeline
+from .run_folder import RunFolder, open_run
+from .settings import candidate_config
+from .tasks import image_options
+
+__all__ = [
+    "RunFolder",
+    "RunOptions",
+    "RunReport",
+    "candidate_config",
+    "compress_pipeline",
+    "image_options",
+    "load_options",
+    "open_probe",
+    "open_run",
+    "parse",
+    "parse_probe",
+    "probe_pipeline",
+    "run_pipeline",
+    "stored_probe_options",
+    "write_toml",
+]

@@ -1,0 +1,177 @@
+"""Options from the command line and TOML files to one checked `RunOptions`, and back to TOML."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.folders import CONFIG, usable
+from ranksearch.runs.options import RunOptions, listed
+
+FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
+"""Options that a resumed run may change: none of them decides what a finished trial found."""
+
+MEANS_NONE = frozenset({"weights", "cache"})
+"""Options of which `none` is a value of its own: random weights, nothing kept."""
+
+_PATHS = ("weights", "probe", "out", "cache")
+_OBJECTS = ("model", "data", "metric_fn", "loss")
+
+
+def load_options(
+    given: Mapping[str, Any],
+    config: Path | None = None,
+    *,
+    under: Mapping[str, Any] | None = None,
+    under_name: str = "",
+) -> RunOptions:
+    """Options of the command line (by field name, None where not given) over those of a TOML file.
+
+    With `resume`, both over those that the run in `out` was started with; both over those in `under`, which
+    came from `under_name`. `none` takes back what is underneath (see `unset`). Relative paths start at the
+    working directory, those in the file at the file's folder; all come back absolute. Raises InputError that
+    names the option.
+    """
+    values = dict(under or {})
+    source = {key: f"{key} in {under_name}" for key in values}
+    if config is not None:
+        stated = absolute(unset(read_toml(config)), config.resolve().parent)
+        values |= stated
+        source |= {key: f"{key} in {config.name}" for key in stated}
+    explicit = {key: value for key, value in given.items() if value is not None}
+    values |= absolute(unset(explicit), Path.cwd())
+    source |= {key: flag(key) for key in explicit}
+    if values.get("resume"):
+        if values.get("out") is None:
+            raise InputError(expected("--resume", "--out DIR, the folder of the run to continue", "none"))
+        stored = Path(values["out"]) / CONFIG
+        with usable(Path(values["out"])):
+            begun = stored.is_file()
+        if begun:
+            values = read_toml(stored) | values
+    return parse(values, source)
+
+
+def unset(values: Mapping[str, Any], model: type[BaseModel] = RunOptions) -> dict[str, Any]:
+    """The values with `none` as the default, where that is to have none: TOML cannot say so, nor a command line."""
+    fields = model.model_fields.items()
+    empty = {key: f.default for key, f in fields if f.default in (None, ()) and key not in MEANS_NONE}
+    return {k: empty[k] if k in empty and v in ("none", ["none"]) else v for k, v in values.items()}
+
+
+def parse(values: Mapping[str, Any], source: Mapping[str, str] | None = None) -> RunOptions:
+    """Checked options; `source` says what to call each in a message."""
+    try:
+        return RunOptions.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for detail in error.errors():
+            name = str(detail["loc"][0])
+            label = (source or {}).get(name, flag(name))
+            lines.append(expected(label, _wanted(detail["msg"]), repr(detail["input"]), _near(name)))
+        raise InputError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _wanted(message: str) -> str:
+    """pydantic's words to ours."""
+    if message.startswith("Extra inputs"):
+        return "a known option"
+    message = re.sub(r"^(Input|Value|Tuple) should (be|have) (a )?", "", message)
+    message = re.sub(r" after validation, not \d+$", "", message).replace("item", "value")
+    return re.sub(r"^(greater|less) than", r"a number \1 than", message)
+
+
+def _near(name: str) -> str:
+    if name in RunOptions.model_fields:
+        return ""
+    found = difflib.get_close_matches(name, RunOptions.model_fields, n=1)
+    return f"Did you mean {found[0]!r}?" if found else "`ranksearch run -h` lists the options."
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Options in a TOML file, by field name; dashes count as underscores. Raises InputError."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            expected("--config", "a TOML file that can be read", f"{path} ({error.strerror})")
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(expected("--config", "valid TOML", f"{path}: {error}")) from error
+    values = {key.replace("-", "_"): value for key, value in raw.items()}
+    for key in values:
+        if key not in RunOptions.model_fields:
+            raise InputError(expected(path.name, "known options", repr(key), _near(key)))
+    return values
+
+
+def write_toml(options: RunOptions) -> str:
+    """TOML that reads back as the same options."""
+    return tomli_w.dumps(options.model_dump(mode="json", exclude_none=True))
+
+
+def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The values with their relative paths started at `base`: files, and those inside names and URLs."""
+    result = dict(values)
+    for key in _PATHS:
+        if isinstance(result.get(key), str | Path) and str(result[key]) != "none":
+            result[key] = str(_join(base, str(result[key])))
+    for key in _OBJECTS:
+        if isinstance(result.get(key), str):
+            result[key] = _absolute_spec(result[key], base)
+    if result.get("decompositions") is not None:
+        names = listed(result["decompositions"])
+        result["decompositions"] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
+    storage = result.get("storage")
+    if isinstance(storage, str):
+        if "://" not in storage:
+            result["storage"] = str(_join(base, storage))
+        elif match := re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:].*)", storage):
+            result["storage"] = match[1] + str(_join(base, match[2]))
+    return result
+
+
+def _absolute_spec(spec: str, base: Path) -> str:
+    head, _, tail = spec.rpartition(":")
+    if spec.startswith("imagefolder:"):
+        return f"imagefolder:{_join(base, spec.partition(':')[2])}" if tail else spec
+    if spec.startswith("torchvision:") and spec.count(":") >= 2 and "=" not in tail:
+        source, name, folder = spec.split(":", 2)
+        return f"{source}:{name}:{_join(base, folder)}" if folder else spec
+    if head.endswith(".py") or ("/" in head and ":" not in head):
+        return f"{_join(base, head)}:{tail}"
+    return spec
+
+
+def _join(base: Path, path: str) -> Path:
+    return base / Path(path).expanduser()
+
+
+def flag(name: str) -> str:
+    """The option's name on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def check_same(stored: BaseModel, given: BaseModel, where: Path, free: frozenset[str] = FREE) -> None:
+    """Raise MismatchError that names every option, but for `free` ones, in which a run to resume differs."""
+    before, now = stored.model_dump(mode="json"), given.model_dump(mode="json")
+    differing = [key for key in before if key not in free and before[key] != now[key]]
+    if differing:
+        wanted = ", ".join(f"{flag(key)} {_show(before[key])}" for key in differing)
+        got = ", ".join(f"{flag(key)} {_show(now[key])}" for key in differing)
+        way_out = "Leave these options out, or choose another --out."
+        raise MismatchError(expected(f"--resume of {where}", f"{wanted}, as it was started", got, way_out))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

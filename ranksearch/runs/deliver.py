@@ -1,0 +1,140 @@
+"""Delivery: plan files carried out, saved and evaluated; what was delivered before is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from torch import nn
+
+from ranksearch.calibration import Moments, calibration_moments
+from ranksearch.compression import (
+    PLAN_FILE,
+    WEIGHTS_FILE,
+    compress,
+    load_compressed,
+    planned_layers,
+    save_compressed,
+)
+from ranksearch.costs import Cost, budget_name
+from ranksearch.planning import Plan, PlanRecord, read_plan, to_plan, write_plan
+from ranksearch.progress import Reporter, renamed
+from ranksearch.runs.options import RunOptions
+from ranksearch.runs.run_folder import RunFolder
+from ranksearch.runs.settings import compress_config, recorded
+from ranksearch.tasks import Estimate, Role, Task, evaluate
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A compressed model on disk; `record` holds its plan, its cost and all its scores."""
+
+    record: PlanRecord
+    folder: Path
+    plan_file: Path
+
+
+def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Reporter) -> tuple[Delivered, ...]:
+    """The compressed models of the plan files, but for those that were delivered before."""
+    records = {budget: read_plan(folder.plan(budget)) for budget in options.budget}
+    done = {budget: _delivered(folder.compressed(budget), record) for budget, record in records.items()}
+    plans = [to_plan(record) for budget, record in records.items() if done[budget] is None]
+    moments = shared_moments(task, plans, options, reporter)
+    found = []
+    for budget, record in records.items():
+        out = folder.compressed(budget)
+        if (compressed := done[budget]) is None:
+            compressed = carry_out(task, record, options, out, reporter, moments)
+        elif any(role not in compressed.scores and task.dataset(role) is not None for role in FINAL):
+            compressed = evaluated(
+                load_compressed(out, compressed, task.model).to(task.device), task, compressed, out
+            )
+        found.append(Delivered(compressed, out, folder.plan(budget)))
+    return tuple(found)
+
+
+def shared_moments(
+    task: Task, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
+) -> Mapping[str, Moments]:
+    """Moments of all calibration images for the layers that some plan factorises."""
+    layers = planned_layers(task, plans)
+    return calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
+
+
+def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
+    """The record of a compressed model, which is written after it, where both are there and have this plan."""
+    if not all((out / name).is_file() for name in (PLAN_FILE, WEIGHTS_FILE)):
+        return None
+    found = read_plan(out / PLAN_FILE)
+    return found if to_plan(found).key == to_plan(record).key else None
+
+
+def carry_out(
+    task: Task,
+    record: PlanRecord,
+    options: RunOptions,
+    out: Path,
+    reporter: Reporter,
+    moments: Mapping[str, Moments],
+) -> PlanRecord:
+    """Compress, save, evaluate; the record with the ε of the refitted layers and the scores."""
+    name = budget_name(record.budget)
+    compressed = compress(
+        task,
+        to_plan(record),
+        config=compress_config(options),
+        moments=moments,
+        progress=renamed(reporter.progress, f"{{}} {name}"),
+    )
+    scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
+    if len(compressed.rounds) > 1:
+        scores |= {f"round-{k}": found.mean for k, found in enumerate(compressed.rounds, 1)}
+        ends = ", ".join(f"{found.mean:.4g}" for found in compressed.rounds)
+        reporter.line(f"budget {name}: divergence after each round {ends}")
+    choices = compressed.plan.choices
+    layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
+    searched = {key: x for key, x in record.scores.items() if not key.startswith(("round-", *FINAL))}
+    found = {"layers": layers, "scores": {**searched, **_written(scores)}, "options": recorded(options)}
+    done = record.model_copy(update=found)
+    save_compressed(out, compressed.model, done)
+    return evaluated(compressed.model, task, done, out)
+
+
+FINAL: tuple[Role, ...] = ("validation", "test")
+"""Data of the final evaluation."""
+
+
+def evaluated(model: nn.Module, task: Task, record: PlanRecord, out: Path) -> PlanRecord:
+    """The record of a saved model with its final scores, written again: whatever is wrong with those data, the model
+    is there."""
+    scores = {**record.scores, **_written(final_scores(model, task))}
+    done = record.model_copy(update={"scores": scores})
+    write_plan(out / PLAN_FILE, done)
+    return done
+
+
+def final_scores(model: nn.Module, task: Task) -> dict[str, float]:
+    """The metric on validation and test images, with its standard error; nothing where there is no data."""
+    scores: dict[str, float] = {}
+    for role in FINAL:
+        found = evaluate(model, task, role)
+        if found is not None:
+            scores |= {role: found.mean, f"{role}_stderr": found.stderr}
+    return scores
+
+
+def _written(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: value if isfinite(value) else None for key, value in scores.items()}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run came to; `validation` and `test` are the dense model's metric, None without data."""
+
+    dense: Cost
+    metric_name: str
+    validation: Estimate | None
+    test: Estimate | None
+    delivered: tuple[Delivered, ...]

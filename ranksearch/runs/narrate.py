@@ -1,0 +1,68 @@
+"""What a command says of a task on the way: model, images, budgets, layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ranksearch.costs import UNITS, Cost, budget_limit, budget_name
+from ranksearch.networks import measure_cost
+from ranksearch.planning import Problem
+from ranksearch.progress import Reporter
+from ranksearch.searching import SearchSettings
+from ranksearch.tasks import Estimate, Task, evaluate, metric_name, show_estimate
+
+
+def describe_task(task: Task, reporter: Reporter) -> Cost:
+    """Say what is compressed, on which images; the dense model's cost."""
+    dense = measure_cost(task.model, task.example.to(task.device))
+    s = task.splits
+    reporter.line(f"model: {task.model_name}, {dense.params:,} parameters, {dense.flops:,} FLOPs")
+    reporter.line(
+        f"images: {len(s.moments):,} for moments, {len(s.divergence):,} for divergence, "
+        f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
+        f"{_size(task, 'test')} for the final evaluation"
+    )
+    return dense
+
+
+def describe_budgets(dense: Cost, settings: SearchSettings, reporter: Reporter) -> None:
+    """Say what the budgets are in absolute terms."""
+    for budget in settings.budgets:
+        limit, whole = budget_limit(dense, budget, settings.metric), dense.of(settings.metric)
+        reporter.line(
+            f"budget {budget_name(budget)}: at most {limit:,} of {whole:,} {UNITS[settings.metric]}"
+        )
+
+
+def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
+    """Evaluate the dense model on the validation images, where there are some."""
+    found = evaluate(task.model, task, "validation")
+    if found is not None:
+        reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
+    return found
+
+
+def _size(task: Task, role: Any) -> str:
+    dataset: Any = task.dataset(role)
+    return "none" if dataset is None else f"{len(dataset):,}"
+
+
+def describe_layers(problem: Problem, reporter: Reporter) -> None:
+    """Say how many layers and candidates there are, why layers stay dense, and whose errors count for more."""
+    candidates = sum(len(table.candidates) for table in problem.tables)
+    reporter.line(f"layers: {len(problem.tables)} with {candidates:,} candidates")
+    reasons: dict[str, list[str]] = {}
+    for layer in problem.layers:
+        if layer.reason is not None:
+            reasons.setdefault(layer.reason, []).append(layer.name)
+    for reason, names in reasons.items():
+        reporter.line(f"dense stay {_listed(names)}: {reason}")
+    layer_weights = problem.layer_weights
+    if layer_weights.early and layer_weights.early_weight is not None:
+        names = [table.layer.name for table in problem.tables[: layer_weights.early]]
+        reporter.line(f"errors of {_listed(names)} count {layer_weights.early_weight:g} times")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,108 @@
+"""The folder of a run: what lies where in it, one run at a time, and going on with one that was killed."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ranksearch.costs import budget_name
+from ranksearch.errors import MismatchError, expected
+from ranksearch.files import write_text
+from ranksearch.folders import CONFIG, held
+from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
+from ranksearch.runs.options import RunOptions
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / CONFIG
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.json"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.jsonl"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def front(self) -> Path:
+        return self.path / "front.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def plan(self, budget: float) -> Path:
+        return self.path / f"plan-{budget_name(budget)}.json"
+
+    def compressed(self, budget: float) -> Path:
+        return self.path / "compressed" / budget_name(budget)
+
+    def plans(self) -> list[Path]:
+        """Plan files that are there, largest budget first."""
+        files = self.path.glob("plan-*.json")
+        budgets = {path: budget for path in files if (budget := _budget(path)) is not None}
+        return sorted(budgets, key=budgets.__getitem__, reverse=True)
+
+    def has_results(self) -> bool:
+        """Whether a search has left anything."""
+        return bool(self.plans()) or (self.study.is_file() and self.study.stat().st_size > 0)
+
+    def write_splits(self, splits: Mapping[str, Any]) -> None:
+        """Write splits.json, or, where it is there already, check that the data has not changed."""
+        content = json.dumps(splits) + "\n"
+        if self.splits.is_file() and self.splits.read_text(encoding="utf-8") != content:
+            what = "the training images that the run was started with"
+            raise MismatchError(expected(f"--data of {self.path}", what, "others", "Choose another --out."))
+        write_text(self.splits, content)
+
+
+def default_path(model: str) -> Path:
+    """`runs/MODEL-DATE-TIME` in the working directory."""
+    name = re.sub(r"\W+", "-", re.split(r"[/\\]", model)[-1]).strip("-")
+    return Path.cwd() / "runs" / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@contextmanager
+def open_run(options: RunOptions) -> Iterator[RunFolder]:
+    """The folder of the run, made or gone on with, for this process alone.
+
+    Raises InputError where the folder holds something already and `resume` is off, or another process is at
+    work in it, and MismatchError where a run to resume has another configuration. With `resume` and nothing
+    there yet the run begins: it was killed before it could write anything. A run that ends in an InputError
+    before it found anything leaves nothing behind, so that the mistake can be put right.
+    """
+    folder = RunFolder(options.out or default_path(options.model))
+    with held(
+        folder.path, folder.config, "a run", resume=options.resume, found=folder.has_results
+    ) as resumed:
+        if resumed:
+            check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
+        else:
+            write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
+        yield folder
+
+
+def _budget(plan: Path) -> float | None:
+    """The budget that a plan file is named for; None where it is somebody else's file."""
+    try:
+        return float(plan.stem.removeprefix("plan-"))
+    except ValueError:
+        return None

@@ -1,0 +1,119 @@
+"""From the options of a run to the settings of its steps."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ranksearch import decompositions
+from ranksearch.compression import CompressConfig
+from ranksearch.compression.training import FinetuneConfig
+from ranksearch.decompositions import Decomposition
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import threads
+from ranksearch.objects import load_object
+from ranksearch.planning import CandidateConfig, LayerWeights
+from ranksearch.runs.config import flag
+from ranksearch.runs.options import RunOptions
+from ranksearch.runs.run_folder import RunFolder
+from ranksearch.searching import SearchSettings
+
+
+def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
+    """Torch's CPU threads for a while; on something as small as digits more than one get in the way."""
+    return threads(options.threads or (1 if options.model == "digits" else None))
+
+
+def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
+    """The options that the search is about; the journal lies in the run folder unless a storage is named."""
+    if not options.budget:
+        way_out = "Such as --budget 0.2, which keeps a fifth."
+        raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
+    settings = SearchSettings(
+        budgets=options.budget,
+        metric=options.metric,
+        allocator=options.allocator,
+        space=options.space,
+        sampler=options.sampler,
+        n_trials=options.n_trials,
+        objective=options.objective,
+        timeout=options.timeout,
+        refit_trials=options.refit_trials,
+        finetune_trials=options.finetune_trials,
+        finetune_steps=options.finetune_steps,
+        finetune_lr=options.lr,
+        seed=options.seed,
+        study_name=options.study_name,
+        storage=options.storage or str(folder.study),
+    )
+    _check_trials(options)
+    return settings
+
+
+OF_SEARCH: tuple[str, ...] = ("space", "sampler", "timeout")
+"""Options that say how the knapsack's search goes."""
+
+OF_TRIALS: tuple[str, ...] = (*OF_SEARCH, "objective", "finetune_trials", "finetune_steps")
+"""Options that say how trials go, of which other allocators have some too."""
+
+
+def _check_trials(options: RunOptions) -> None:
+    """That nothing is asked of trials where there are none, nor of the search where an allocator takes its place."""
+    if options.allocator != "knapsack":
+        unused, wanted, got = OF_SEARCH, "--allocator knapsack", options.allocator
+        way_out = "Other allocators go their own way, without that option."
+    elif options.n_trials is None:
+        unused, wanted, got = OF_TRIALS, "--n-trials", "none"
+        way_out = "Such as --n-trials 40; --n-trials 0 takes the analytic plan all the same."
+    else:
+        return
+    default = RunOptions()
+    for name in unused:
+        if (value := getattr(options, name)) not in (getattr(default, name), 0):
+            raise InputError(expected(f"{flag(name)} {value}", f"{wanted} beside it", got, way_out))
+
+
+def candidate_config(options: RunOptions) -> CandidateConfig:
+    """The options that candidates are about; decompositions of the user's own are registered."""
+    return CandidateConfig(
+        decompositions=tuple(_decomposition(name) for name in options.decompositions),
+        min_rank=options.min_rank,
+        rank_multiple=options.rank_multiple,
+    )
+
+
+def compress_config(options: RunOptions) -> CompressConfig:
+    """The options that full compression is about."""
+    return CompressConfig(
+        match_epochs=options.match_epochs,
+        epochs=options.delivery_epochs,
+        finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight, augment=options.augment),
+        rounds=options.rounds,
+        seed=options.seed,
+    )
+
+
+def early_weights(options: RunOptions) -> LayerWeights:
+    """The option that favours early layers."""
+    return LayerWeights() if options.protect_early is None else LayerWeights(*options.protect_early)
+
+
+def recorded(options: RunOptions) -> dict[str, Any]:
+    """The options as plan files keep them."""
+    return options.model_dump(mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"})
+
+
+def _decomposition(name: str) -> str:
+    if ":" not in name:
+        return decompositions.get(name).name
+    found = load_object(name, option="--decompositions")
+    own = found() if isinstance(found, type) else found
+    if not isinstance(own, Decomposition):
+        raise InputError(expected("--decompositions", "a Decomposition", f"{type(own).__name__} ({name})"))
+    if own.name not in decompositions.names():
+        decompositions.register(own)
+    elif type(known := decompositions.get(own.name)).__qualname__ != type(own).__qualname__:
+        way_out = "Give yours another name."
+        got = f"{own.name!r}, which {type(known).__name__} has"
+        raise InputError(expected(f"the name of {name}", "one of its own", got, way_out))
+    return own.name

@@ -1,0 +1,193 @@
+"""Options to a task: model, data, splits, loss and metric put together and checked on one example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ranksearch.cache import cache_dir
+from ranksearch.errors import InputError, expected, told
+from ranksearch.objects import load_object
+from ranksearch.runs.options import RunOptions
+from ranksearch.tasks import CROSS_ENTROPY, Loss, MetricFn, Task, get_loss, make_splits
+from ranksearch.tasks.sources import (
+    Data,
+    ImageOptions,
+    classes_in_weights,
+    full_name,
+    is_builtin,
+    load_data,
+    load_model,
+    wishes,
+)
+
+
+def build_task(options: RunOptions) -> Task:
+    """The task that the options describe. Raises InputError that names the option."""
+    return build_task_and_data(options)[0]
+
+
+def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
+    """The task, and what its data source yielded."""
+    device = pick_device(options.device)
+    loss = pick_loss(options.loss)
+    metric_fn = loss.metric_fn if options.metric_fn is None else load_metric(options.metric_fn)
+    num_classes = options.num_classes
+    has_weights = options.weights is not None and str(options.weights) != "none"
+    if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
+        way_out = "Nothing is downloaded. --weights none goes on with random weights."
+        raise InputError(
+            expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
+        )
+    weights = options.weights if has_weights else None
+    if num_classes is None and weights is not None:
+        num_classes = classes_in_weights(options.model, weights)
+    data = load_data(
+        options.data_spec,
+        images=image_options(options, wishes(options.model)),
+        test_split=options.test_split,
+        seed=options.splitting_seed,
+    )
+    if num_classes is None and weights is None and is_builtin(options.model) and data.classes:
+        num_classes = len(data.classes)
+    model = load_model(options.model, weights=weights, num_classes=num_classes)
+    task = Task(
+        model=model.to(device),
+        train=data.train,
+        validation=data.validation,
+        test=data.test,
+        splits=make_splits(
+            len(cast(Any, data.train)),
+            calibration_size=options.calibration_size,
+            val_split=0.0 if data.validation is not None else options.val_split,
+            seed=options.splitting_seed,
+        ),
+        loss=loss,
+        metric_fn=metric_fn,
+        model_name=full_name(options.model, num_classes),
+        device=device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        seed=options.seed,
+        calibration_size=options.calibration_size,
+        val_split=options.val_split,
+        cache=pick_cache(options.cache),
+    )
+    check_task(task, data)
+    return task, data
+
+
+def pick_device(name: str) -> torch.device:
+    """A device that is there; `auto` is cuda where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # each backend raises its own kind where it is missing
+        got = f"{name!r} ({told(error)})"
+        raise InputError(expected("--device", "a device that is there", got, "Use cpu.")) from error
+    return device
+
+
+def pick_cache(folder: Path | None) -> Path | None:
+    """The folder of calibrations; None where nothing shall be kept."""
+    if folder is None:
+        return cache_dir() / "calibration"
+    return None if str(folder) == "none" else folder
+
+
+def pick_loss(name: str) -> Loss:
+    """A built-in loss, or one of the user's own."""
+    if ":" not in name:
+        return get_loss(name)
+    loss = load_object(name, option="--loss")
+    if not isinstance(loss, Loss):
+        raise InputError(expected("--loss", "a ranksearch.Loss", f"{type(loss).__name__} ({name})"))
+    return loss
+
+
+def load_metric(name: str) -> MetricFn:
+    """A function of the user's own."""
+    metric_fn = load_object(name, option="--metric-fn")
+    if not callable(metric_fn):
+        raise InputError(expected("--metric-fn", "a function", f"{type(metric_fn).__name__} ({name})"))
+    return cast(MetricFn, metric_fn)
+
+
+def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
+    """How images become inputs; `wishes` are the model's."""
+    return ImageOptions(
+        input_size=options.input_size,
+        mean=options.mean,
+        std=options.std,
+        crop_pct=options.crop_pct,
+        interpolation=options.interpolation,
+        model=wishes,
+    )
+
+
+def check_task(task: Task, data: Data) -> None:
+    """Run the model and the metric on a first example of each kind, so that what does not fit together shows at
+    once."""
+    outputs = _outputs(task, task.example.to(task.device))
+    if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
+        _check_classes(task, data, outputs.shape[1])
+    for role in ("moments", "validation", "test"):
+        first = task.first(role)
+        if first is not None and (targets := first[1]) is not None:
+            outputs = _outputs(task, first[0])
+            _check_axes(task, outputs, targets)
+            _check_metric(task, outputs, targets)
+
+
+def _outputs(task: Task, inputs: Tensor) -> Tensor:
+    try:
+        with torch.no_grad():
+            outputs = task.model(inputs)
+    except Exception as error:
+        what = f"inputs that {task.model_name} accepts"
+        got = f"{tuple(inputs.shape)}: {told(error)}"
+        raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
+    if not isinstance(outputs, Tensor):
+        raise InputError(expected("--model", "a model that returns a tensor", type(outputs).__name__))
+    return outputs
+
+
+def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Of several predictions per example cross-entropy has the classes second."""
+    second = (len(outputs), *outputs.shape[2:])
+    if task.loss is CROSS_ENTROPY and outputs.dim() > 2 and second != targets.shape == outputs.shape[:-1]:
+        wanted = f"outputs with the classes on axis 1, {(len(outputs), 'classes', *targets.shape[1:])}"
+        way_out = "Wrap the model so that it moves its last axis there: outputs.movedim(-1, 1)."
+        raise InputError(expected("--loss cross_entropy", wanted, tuple(outputs.shape), way_out))
+
+
+def _check_classes(task: Task, data: Data, outputs: int) -> None:
+    if outputs == 1:
+        way_out = "One logit wants --loss binary_cross_entropy, one number --loss squared_error."
+        raise InputError(expected("--loss cross_entropy", "a model with two outputs or more", "one", way_out))
+    if data.classes and len(data.classes) != outputs:
+        got = f"{outputs} of {task.model_name}"
+        way_out = "See --num-classes, --weights and --data."
+        raise InputError(expected("--model", f"{len(data.classes)} classes, as in the data", got, way_out))
+    labels = getattr(task.train, "targets", None)
+    if labels is not None and len(labels) and int(max(labels)) >= outputs:
+        got = f"label {int(max(labels))}"
+        raise InputError(expected("--data", f"labels below {outputs}, the model's classes", got))
+
+
+def _check_metric(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    name = getattr(task.metric_fn, "__name__", "the metric")
+    shapes = f"outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}"
+    what = f"{name}({shapes}) to give one score per example, (1,)"
+    try:
+        scores = task.metric_fn(outputs, targets)
+    except Exception as error:
+        raise InputError(expected("--metric-fn", what, told(error))) from error
+    if not isinstance(scores, Tensor) or scores.shape != (1,):
+        got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(expected("--metric-fn", what, got))

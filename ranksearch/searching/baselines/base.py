@@ -1,0 +1,86 @@
+"""What every baseline has in common: it picks one candidate per table under a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksearch.costs import Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.planning import CandidateConfig, Choice, Front, LayerWeights, Problem, fronts_of, room_for
+
+
+@dataclass
+class Evaluations:
+    """Scores of plans, lower is better, each measured once; `used` counts the plans that were asked for.
+
+    `known` may be shared between allocations that measure in the same way: what one of them measured, the
+    others need not run again, though it still counts as used.
+    """
+
+    score: Callable[[Choice], float]
+    known: dict[Choice, float] = field(default_factory=dict)
+    _asked: set[Choice] = field(default_factory=set)
+
+    @property
+    def used(self) -> int:
+        return len(self._asked)
+
+    def __call__(self, choice: Choice) -> float:
+        self._asked.add(choice)
+        if choice not in self.known:
+            self.known[choice] = self.score(choice)
+        return self.known[choice]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a baseline may use: the whole model costs at most `limit` in `metric`.
+
+    `evaluate` runs the model with a plan and scores it, lower is better; methods that search ask for some
+    `evaluations` of these. `seed` is of everything random.
+    """
+
+    problem: Problem
+    limit: int
+    metric: Metric
+    evaluate: Evaluations
+    seed: int = 0
+    evaluations: int = 40
+
+    def fronts(self, errors: list[NDArray[np.float64]] | None = None) -> list[Front]:
+        """The Pareto front of each table in (cost, error), by other errors than the table's where given."""
+        return fronts_of(self.problem.tables, self.metric, errors)
+
+    def room(self, fronts: list[Front]) -> int:
+        """What the layers may cost together. Raises BudgetError."""
+        return room_for(self.problem.tables, fronts, self.limit, self.metric, self.problem.dense)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method of the field. Registered under its name in `ranksearch.searching.baselines.BASELINES`.
+
+    `allocate` picks one candidate per table, never above the limit; it raises BudgetError where there is no
+    such plan. `published` makes the candidates that the method was published with: of its decompositions a
+    layer takes the first that applies to it, see `prepare_published`.
+    """
+
+    name: str
+    allocate: Callable[[Context], Choice]
+    published: CandidateConfig
+
+
+WEIGHING = ("knapsack", "energy")
+"""Allocators that read the weights of layers."""
+
+
+def check_weights(weights: LayerWeights, allocator: str) -> None:
+    """Raise InputError where an allocator would take no notice of the weights of layers."""
+    if weights.weighs and allocator not in WEIGHING:
+        wanted = f"{' or '.join(WEIGHING)}, which weigh the errors of layers"
+        way_out = "Leave out the probe, and the weight of protect-early."
+        raise InputError(expected("allocator", wanted, repr(allocator), way_out))

@@ -1,0 +1,57 @@
+"""`evbmf`: the rank that variational Bayes finds in each unfolding of a kernel, weakened to meet the budget.
+
+Kim, Park, Yoo, Choi, Yang & Shin, Compression of deep convolutional neural networks for fast and low power
+mobile applications, ICLR 2016 (arXiv:1511.06530), section 3.2: the two ranks of Tucker-2 are those of empirical
+variational Bayes (see `vbmf`) in the unfoldings by output and by input channels. It knows no budget: here one
+factor scales the thresholds of all unfoldings. In whitened coordinates the unfoldings are those of the whitened
+kernel.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksearch import decompositions
+from ranksearch.planning import CandidateConfig, Choice, Problem, Table
+from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.rules import least_level
+from ranksearch.searching.baselines.vbmf import threshold
+
+
+def evbmf(context: Context) -> Choice:
+    """The smallest factor such that all ranks of singular values above factor · threshold fit."""
+    return least_level(context, [needed_factors(context.problem, t) for t in context.problem.tables])
+
+
+def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
+    """Per candidate the least factor at which its ranks suffice: its largest singular value left over threshold."""
+    white = problem.fits.whitened(table.layer.name)
+
+    @cache
+    def relative(name: str, form: str) -> list[NDArray[np.float64]]:
+        found = decompositions.get(name).spectra(white, form)
+        cuts = [(cut.energies.sqrt().cpu().numpy(), cut.shape) for cut in found]
+        return [values / max(threshold(values, *shape), 1e-300) for values, shape in cuts]
+
+    def left(values: NDArray[np.float64], rank: int) -> float:
+        return float(values[rank]) if rank < len(values) else 0.0
+
+    svd = white.output_energies.cpu().numpy()
+    tails = np.append(svd[::-1].cumsum()[::-1], 0.0) / 2
+    factors = []
+    for candidate in table.candidates:
+        cuts = [] if candidate.is_dense else relative(candidate.decomposition, candidate.form)
+        ranks = candidate.ranks
+        if not candidate.is_dense and len(cuts) != len(ranks):
+            # No unfolding belongs to each rank (CP): what counts is the SVD that does as well.
+            cuts, ranks = relative("svd", ""), (int((tails > candidate.error).sum()),)
+        factors.append(max((left(values, r) for values, r in zip(cuts, ranks, strict=True)), default=0.0))
+    return np.array(factors)
+
+
+EVBMF = Baseline(
+    "evbmf", evbmf, CandidateConfig(decompositions=("tucker2", "svd"), error="plain", iterations=0)
+)

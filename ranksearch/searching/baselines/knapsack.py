@@ -1,0 +1,15 @@
+"""`knapsack`: this project's own, the least sum of balanced errors, solved exactly; see `ranksearch.planning`."""
+
+from __future__ import annotations
+
+from ranksearch.planning import CandidateConfig, Choice, analytic
+from ranksearch.searching.baselines.base import Baseline, Context
+
+
+def allocate(context: Context) -> Choice:
+    """The analytic plan."""
+    problem = context.problem
+    return analytic(problem.tables, context.limit, context.metric, problem.dense)
+
+
+KNAPSACK = Baseline("knapsack", allocate, CandidateConfig())

@@ -1,0 +1,52 @@
+"""How far a cheap score can be trusted: does it rank plans as the next dearer one does?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+
+from scipy.stats import spearmanr
+
+from ranksearch.objectives import LADDER
+from ranksearch.searching.front import Evaluated, merged
+
+_FEWEST = 4
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of two scores over the distinct plans of one budget that have both.
+
+    `correlation` is None where fewer than four plans have both, or where either score is the same for all.
+    """
+
+    budget: float
+    cheap: str
+    dear: str
+    plans: int
+    correlation: float | None
+
+
+def rank_correlations(records: Iterable[Evaluated]) -> list[RankCorrelation]:
+    """For each budget, each score that its plans have against the next dearer one; pairs that no plan has both of are
+    left out."""
+    plans = merged(records)
+    found = []
+    for budget in dict.fromkeys(plan.budget for plan in plans):
+        own = [p for p in plans if p.budget == budget and p.state == "complete"]
+        known = [score for score in LADDER if any(score in p.scores for p in own)]
+        for cheap, dear in pairwise(known):
+            pairs = [(p.scores[cheap], p.scores[dear]) for p in own if {cheap, dear} <= p.scores.keys()]
+            pairs = [pair for pair in pairs if all(map(isfinite, pair))]
+            if pairs:
+                found.append(RankCorrelation(budget, cheap, dear, len(pairs), _spearman(pairs)))
+    return found
+
+
+def _spearman(pairs: list[tuple[float, float]]) -> float | None:
+    cheap, dear = zip(*pairs, strict=True)
+    if len(pairs) < _FEWEST or len(set(cheap)) == 1 or len(set(dear)) == 1:
+        return None
+    return float(spearmanr(cheap, dear).statistic)

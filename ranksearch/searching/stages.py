@@ -1,0 +1,114 @@
+"""A search from the analytic plan to the winner, for one budget or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from optuna.storages import BaseStorage
+
+from ranksearch.calibration import task_digest
+from ranksearch.costs import Metric
+from ranksearch.errors import InputError, expected
+from ranksearch.objectives import Scoring, make_objective
+from ranksearch.planning import Plan, Problem
+from ranksearch.progress import Progress, no_progress
+from ranksearch.searching.allocate import allocate
+from ranksearch.searching.front import Evaluated, merged
+from ranksearch.searching.job import PLAIN, Job, ranking
+from ranksearch.searching.scan import scan
+from ranksearch.searching.settings import SearchSettings
+from ranksearch.searching.studies import open_storage, quiet_optuna
+from ranksearch.searching.tune import shortlist, tune
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
+
+    `limit` is the most that the whole model may cost in `metric`; `scores` are those of `Evaluated`, of all
+    stages.
+    """
+
+    budget: float
+    metric: Metric
+    limit: int
+    plan: Plan
+    origin: str
+    scores: Mapping[str, float]
+    records: tuple[Evaluated, ...]
+
+
+def search(
+    problem: Problem,
+    settings: SearchSettings,
+    *,
+    storage: BaseStorage | None = None,
+    progress: Progress = no_progress,
+) -> list[SearchResult]:
+    """One search per budget, in the order given; all budgets are checked before the first begins.
+
+    `storage` replaces the one that the settings name. A search that was interrupted or killed goes on where
+    the storage says it was. Raises BudgetError where a budget cannot be met, and MismatchError where the
+    storage holds studies of that name for something else.
+    """
+    if not problem.tables:
+        raise InputError(expected("model", "at least one layer that can be factorised", "none"))
+    trains = settings.finetune_trials or settings.objective == "finetune"
+    if settings.searches and trains and problem.task.dataset("finetune") is None:
+        way_out = "Use --finetune-trials 0, and another objective than finetune."
+        raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
+    remembers = settings.searches or settings.allocator != "knapsack" or bool(problem.layer_weights.prior)
+    if storage is None:
+        storage = open_storage(settings.storage if remembers else None)
+    told = task_digest(problem.task) if remembers else ""
+    jobs = [Job(problem, settings, budget, storage, progress, told) for budget in settings.budgets]
+    for job in jobs:
+        _ = job.baselines  # raises where the budget cannot be met
+    scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
+    with quiet_optuna():
+        return [search_budget(job, scoring) for job in jobs]
+
+
+def search_budget(job: Job, scoring: Scoring) -> SearchResult:
+    """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best.
+
+    Without fine-tunes the best are compared as they would be delivered: the quick fits of the trials flatter.
+    Without trials the analytic plan is the best one, unless a prior went into it: then it is compared so with the plain
+    one. With another allocator than the knapsack there are no stages: its plan is the best one.
+    """
+    settings = job.settings
+    if settings.allocator != "knapsack":
+        records, best = allocate(job, make_objective(settings.objective, scoring))
+        return replace(_result(job, records, best), origin=best.origin)
+    if settings.searches:
+        records = scan(job, make_objective(settings.objective, scoring))
+        best = ranking(records, settings.objective)[0]
+        tunes = settings.finetune_trials > 0
+        stage = "finetune" if tunes else "refitted"
+        count = settings.finetune_trials if tunes else settings.refit_trials
+        rivals = shortlist(job, records, count) if stage != settings.objective else []
+    else:
+        records = list(_unscored(job))
+        best, stage = records[0], "refitted"
+        plain = [found for found in records if found.origin == PLAIN and found.plan.key != best.plan.key]
+        rivals = [best, *plain] if plain and settings.refit_trials else []
+    if rivals:
+        tuned = tune(job, make_objective(stage, scoring), rivals)
+        records += tuned
+        best = ranking(tuned, stage)[0]
+    return _result(job, records, best)
+
+
+def _unscored(job: Job) -> Iterator[Evaluated]:
+    """The plans that need no search, the analytic one first, by the sum of their errors alone."""
+    for name, choice in job.baselines.items():
+        plan = job.problem.plan(choice)
+        yield Evaluated(plan, job.budget, name, "reconstruction", {"error": plan.error})
+
+
+def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
+    whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
+    return SearchResult(
+        job.budget, job.settings.metric, job.limit, best.plan, whole.origin, whole.scores, tuple(records)
+    )

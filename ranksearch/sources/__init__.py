@@ -1,1 +1,0 @@
-"""Strings to objects: models and data by name."""

@@ -1,0 +1,100 @@
+"""Labelled images as inputs: decoded, resized and cropped, normalised; small sets are kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+KEEP_BYTES = 512 * 2**20
+"""Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Image → input.
+
+    An image of another size than `size` (height, width) is resized so that `crop_pct` of its shorter side is
+    left after the central crop. Values go to [0, 1], minus `mean`, over `std`, one per channel.
+    """
+
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float = 0.875
+    interpolation: str = "bilinear"
+
+    def pixels(self, image: Any) -> Tensor:
+        """A PIL image or (C, H, W) uint8 tensor → (channels, *size) uint8."""
+        if F.get_num_channels(image) != self.channels:
+            if isinstance(image, Tensor):
+                image = F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)
+            else:
+                image = image.convert("L" if self.channels == 1 else "RGB")
+        height, width = F.get_size(image)
+        if (height, width) != self.size:
+            mode = InterpolationMode(self.interpolation)
+            image = F.resize(image, self._scaled(height, width), mode, antialias=True)
+            image = F.center_crop(image, list(self.size))
+        return image if isinstance(image, Tensor) else F.pil_to_tensor(image)
+
+    def _scaled(self, height: int, width: int) -> list[int]:
+        h, w = (int(side / self.crop_pct) for side in self.size)
+        if h == w:
+            return [h]
+        scale = max(h / height, w / width)
+        return [max(h, round(scale * height)), max(w, round(scale * width))]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 → float32 of the same shape."""
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
+
+
+class ImageSet(Dataset[tuple[Tensor, int]]):
+    """`read(index)` gives (image, label) of one of `size` images; items are (input, label)."""
+
+    def __init__(
+        self,
+        read: Callable[[int], tuple[Any, int]],
+        size: int,
+        classes: Sequence[str],
+        preprocess: Preprocess,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.preprocess = preprocess
+        self._read = read
+        self._size = size
+        shape = (size, preprocess.channels, *preprocess.size)
+        self._keep = torch.Size(shape).numel() <= KEEP_BYTES
+        self._pixels = torch.empty(shape if self._keep else (0,), dtype=torch.uint8)
+        self._labels = torch.full((size,), -1, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+        """A batch at once: what torch's data loader asks for where a dataset has it."""
+        pairs = [self._decoded(index) for index in indices]
+        inputs = self.preprocess.normalise(torch.stack([pixels for pixels, _ in pairs]))
+        return [(x, label) for x, (_, label) in zip(inputs, pairs, strict=True)]
+
+    def _decoded(self, index: int) -> tuple[Tensor, int]:
+        if self._keep and self._labels[index] >= 0:
+            return self._pixels[index], int(self._labels[index])
+        image, label = self._read(index)
+        pixels = self.preprocess.pixels(image)
+        if self._keep and get_worker_info() is None:
+            self._pixels[index] = pixels
+            self._labels[index] = label
+        return pixels, label

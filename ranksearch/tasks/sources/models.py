@@ -1,0 +1,204 @@
+"""Models by name: `torchvision:NAME`, `timm:NAME`, `package.module:factory`, `file.py:factory`, `digits`.
+
+Nothing is ever fetched from a network: weights come from a file, or from the factory itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ranksearch.errors import InputError, expected, told
+from ranksearch.objects import close_match, load_object
+from ranksearch.tasks.sources import digits
+
+BUILTIN = ("digits", "torchvision:NAME", "timm:NAME")
+
+
+def is_builtin(spec: str) -> bool:
+    """Whether the name alone is enough to make the model, without code of the user's."""
+    return spec == "digits" or spec.partition(":")[0] in ("torchvision", "timm")
+
+
+def load_model(
+    spec: str, *, weights: Path | None = None, num_classes: int | None = None, base: Path | None = None
+) -> nn.Module:
+    """The model in evaluation mode, with the weights of a file where one is given.
+
+    `torchvision:` and `timm:` names take the builder's own keywords after another colon,
+    `torchvision:resnet50:num_classes=10,width_per_group=128`. A factory is called without arguments, or with
+    `num_classes` where it has such a parameter. Relative paths start at `base` (default: the working
+    directory). Raises InputError.
+    """
+    if spec == "digits" and weights is None:
+        _check_digits(num_classes)
+        return digits.digits_model()
+    model = make_model(spec, num_classes=num_classes, base=base)
+    if weights is not None:
+        from ranksearch.networks import load_weights  # which imports this module for ranksearch.load
+
+        load_weights(model, weights)
+    return model.eval()
+
+
+def make_model(spec: str, *, num_classes: int | None = None, base: Path | None = None) -> nn.Module:
+    """The architecture alone, for weights that come from elsewhere; arguments as for `load_model`."""
+    source, _, rest = spec.partition(":")
+    if spec == "digits":
+        _check_digits(num_classes)
+        return digits.DigitsNet().eval()
+    if source in ("torchvision", "timm"):
+        name, keywords = _parse(spec, rest)
+        if num_classes is not None:
+            keywords["num_classes"] = num_classes
+        return _build(spec, _torchvision(name) if source == "torchvision" else _timm(name), keywords).eval()
+    if ":" not in spec:
+        forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
+        way_out = close_match(spec, ["digits"]) or _guess(spec)
+        raise InputError(expected("--model", forms, repr(spec), way_out))
+    factory = load_object(spec, option="--model", base=base)
+    if isinstance(factory, nn.Module):
+        if num_classes is not None:
+            raise InputError(
+                expected("--num-classes", f"none, {spec} is a model, not a factory", num_classes)
+            )
+        return factory.eval()
+    keywords = {} if num_classes is None else {"num_classes": num_classes}
+    return _build(spec, _callable(spec, factory), keywords).eval()
+
+
+def full_name(spec: str, num_classes: int | None) -> str:
+    """The name that makes the same architecture again by itself, `num_classes` included."""
+    source, _, rest = spec.partition(":")
+    if source not in ("torchvision", "timm") or num_classes is None:
+        return spec
+    name, keywords = _parse(spec, rest)
+    keywords["num_classes"] = num_classes
+    return f"{source}:{name}:{','.join(f'{key}={value!r}' for key, value in keywords.items())}"
+
+
+def classes_in_weights(spec: str, weights: Path) -> int | None:
+    """The number of classes that a weights file was made for, where it differs from the builder's default.
+
+    That is so where all tensors that do not fit a `torchvision:` or `timm:` model differ in their first
+    dimension alone, and agree on it. None otherwise.
+    """
+    if not is_builtin(spec) or spec == "digits":
+        return None
+    from ranksearch.networks import read_weights
+
+    with torch.device("meta"):
+        built = make_model(spec).state_dict()
+    stored = read_weights(weights)
+    sizes = set()
+    for key, tensor in built.items():
+        if key in stored and stored[key].shape != tensor.shape:
+            if not tensor.dim() or stored[key].shape[1:] != tensor.shape[1:]:
+                return None
+            sizes.add(stored[key].shape[0])
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def wishes(spec: str) -> dict[str, Any]:
+    """What a timm model wants of its images: input_size, mean, std, interpolation, crop_pct. Others: {}."""
+    if not spec.startswith("timm:"):
+        return {}
+    with torch.device("meta"):
+        model = make_model(spec)
+    from timm.data import config as timm_config
+
+    config = cast(Any, timm_config).resolve_model_data_config(model)
+    return {key: config[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+
+
+def _check_digits(num_classes: int | None) -> None:
+    if num_classes not in (None, digits.CLASSES):
+        raise InputError(expected("--num-classes", f"{digits.CLASSES} for digits", num_classes))
+
+
+def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
+    """`NAME:key=value,…`, values as Python literals."""
+    name, _, arguments = rest.partition(":")
+    if not arguments:
+        return name, {}
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        keywords = cast(ast.Call, call).keywords
+        if cast(ast.Call, call).args or any(k.arg is None for k in keywords):
+            raise ValueError("only keywords")
+        return name, {cast(str, k.arg): ast.literal_eval(k.value) for k in keywords}
+    except (SyntaxError, ValueError) as error:
+        raise InputError(expected("--model", "NAME:key=value,… with plain values", repr(spec))) from error
+
+
+def _torchvision(name: str) -> Callable[..., nn.Module]:
+    from torchvision import models
+
+    known = models.list_models()
+    if name not in known:
+        way_out = close_match(name, known)
+        raise InputError(expected("--model", "the name of a torchvision model", repr(name), way_out))
+    builder = models.get_model_builder(name)
+    # Detection and segmentation models would fetch a pretrained backbone by default.
+    fixed = {"weights": None}
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        fixed["weights_backbone"] = None
+    return lambda **keywords: builder(**fixed, **keywords)
+
+
+def _timm(name: str) -> Callable[..., nn.Module]:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            expected("--model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
+        ) from error
+    if not timm.is_model(name):
+        base, _, _ = name.partition(".")
+        way_out = close_match(base, timm.list_models())
+        raise InputError(expected("--model", "the name of a timm model", repr(name), way_out))
+    return lambda **keywords: timm.create_model(name, pretrained=False, **keywords)
+
+
+def _callable(spec: str, factory: Any) -> Callable[..., Any]:
+    if not callable(factory):
+        raise InputError(expected("--model", f"{spec} to be a function", type(factory).__name__))
+    return cast(Callable[..., Any], factory)
+
+
+def _build(spec: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> nn.Module:
+    if "num_classes" in keywords and not _takes(factory, "num_classes"):
+        raise InputError(
+            expected(
+                "--num-classes", f"a factory that has it ({spec})", "one without", "Leave --num-classes out."
+            )
+        )
+    try:
+        model = factory(**keywords)
+    except Exception as error:
+        raise InputError(expected("--model", f"{spec} to return a model", told(error))) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(expected("--model", f"{spec} to return a torch.nn.Module", type(model).__name__))
+    return model
+
+
+def _takes(factory: Callable[..., Any], name: str) -> bool:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _guess(spec: str) -> str:
+    """The full form of a bare architecture name."""
+    from torchvision import models
+
+    found = close_match(spec, models.list_models())
+    return found.replace("'", "'torchvision:", 1) if found else ""

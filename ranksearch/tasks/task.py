@@ -1,0 +1,200 @@
+"""A task: the trained model, the data that each step may see, the loss, and the metric of the final evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from ranksearch.cache import digest
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import fast_layout, seeded, takes_fast_layout
+from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn
+from ranksearch.tasks.splits import Splits, make_splits
+
+log = logging.getLogger(__name__)
+
+_READ_AGAIN = 16
+"""Examples: a mirror image of every other one is missed once in 65,536 times."""
+
+Role = Literal["moments", "divergence", "finetune", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is compressed, on which data.
+
+    `train`, `validation` and `test` yield (input, target) pairs; (input,), (input, None) or bare inputs where there
+    are no labels. Calibration sees inputs as `train` gives them, so that random augmentation does not belong there.
+    `splits` says which of the training images serve what; where it is None it is made from `seed`,
+    `calibration_size` and, without a `validation` set, `val_split`. The model is never changed: every step
+    works on copies.
+    """
+
+    model: nn.Module
+    train: Dataset[Any]
+    validation: Dataset[Any] | None = None
+    test: Dataset[Any] | None = None
+    splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
+    loss: Loss = CROSS_ENTROPY
+    metric_fn: MetricFn = None  # type: ignore[assignment]  # the loss's own, from __post_init__
+    model_name: str | None = None
+    """Where the model comes from (`torchvision:resnet18`), so that a compressed one can be loaded by itself."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 128
+    workers: int = 0
+    seed: int = 0
+    calibration_size: int = 1536
+    val_split: float = 0.1
+    cache: Path | None = None
+    """Folder where moments and candidates are kept, so that the next run need not compute them; None keeps none."""
+
+    def __post_init__(self) -> None:
+        for role in ("train", "validation", "test"):
+            _check_dataset(role, getattr(self, role))
+        if self.cache is not None:
+            object.__setattr__(self, "cache", Path(self.cache))
+        if self.splits is None:
+            splits = make_splits(
+                len(cast(Sized, self.train)),
+                calibration_size=self.calibration_size,
+                val_split=self.val_split if self.validation is None else 0.0,
+                seed=self.seed,
+            )
+            object.__setattr__(self, "splits", splits)
+        if self.metric_fn is None:
+            object.__setattr__(self, "metric_fn", self.loss.metric_fn)
+        object.__setattr__(self, "_cache", {})
+        object.__setattr__(self, "_digests", {})
+
+    def with_model(self, model: nn.Module) -> Task:
+        """The task for another model with the same inputs and outputs, for a while: nothing of it goes to the cache."""
+        other = replace(self, model=model, cache=None)
+        for name in ("_cache", "_digests"):  # the images are the same: none is read anew
+            object.__setattr__(other, name, getattr(self, name))
+        return other
+
+    @cached_property
+    def _channels_last(self) -> bool:
+        return takes_fast_layout(self.model, self.example.to(self.device))
+
+    def laid_out(self, model: nn.Module) -> nn.Module:
+        """A copy of the task's model or a part of one, compressed or not, on the task's device and in the order of
+        memory in which it runs fastest; in place, and what it computes stays."""
+        return (fast_layout(model) if self._channels_last else model).to(self.device)
+
+    def dataset(self, role: Role) -> Dataset[Any] | None:
+        """The data of a role; None where there is none."""
+        own = {"test": self.test, "validation": self.validation}.get(role)
+        if own is not None:
+            return own if len(cast(Sized, own)) else None
+        if role == "test":
+            return None
+        indices = getattr(self.splits, role)
+        return Subset(self.train, indices) if indices else None
+
+    def loader(
+        self, role: Role, *, shuffle_seed: int | None = None, labelled: bool = True
+    ) -> DataLoader[tuple[Tensor, Any]]:
+        """Batches (inputs, targets) of a role; shuffled, without a smaller last batch, where `shuffle_seed` is given.
+        Targets are None where there are none, or where none are wanted."""
+        dataset = self.dataset(role)
+        if dataset is None:
+            raise InputError(expected(f"{role} data", "at least one example", "none"))
+        shuffle = shuffle_seed is not None
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            drop_last=shuffle and len(cast(Sized, dataset)) >= self.batch_size,
+            num_workers=self.workers,
+            collate_fn=_pairs if labelled else _inputs,
+            generator=torch.Generator().manual_seed(shuffle_seed or 0),
+        )
+
+    def batches(
+        self, role: Role, *, shuffle_seed: int | None = None, labelled: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(inputs, targets) on the task's device, targets None where the data has no labels, or none are wanted.
+        Raises InputError where they are not one number or tensor per example."""
+        for inputs, targets in self.loader(role, shuffle_seed=shuffle_seed, labelled=labelled):
+            yield self._placed(role, inputs, targets)
+
+    def _placed(self, role: Role, inputs: Tensor, targets: Any) -> tuple[Tensor, Tensor | None]:
+        if targets is not None and not isinstance(targets, Tensor):
+            wanted = "targets that are one number or tensor per example"
+            way_out = "Wrap the data; None stands for no label."
+            raise InputError(expected(f"{role} data", wanted, type(targets).__name__, way_out))
+        return inputs.to(self.device), None if targets is None else targets.to(self.device)
+
+    def inputs(self, role: Role) -> Tensor:
+        """All inputs of a role as one tensor on the CPU, (N, …); read once and kept, for the calibration roles."""
+        cache: dict[Role, Tensor] = self._cache  # type: ignore[attr-defined]
+        if role not in cache:
+            with seeded(self.seed, self.device):
+                cache[role] = torch.cat([inputs.cpu() for inputs, _ in self.loader(role, labelled=False)])
+                if role == "moments" and not self._repeats(cache[role]):
+                    log.warning(
+                        "training data: examples differ each time they are read; calibration and validation see them "
+                        "so. Hand in data without random augmentation"
+                    )
+        return cache[role]
+
+    def _repeats(self, inputs: Tensor) -> bool:
+        """Whether the first of the moments images are the same when they are read again."""
+        count = min(_READ_AGAIN, len(inputs))
+        again, _ = _inputs([self.train[k] for k in self.splits.moments[:count]])
+        return torch.equal(again.cpu().nan_to_num(), inputs[:count].nan_to_num())
+
+    def inputs_digest(self, role: Role) -> str:
+        """What tells the inputs of a role from others; made once."""
+        digests: dict[Role, str] = self._digests  # type: ignore[attr-defined]
+        if role not in digests:
+            digests[role] = digest(self.inputs(role))
+        return digests[role]
+
+    def first(self, role: Role) -> tuple[Tensor, Tensor | None] | None:
+        """The first example of a role as a batch of size 1 on the task's device; None where the role has no data."""
+        dataset = self.dataset(role)
+        if dataset is None:
+            return None
+        return self._placed(role, *_pairs([dataset[0]]))
+
+    @property
+    def example(self) -> Tensor:
+        """One input as a batch of size 1: costs are measured on it."""
+        tensor = pair_of(self.train[self.splits.moments[0]])[0]
+        if not isinstance(tensor, Tensor):
+            way_out = "Wrap data and model so that one tensor goes in."
+            wanted = "examples whose input is one tensor"
+            raise InputError(expected("training data", wanted, type(tensor).__name__, way_out))
+        return tensor.unsqueeze(0)
+
+
+def pair_of(item: Any) -> tuple[Any, Any]:
+    """(input, target) of an item, whose target is None where it has none."""
+    return (*item, None)[:2] if isinstance(item, list | tuple) else (item, None)
+
+
+def _pairs(items: Sequence[Any]) -> tuple[Any, Any]:
+    inputs, targets = map(list, zip(*map(pair_of, items), strict=True))
+    return default_collate(inputs), None if any(t is None for t in targets) else default_collate(targets)
+
+
+def _inputs(items: Sequence[Any]) -> tuple[Any, None]:
+    return default_collate([pair_of(item)[0] for item in items]), None
+
+
+def _check_dataset(role: str, dataset: Any) -> None:
+    """That a dataset can be indexed, as split and shuffled ones are."""
+    if dataset is not None and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+        way_out = "Of a DataLoader that is its .dataset."
+        wanted = "a dataset with a length, whose examples can be had by number"
+        raise InputError(expected(f"{role} data", wanted, type(dataset).__name__, way_out))

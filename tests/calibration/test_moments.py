@@ -1,0 +1,172 @@
+"""Second moments against values computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ranksearch.calibration import Moments, unfold_chunks
+from ranksearch.calibration import moments as moments_module
+from ranksearch.calibration.moments import collect_moments
+from ranksearch.errors import InputError, NonFiniteError
+from ranksearch.networks import discover
+from ranksearch.tasks import CROSS_ENTROPY
+from ranksearch.tasks.losses import SQUARED_ERROR
+
+CPU = torch.device("cpu")
+
+
+def collected(model: nn.Module, inputs: torch.Tensor, batch: int = 8) -> dict[str, Moments]:
+    layers = [layer for layer in discover(model, inputs[:1]) if layer.reason is None]
+    batches = inputs.split(batch)
+    return collect_moments(model, layers, batches, CROSS_ENTROPY, seed=0, device=CPU, temperature=1.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"padding": (2, 1), "stride": (2, 1), "dilation": (2, 1)},
+        {"padding": 1, "stride": 2},
+    ],
+)
+def test_unfolding_is_torchs_own(options: dict[str, int]) -> None:
+    conv = nn.Conv2d(3, 4, 3, **options)  # type: ignore[arg-type]
+    x = torch.randn(5, 3, 8, 9)
+    (layer,) = discover(conv, x[:1])
+    (rows,) = unfold_chunks(x, layer, torch.Generator(), positions=1000)
+    unfold = {k: v for k, v in options.items() if k in ("padding", "stride", "dilation")}
+    wanted = F.unfold(x, 3, **unfold)  # type: ignore[arg-type]
+    torch.testing.assert_close(rows, wanted.transpose(0, 1).flatten(1))
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "circular", "replicate"])
+@pytest.mark.parametrize("padding", [1, "same"])
+@pytest.mark.parametrize(("kind", "size"), [(nn.Conv1d, (9,)), (nn.Conv2d, (7, 8)), (nn.Conv3d, (4, 5, 4))])
+def test_patches_times_kernel_are_the_outputs(
+    kind: type, size: tuple[int, ...], padding: int | str, mode: str
+) -> None:
+    conv = kind(2, 3, 3, padding=padding, padding_mode=mode, bias=False)
+    x = torch.randn(2, 2, *size)
+    (layer,) = discover(conv, x[:1])
+    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator(), positions=1000)), dim=1)
+    outputs = conv(x).detach()
+    torch.testing.assert_close(
+        conv.weight.detach().flatten(1) @ rows, outputs.transpose(0, 1).flatten(1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_both_moments_by_hand() -> None:
+    """Squared error, so that g = outputs − sampled targets is the drawn noise itself."""
+    model = nn.Linear(3, 2)
+    x = torch.randn(40, 3)
+    (layer,) = discover(model, x[:1])
+    found = collect_moments(model, [layer], [x], SQUARED_ERROR, seed=3, device=CPU)[""]
+    noise = torch.randn((40, 2), generator=torch.Generator().manual_seed(3)).double()
+    torch.testing.assert_close(found.A, x.double().T @ x.double() / 40, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.G, noise.T @ noise / 40, rtol=1e-4, atol=1e-5)
+    assert (found.samples, found.patches) == (40, 40)
+
+
+def test_gradient_moments_of_a_hidden_layer_is_autograds() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(3 * 16, 4))
+    x = torch.randn(16, 2, 6, 6)
+    found = collected(model, x)["0"]
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(3, 3)
+    for batch in x.split(8):
+        hidden = model[0](batch).detach().requires_grad_()
+        outputs = model[3](F.relu(hidden).flatten(1))
+        targets = torch.multinomial(outputs.detach().softmax(1), 1, generator=generator)[:, 0]
+        (gradient,) = torch.autograd.grad(F.cross_entropy(outputs, targets, reduction="sum"), hidden)
+        rows = gradient.transpose(0, 1).flatten(1)
+        total += rows @ rows.T
+    torch.testing.assert_close(found.G.float(), total / 16, rtol=1e-4, atol=1e-7)
+
+
+def test_temperature_by_hand() -> None:
+    """A single Linear: g = softmax(outputs / T) − sampled class."""
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 4), torch.randn(30, 3)
+    (layer,) = discover(model, x[:1])
+    found = collect_moments(model, [layer], [x], CROSS_ENTROPY, seed=5, device=CPU, temperature=2.0)[""]
+    softened = (model(x).detach() / 2).softmax(1)
+    drawn = torch.multinomial(softened, 1, generator=torch.Generator().manual_seed(5))[:, 0]
+    rows = (softened - F.one_hot(drawn, 4)).double()
+    torch.testing.assert_close(found.G, rows.T @ rows / 30, rtol=1e-5, atol=1e-7)
+
+
+def test_the_model_is_not_touched_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Dropout(), nn.Flatten(), nn.Linear(48, 4)
+    ).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x = torch.randn(16, 2, 6, 6)
+    whole = collected(model, x)
+    monkeypatch.setattr(moments_module, "_CHUNK_BYTES", 2000)
+    pieces = collected(model, x)
+    for name in whole:
+        torch.testing.assert_close(whole[name].A, pieces[name].A, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(whole[name].G, pieces[name].G)
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_many_positions_are_sampled_without_bias() -> None:
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    x = torch.randn(64, 2, 20, 20, generator=torch.Generator().manual_seed(1))
+    (layer,) = discover(conv, x[:1])
+    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator().manual_seed(0))), dim=1)
+    assert rows.shape == (18, 64 * moments_module.POSITIONS)
+    wanted = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(
+        rows @ rows.T / rows.shape[1], wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.11
+    )
+
+
+def test_a_layer_called_twice_adds_up() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(torch.tanh(self.layer(x)))
+
+    model, x = Twice(), torch.randn(8, 4)
+    found = collected(model, x)["layer"]
+    second = torch.tanh(model.layer(x)).detach()
+    wanted = (x.T @ x + second.T @ second) / 16
+    torch.testing.assert_close(found.A.float(), wanted, rtol=1e-4, atol=1e-6)
+    assert found.patches == 16
+
+
+def test_non_finite_activations_name_the_layer() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"layer 1: expected finite inputs .* --ignore"):
+        collected(model, torch.ones(4, 3))
+
+
+def test_a_model_that_says_the_same_of_all_inputs_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    nn.init.zeros_(model[1].weight)
+    with pytest.raises(InputError, match=r"got the same ones for all 7.*--weights"):
+        collected(model, torch.randn(7, 4), batch=5)
+
+
+def test_shrinkage_makes_singular_moments_definite() -> None:
+    x = torch.randn(3, 10).double()
+    x[:, 4] = 0  # a dead input
+    raw = Moments(x.T @ x / 3, torch.zeros(2, 2, dtype=torch.float64), 3, 3)
+    A, G = raw.shrunk()
+    assert float(torch.linalg.eigvalsh(A)[0]) > 0
+    assert float(torch.linalg.eigvalsh(G)[0]) > 0
+    weight = 10 / 13
+    torch.testing.assert_close(A[0, 1], (1 - weight) * raw.A[0, 1])
+    torch.testing.assert_close(A[0, 0], raw.A[0, 0] + 1e-4 * raw.A.diagonal().mean())

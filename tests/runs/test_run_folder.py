@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ranksearch.costs import budget_name
+from ranksearch.errors import InputError, MismatchError
+from ranksearch.runs import RunFolder, RunOptions, open_run
+from ranksearch.runs.config import parse, read_toml
+from ranksearch.runs.run_folder import default_path
+
+
+def options(out: Path, **more: object) -> RunOptions:
+    return parse({"budget": 0.2, "out": str(out)} | more)
+
+
+def test_a_new_run_writes_its_options(tmp_path: Path) -> None:
+    made = options(tmp_path / "a" / "b", seed=3)
+    with open_run(made) as folder:
+        assert folder.path == tmp_path / "a" / "b"
+        assert parse(read_toml(folder.config)) == made
+    assert not list(folder.path.glob("*.tmp"))
+
+
+def test_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_run(parse({"model": "torchvision:resnet18"})) as folder:
+        assert folder.path.parent == tmp_path / "runs"
+        assert folder.path.name.startswith("torchvision-resnet18-")
+    assert default_path("/some/where/net.py:make").name.startswith("net-py-make-")
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+    with open_run(options(tmp_path)):
+        pass
+    with (
+        pytest.raises(InputError, match=r"holds a run\. Continue it with --resume"),
+        open_run(options(tmp_path)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_other_content_is_not_touched(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with (
+        pytest.raises(InputError, match=r"holds thesis\.tex. Choose another --out"),
+        open_run(options(tmp_path, resume=resume)),
+    ):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(InputError, match="--out: expected a folder"), open_run(options(path)):
+        pass
+
+
+def test_what_cannot_be_made_or_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    told = (
+        r"^--out: expected a folder that can be made and written to, got .* \(%s\)\. Choose another --out\.$"
+    )
+    with (
+        pytest.raises(InputError, match=told % "Not a directory"),
+        open_run(options(tmp_path / "file" / "x")),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=told % "File name too long"),
+        open_run(options(tmp_path / ("x" * 999))),
+    ):
+        pass
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # The superuser, whom tests may run as, may write everywhere.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(InputError, match=told % "Permission denied"), open_run(options(tmp_path / "locked")):
+        pass
+
+
+def test_resume_goes_on_and_clears_what_a_killed_run_left_half_written(tmp_path: Path) -> None:
+    with open_run(options(tmp_path)) as folder:
+        folder.study.write_text("journal\n")
+        (tmp_path / "compressed" / "0.2").mkdir(parents=True)
+        (tmp_path / "compressed" / "0.2" / ".model.safetensors.77.tmp").write_text("half")
+        (tmp_path / ".front.json.77.tmp").write_text("half")
+    with open_run(options(tmp_path, resume=True, workers=2, timeout=9)) as folder:
+        assert folder.study.read_text() == "journal\n"
+        assert not list(tmp_path.rglob(".*.tmp"))
+        assert read_toml(folder.config)["workers"] == 0
+
+
+def test_resume_refuses_another_configuration(tmp_path: Path) -> None:
+    with open_run(options(tmp_path)):
+        pass
+    with (
+        pytest.raises(MismatchError, match="expected --seed 0, as it was started, got --seed 4"),
+        open_run(options(tmp_path, resume=True, seed=4)),
+    ):
+        pass
+
+
+def test_resume_of_a_run_that_was_killed_before_it_wrote_anything(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 1")
+    (tmp_path / ".config.toml.1.tmp").write_text("budg")
+    with open_run(options(tmp_path, resume=True)) as folder:
+        assert folder.config.is_file()
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    with (
+        open_run(options(tmp_path)),
+        pytest.raises(InputError, match=r"where process \d+ is at work"),
+        open_run(options(tmp_path, resume=True)),
+    ):
+        pass
+    with open_run(options(tmp_path, resume=True)):
+        pass
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom ranksearch.runs import open_run, parse\n"
+        "with open_run(parse({'budget': 0.2, 'out': sys.argv[1]})):\n    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
+    with open_run(options(tmp_path, resume=True)):
+        pass
+
+
+def test_splits_are_written_once_and_compared(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_splits({"seed": 0, "moments": [1, 2]})
+    folder.write_splits({"seed": 0, "moments": (1, 2)})
+    with pytest.raises(MismatchError, match="the training images that the run was started with"):
+        folder.write_splits({"seed": 0, "moments": [1, 3]})
+
+
+def test_paths_by_budget(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.plan(0.2).name == "plan-0.2.json"
+    assert folder.compressed(0.125) == tmp_path / "compressed" / "0.125"
+    assert budget_name(1.0) == "1"
+    assert budget_name(0.2) != budget_name(0.20000001)
+    for budget in (0.05, 0.5, 0.2):
+        folder.plan(budget).write_text("")
+    (tmp_path / "plan-0.2-mine.json").write_text("")  # a copy of the user's own
+    assert [p.name for p in folder.plans()] == ["plan-0.5.json", "plan-0.2.json", "plan-0.05.json"]

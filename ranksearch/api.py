@@ -12,10 +12,16 @@ from torch import nn
 
 from ranksearch import decompositions as known
 from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, planned_layers, save_compressed
-from ranksearch.costs import Metric
+from ranksearch.costs import COSTS, Kept
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import discover, measure_cost
-from ranksearch.planning import CandidateConfig, LayerWeights, make_record, prepare, read_plan
+from ranksearch.planning import (
+    CandidateConfig,
+    LayerWeights,
+    inspect_network,
+    make_record,
+    prepare,
+    read_plan,
+)
 from ranksearch.searching import SearchResult, SearchSettings
 from ranksearch.searching import search as search_problem
 from ranksearch.searching.baselines import check_weights
@@ -23,18 +29,19 @@ from ranksearch.tasks import Task
 
 
 @overload
-def search(task: Task, budget: float, **options: Any) -> SearchResult: ...
+def search(task: Task, budget: float | str, **options: Any) -> SearchResult: ...
 
 
 @overload
-def search(task: Task, budget: Sequence[float], **options: Any) -> list[SearchResult]: ...
+def search(task: Task, budget: Sequence[float | str], **options: Any) -> list[SearchResult]: ...
 
 
 def search(
     task: Task,
-    budget: float | Sequence[float],
+    budget: float | str | Sequence[float | str],
     *,
-    metric: Metric = "params",
+    metric: str = "params",
+    limits: Mapping[str, float | str] | None = None,
     decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
     rank_multiple: int | Mapping[str, int] = 1,
@@ -44,9 +51,11 @@ def search(
     seed: int = 0,
     **settings: Any,
 ) -> SearchResult | list[SearchResult]:
-    """The best plan that keeps the fraction `budget` of the model's parameters or FLOPs; several give a list.
+    """The best plan within a budget; several budgets give a list.
 
-    decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
+    budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
+    limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
+    registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
     mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
     dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
@@ -55,8 +64,14 @@ def search(
 
     Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
     """
-    budgets = tuple(budget) if isinstance(budget, Sequence) and not isinstance(budget, str) else (budget,)
-    wanted = SearchSettings(budgets=budgets, metric=metric, seed=seed, **settings)
+    several = isinstance(budget, Sequence) and not isinstance(budget, str)
+    wanted = SearchSettings(
+        budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
+        metric=COSTS.resolve(metric).name,
+        limits=tuple((COSTS.resolve(name).name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        seed=seed,
+        **settings,
+    )
     multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
     names = known.names() if decompositions is None else _several(decompositions)
@@ -64,22 +79,20 @@ def search(
         decompositions=tuple(known.get(name).name for name in names),
         min_rank=min_rank,
         rank_multiple=tuple(multiples.items()),
+        metrics=wanted.metrics,
     )
-    layer_weights = (
-        LayerWeights(*protect_early)
-        if isinstance(protect_early, tuple | list)
-        else LayerWeights(protect_early)
-    )
+    early = protect_early if isinstance(protect_early, tuple | list) else (protect_early,)
+    layer_weights = LayerWeights(*early)
+    network = inspect_network(task, ignore=patterns, metrics=wanted.metrics)
     if probe is not None:
         # What it reads with takes a second to import.
         from ranksearch.probing import read_prior
 
-        layers = discover(task.model, task.example, ignore=patterns)
-        layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, layers))
+        layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, network.layers))
     check_weights(layer_weights, wanted.allocator)
-    problem = prepare(task, ignore=patterns, config=config, layer_weights=layer_weights, seed=seed)
+    problem = prepare(task, network=network, config=config, layer_weights=layer_weights, seed=seed)
     results = search_problem(problem, wanted)
-    return results if isinstance(budget, Sequence) else results[0]
+    return results if several else results[0]
 
 
 def _several(names: str | Sequence[str]) -> Sequence[str]:
@@ -92,16 +105,15 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
     `compressed` is what `compress` made of `result.plan`. Raises MismatchError where the plan is not for the
     task's model.
     """
-    planned_layers(task, [compressed.plan])
+    network = inspect_network(task, metrics=tuple(compressed.cost.amounts))
+    planned_layers(network.layers, [compressed.plan])
     record = make_record(
         task.model,
-        discover(task.model, task.example),
+        network.layers,
         compressed.plan,
         example=task.example,
-        dense=measure_cost(task.model, task.example),
+        dense=network.cost,
         budget=result.budget,
-        metric=result.metric,
-        limit=result.limit,
         seed=task.splits.seed,
         model_name=task.model_name,
         scores={

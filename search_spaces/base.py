@@ -9,26 +9,24 @@ from typing import Any, ClassVar
 
 from optuna.trial import BaseTrial
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import Budget
 from ranksearch.planning import Choice, Table, analytic
 
 Params = dict[str, Any]
 
 
 class SearchSpace(ABC):
-    """Plans of one set of tables under one budget: the whole model costs at most `limit` in `metric`.
+    """Plans of one set of tables under one budget.
 
     Registered under its name in `ranksearch.search_spaces.SEARCH_SPACES`. A plan above the budget must be
-    marked by `trial.set_constraint("budget", cost / limit - 1)`, in every trial of such a space.
+    marked by `trial.set_constraint("budget", cost / budget.limit - 1)`, in every trial of such a space.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
+    def __init__(self, tables: Sequence[Table], budget: Budget) -> None:
         self.tables = tuple(tables)
-        self.limit = limit
-        self.metric: Metric = metric
-        self.dense = dense
+        self.budget = budget
 
     @abstractmethod
     def suggest(self, trial: BaseTrial) -> Choice:
@@ -45,4 +43,4 @@ class SearchSpace(ABC):
     @cached_property
     def analytic(self) -> Choice:
         """The plan with the least sum of balanced errors within the budget."""
-        return analytic(self.tables, self.limit, self.metric, self.dense)
+        return analytic(self.tables, self.budget)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from optuna.trial import BaseTrial
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import Budget
 from ranksearch.planning import Choice, Table, uniform
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_shape
@@ -24,8 +24,8 @@ class Grouped(SearchSpace):
 
     name = "grouped"
 
-    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
-        super().__init__(tables, limit, metric, dense)
+    def __init__(self, tables: Sequence[Table], budget: Budget) -> None:
+        super().__init__(tables, budget)
         self.groups = by_shape([table.layer for table in self.tables])
 
     def suggest(self, trial: BaseTrial) -> Choice:
@@ -34,13 +34,13 @@ class Grouped(SearchSpace):
             level = trial.suggest_int(f"level {group}", 1, LEVELS)
             for index in members:
                 weights[index] = level / LEVELS
-        return uniform(self.tables, self.limit, self.metric, self.dense, weights=weights)
+        return uniform(self.tables, self.budget, weights=weights)
 
     @cached_property
     def _uniform(self) -> Choice:
         # The same levels as `express`, so that rounding cannot make the two differ.
         weights = [(LEVELS // 2) / LEVELS] * len(self.tables)
-        return uniform(self.tables, self.limit, self.metric, self.dense, weights=weights)
+        return uniform(self.tables, self.budget, weights=weights)
 
     def express(self, choice: Choice) -> Params | None:
         if choice != self._uniform:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import BaseTrial
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import Budget
 from ranksearch.planning import Choice, Table, layer_front
 from ranksearch.search_spaces.base import Params, SearchSpace
 
@@ -22,17 +22,17 @@ class Ranks(SearchSpace):
 
     name = "ranks"
 
-    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
-        super().__init__(tables, limit, metric, dense)
-        self._fronts = [layer_front(table, metric) for table in self.tables]
+    def __init__(self, tables: Sequence[Table], budget: Budget) -> None:
+        super().__init__(tables, budget)
+        self._fronts = [layer_front(table, budget.metric) for table in self.tables]
 
     def suggest(self, trial: BaseTrial) -> Choice:
-        choice, cost = [], self.dense.of(self.metric)
+        choice, cost = [], self.budget.dense
         for table, front in zip(self.tables, self._fronts, strict=True):
             place = trial.suggest_int(f"rank {table.layer.name}", 1, len(front.indices)) - 1
             choice.append(int(front.indices[place]))
-            cost += int(front.costs[place]) - table.layer.cost.of(self.metric)
-        trial.set_constraint("budget", cost / self.limit - 1)
+            cost += int(front.costs[place]) - table.dense.of(self.budget.metric)
+        trial.set_constraint("budget", cost / self.budget.limit - 1)
         return tuple(choice)
 
     def express(self, choice: Choice) -> Params | None:

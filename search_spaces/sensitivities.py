@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import BaseTrial
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import Budget
 from ranksearch.planning import Choice, Table, balanced_errors, knapsack
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_stage
@@ -31,8 +31,8 @@ class Sensitivities(SearchSpace):
 
     name = "sensitivities"
 
-    def __init__(self, tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> None:
-        super().__init__(tables, limit, metric, dense)
+    def __init__(self, tables: Sequence[Table], budget: Budget) -> None:
+        super().__init__(tables, budget)
         self.groups = by_stage([table.layer.name for table in self.tables])
         used = {c.decomposition for table in self.tables for c in table.candidates if not c.is_dense}
         self.decompositions = sorted(used)
@@ -59,7 +59,7 @@ class Sensitivities(SearchSpace):
             scale * kind[kinds] * own**exponent
             for scale, kinds, own in zip(layer, self._kinds, self._errors, strict=True)
         ]
-        return knapsack(self.tables, self.limit, self.metric, self.dense, errors=errors)
+        return knapsack(self.tables, self.budget, errors=errors)
 
     def express(self, choice: Choice) -> Params | None:
         if choice != self.analytic:

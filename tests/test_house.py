@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = (
     "networks",
+    "costs",
     "tasks",
     "tasks.sources",
     "calibration",

@@ -12,8 +12,7 @@ import torch
 from torch.utils.data import Subset
 
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.costs import Metric, budget_limit
-from ranksearch.networks import measure_cost
+from ranksearch.costs import Budget, measure_cost
 from ranksearch.objectives import Scoring
 from ranksearch.planning import Problem, analytic, prepare, uniform
 from ranksearch.runs import load_options
@@ -49,18 +48,21 @@ def test_the_dense_model_is_the_one_of_the_study(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("metric", ["params", "flops"])
-def test_knapsack_beats_uniform_at_equal_cost(problem: Problem, metric: Metric) -> None:
-    limit = budget_limit(problem.dense, 0.3, metric)
+def test_knapsack_beats_uniform_at_equal_cost(problem: Problem, metric: str) -> None:
+    limit = Budget.of(problem.dense, 0.3, metric).limit
     scoring = Scoring(problem)
-    plans = [problem.plan(f(problem.tables, limit, metric, problem.dense)) for f in (analytic, uniform)]
+    plans = [
+        problem.plan(f(problem.tables, Budget.at_most(problem.dense, limit, metric)))
+        for f in (analytic, uniform)
+    ]
     assert all(0.99 * limit <= plan.cost.of(metric) <= limit for plan in plans)
     best, even = (scoring.recalibrated(plan).divergence for plan in plans)
     assert best.mean + 3 * best.stderr < even.mean
 
 
 def test_three_tenths_of_the_parameters_without_finetuning(problem: Problem) -> None:
-    limit = budget_limit(problem.dense, 0.3, "params")
-    plan = problem.plan(analytic(problem.tables, limit, "params", problem.dense))
+    limit = Budget.of(problem.dense, 0.3, "params").limit
+    plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, "params")))
     done = compress(problem.task, plan, config=CompressConfig(iterations=100))
     assert measure_cost(done.model, problem.task.example).params <= limit
     found = evaluate(done.model, problem.task, "test")

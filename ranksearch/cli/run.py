@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
 
             report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))
-        _where(folder, reporter, options.budget)
+        _where(folder, reporter, [kept.name for kept in options.budget])
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
 
 
-def _where(folder: RunFolder, reporter: ConsoleReporter, budgets: tuple[float, ...]) -> None:
+def _where(folder: RunFolder, reporter: ConsoleReporter, budgets: Sequence[str]) -> None:
     places = [("plan", folder.plan(b)) for b in budgets]
     places += [("compressed model", folder.compressed(b)) for b in budgets]
     places += [("front", folder.front), ("trials", folder.trials), ("log", folder.log)]

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ranksearch.runs import RunOptions
 
-REPEATABLE = ("ignore", "budget", "decompositions", "rank_multiple")
+REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple")
 """Options whose values add up where they are given several times; of others the last one counts."""
 
 

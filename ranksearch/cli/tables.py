@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ranksearch.costs import UNITS, budget_name
+from ranksearch.costs import ALWAYS, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import SCORES
 from ranksearch.planning import LayerRecord, PlanRecord
@@ -29,8 +29,19 @@ def _titled(title: str, table: Table) -> RenderableType:
     return Group(Text(title, "bold", overflow="fold"), table)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+def _share(metric: str, part: int, whole: int) -> str:
+    amount = shown(metric, part)
+    return f"{amount} ({part / whole:.1%})" if whole else amount
+
+
+def _shares(cost: Mapping[str, int], dense: Mapping[str, int]) -> list[str]:
+    """A cost as cells of a row, beside the dense model's."""
+    return [_share(metric, amount, dense[metric]) for metric, amount in cost.items()]
+
+
+def _units(metrics: Iterable[str]) -> list[str]:
+    """Headings of the columns of a cost."""
+    return [unit_of(metric) for metric in metrics]
 
 
 def _score(scores: dict[str, float | None], name: str) -> str:
@@ -48,20 +59,19 @@ def results_table(report: RunReport) -> RenderableType:
     name = report.metric_name
     table = _table(
         "model",
-        "parameters",
-        "FLOPs",
+        *_units(report.dense.amounts),
         "divergence",
         f"{name}, validation",
         f"{name}, test",
     )
     dense = [f"{e.mean:.2f} ± {e.stderr:.2f}" if e else "–" for e in (report.validation, report.test)]
-    table.add_row("dense", f"{report.dense.params:,}", f"{report.dense.flops:,}", "0", *dense)
+    amounts = [shown(metric, amount) for metric, amount in report.dense.amounts.items()]
+    table.add_row("dense", *amounts, "0", *dense)
     for found in report.delivered:
         record = found.record
         table.add_row(
-            f"budget {budget_name(record.budget)}",
-            _share(record.cost.params, report.dense.params),
-            _share(record.cost.flops, report.dense.flops),
+            f"budget {record.asked}",
+            *_shares(record.cost, report.dense.amounts),
             _score(record.scores, "delivered"),
             _measured(record.scores, "validation"),
             _measured(record.scores, "test"),
@@ -71,26 +81,26 @@ def results_table(report: RunReport) -> RenderableType:
 
 def plan_view(record: PlanRecord) -> RenderableType:
     """A plan layer by layer, and what it comes to."""
-    used = record.cost.params if record.metric == "params" else record.cost.flops
-    title = (
-        f"budget {budget_name(record.budget)}: {used:,} of at most {record.limit:,} {UNITS[record.metric]}, "
-        f"{record.model.name or 'a model handed in'}"
+    limits = [(record.metric, record.limit), *((other.metric, other.limit) for other in record.limits)]
+    within = ", ".join(
+        f"{shown(metric, record.cost[metric])} of at most {shown(metric, limit)} {unit_of(metric)}"
+        for metric, limit in limits
     )
-    table = _table("layer", "kernel", "decomposition", "ranks", "parameters", "FLOPs", "ε", left=4)
+    title = f"budget {record.asked}: {within}, {record.model.name or 'a model handed in'}"
+    table = _table("layer", "kernel", "decomposition", "ranks", *_units(record.cost), "ε", left=4)
     for layer in record.layers:
         table.add_row(
             layer.name,
             "×".join(map(str, layer.shape)),
             _decomposition(layer),
             "×".join(map(str, layer.ranks)) or "–",
-            f"{layer.params:,}",
-            f"{layer.flops:,}",
+            *(shown(metric, amount) for metric, amount in layer.cost.items()),
             f"{layer.error:.3g}",
         )
     table.add_section()
     table.add_row(
         "whole model", "", "", "",
-        _share(record.cost.params, record.dense.params), _share(record.cost.flops, record.dense.flops),
+        *_shares(record.cost, record.dense),
         f"{sum(layer.error for layer in record.layers):.3g}",
     )  # fmt: skip
     parts = [_titled(title, table)]
@@ -115,27 +125,25 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     """The front, or all plans, of each budget by cost."""
     what = "all plans" if every else "the front"
     title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
-    shown = [p for p in record.plans if every or p.on_front or p.chosen]
-    scores = [s for s in SCORES if any(s in p.scores for p in shown)]
+    plans = [p for p in record.plans if every or p.on_front or p.chosen]
+    scores = [s for s in SCORES if any(s in p.scores for p in plans)]
     headings = (SCORES[s] if s != "finetune" else "after a short fine-tuning" for s in scores)
-    table = _table("budget", "origin", "", "parameters", "FLOPs", *headings, left=3)
+    table = _table("budget", "origin", "", *_units(record.dense), *headings, left=3)
 
     def order(plan: PlanEntry) -> tuple[float, int, float]:
         score = plan.scores.get(record.score)
-        cost = plan.params if record.metric == "params" else plan.flops
-        return -plan.budget, cost, float("inf") if score is None else score
+        return -plan.budget, plan.cost[record.metric], float("inf") if score is None else score
 
     previous = None
-    for plan in sorted(shown, key=order):
+    for plan in sorted(plans, key=order):
         if previous not in (None, plan.budget):
             table.add_section()
         previous = plan.budget
         table.add_row(
-            budget_name(plan.budget),
+            plan.asked,
             plan.origin,
             _standing(plan),
-            _share(plan.params, record.dense_params),
-            _share(plan.flops, record.dense_flops),
+            *_shares(plan.cost, record.dense),
             *(_score(plan.scores, s) for s in scores),
         )
     validity = [Text(describe_correlation(found), overflow="fold") for found in record.validity]
@@ -154,7 +162,7 @@ def layers_view(
     layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Sequence[int]
 ) -> RenderableType:
     """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
-    table = _table("layer", "kind", "kernel", "parameters", "FLOPs", "decompositions, or why none", left=3)
+    table = _table("layer", "kind", "kernel", *_units(ALWAYS), "decompositions, or why none", left=3)
     table.columns[-1].justify = "left"
     for layer in layers:
         names = ", ".join(applicable.get(layer.name, ()))
@@ -162,8 +170,7 @@ def layers_view(
             layer.name,
             layer.kind,
             "×".join(map(str, kernel_shape(layer))),
-            f"{layer.cost.params:,}",
-            f"{layer.cost.flops:,}",
+            *(shown(metric, amount) for metric, amount in layer_cost(layer).amounts.items()),
             Text(names) if layer.reason is None else Text(f"dense: {layer.reason}", "yellow"),
         )
     return _titled(f"layers, for an input of {'×'.join(map(str, example))}", table)

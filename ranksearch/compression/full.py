@@ -24,9 +24,9 @@ from ranksearch.compression.training import (
     follow,
     steps_per_epoch,
 )
-from ranksearch.costs import Cost
+from ranksearch.costs import COSTS, Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
-from ranksearch.networks import Layer, measure_cost, run
+from ranksearch.networks import Layer, discover, run
 from ranksearch.planning import Plan, verify
 from ranksearch.progress import Progress, no_progress, renamed
 from ranksearch.tasks import Estimate, Role, Task, divergence
@@ -65,15 +65,17 @@ def compress(
     *,
     config: CompressConfig | None = None,
     moments: Mapping[str, Moments] | None = None,
+    layers: Sequence[Layer] | None = None,
     progress: Progress = no_progress,
 ) -> Compressed:
     """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
 
-    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of one task.
+    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of one task, and so can
+    `layers`, all those of its model.
     Raises MismatchError where the plan names layers that the model does not have, or costs something else.
     """
     config = config or CompressConfig()
-    layers = planned_layers(task, [plan])
+    layers = planned_layers(discover(task.model, task.example) if layers is None else layers, [plan])
     check_stages(task, config)
     stages = _stages(config)
     for stage in stages:
@@ -121,8 +123,10 @@ def _factorised(
         moments = calibration_moments(task, planned, seed=config.seed, progress=progress)
     models, refitted = fitted_models(task, layers, plan, moments, config, progress)
     verify(models[0], task.example, names)
-    cost = measure_cost(models[0], task.example)
-    if cost != plan.cost:
+    metrics = tuple(plan.cost.amounts)
+    cost = measure_cost(models[0], task.example, metrics)
+    exact = [name for name in metrics if COSTS.get(name).exact]
+    if any(cost.of(name) != plan.cost.of(name) for name in exact):
         raise MismatchError(expected("plan", f"the cost that it states, {plan.cost}", f"{cost} when built"))
     start = best_recalibrated(task, models, dense_outputs)
     return Compressed(start.model, refitted, cost, start.blend, start.divergence)

@@ -11,15 +11,18 @@ from ranksearch import decompositions
 from ranksearch.calibration import Moments, whiten
 from ranksearch.costs import Cost
 from ranksearch.errors import MismatchError, expected
-from ranksearch.networks import Layer, algebra_threads, discover
+from ranksearch.networks import Layer, algebra_threads
 from ranksearch.planning import Candidate, Effort, Plan, fit_candidate
 from ranksearch.progress import Progress, no_progress
 from ranksearch.tasks import Task
 
 
-def planned_layers(task: Task, plans: Iterable[Plan]) -> tuple[Layer, ...]:
-    """The model's layers that some plan factorises. Raises MismatchError where one is missing or has to stay dense."""
-    known = {layer.name: layer for layer in discover(task.model, task.example)}
+def planned_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Layer, ...]:
+    """Those of a model's layers that some plan factorises.
+
+    Raises MismatchError where one is missing or has to stay dense.
+    """
+    known = {layer.name: layer for layer in layers}
     names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
     for name in sorted(names):
         if name not in known:
@@ -66,4 +69,4 @@ def refit(
     return Fitted(weights), Plan(choices, plan.cost)
 
 
-_DENSE = Candidate("dense", "", (), Cost(0, 0), 0.0)
+_DENSE = Candidate("dense", "", (), Cost(params=0, flops=0), 0.0)

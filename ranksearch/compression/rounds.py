@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
+from ranksearch.costs import layer_cost
 from ranksearch.networks import Layer
 from ranksearch.planning import Plan
 
@@ -51,7 +52,7 @@ def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, .
             Round(count - 1 - number, count, Plan({x.name: plan.choices[x.name] for x in group}, cost))
         )
         for layer in group:
-            cost = cost - plan.choices[layer.name].cost + layer.cost
+            cost = cost - plan.choices[layer.name].cost + layer_cost(layer, tuple(cost.amounts))
     return tuple(reversed(found))
 
 
@@ -63,7 +64,7 @@ def grouped(layers: Sequence[Layer], count: int) -> list[list[Layer]]:
         runs = [(label, list(run)) for label, run in groupby(layers, key=lambda x: labels[x.name])]
         if len(runs) == len({label for label, _ in runs}) == count:
             return [run for _, run in runs]
-    sums = list(accumulate(layer.cost.params for layer in layers))
+    sums = list(accumulate(layer_cost(layer).params for layer in layers))
     ends = [0]
     for k in range(1, count):
         wanted = sums[-1] * k / count

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ranksearch.networks.chain import Chain, Factor, Factors, chain_cost, contract, reconstruct
-from ranksearch.networks.chain_layers import chain_module
+from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstruct
+from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.layers import (
     Kind,
@@ -16,7 +16,6 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
-from ranksearch.networks.measure import measure_cost
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import attention_fast_path, eval_mode, first_example, run, run_once, seeded
 from ranksearch.networks.surgery import copy_model, replace_modules
@@ -25,26 +24,26 @@ from ranksearch.networks.weights import load_weights, read_weights
 __all__ = [
     "Chain",
     "Factor",
+    "FactorGeometry",
     "Factors",
     "Kind",
     "Layer",
     "Size",
     "algebra_threads",
     "attention_fast_path",
-    "chain_cost",
     "chain_module",
     "channels_last",
     "contract",
     "copy_model",
     "discover",
     "eval_mode",
+    "factor_geometry",
     "fast_layout",
     "first_example",
     "input_of",
     "kernel_shape",
     "list_layers",
     "load_weights",
-    "measure_cost",
     "named_layers",
     "read_weights",
     "reconstruct",

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
 
-from ranksearch.costs import Cost
-from ranksearch.networks.layers import Layer, Size
+from ranksearch.networks.layers import Size
 
 Factors = tuple[Tensor, ...]
 
@@ -39,19 +37,6 @@ class Factor:
 
 
 Chain = tuple[Factor, ...]
-
-
-def chain_cost(layer: Layer, chain: Chain) -> Cost:
-    """Cost of a layer carried out as a chain; a factor before a strided one runs at the input's resolution."""
-    params = sum(prod(f.shape(layer.kernel_size)) for f in chain) + layer.bias * layer.out_channels
-    macs = 0
-    for call in layer.calls:
-        size = list(call.in_size)
-        for factor in chain:
-            for axis in factor.axes:
-                size[axis] = call.out_size[axis]
-            macs += prod(size) * prod(factor.shape(layer.kernel_size))
-    return Cost(params, 2 * macs)
 
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
 from ranksearch.networks.chain import Chain, Factor
-from ranksearch.networks.layers import Layer
+from ranksearch.networks.layers import Layer, Size
 
 _CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -35,31 +37,52 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
     )
 
 
-def _factor_module(layer: Layer, factor: Factor, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    def along(values: tuple[int, ...], elsewhere: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class FactorGeometry:
+    """Arguments of the convolution that a factor is; of a linear layer all are empty."""
+
+    kernel_size: Size
+    stride: Size
+    padding: Size | Literal["same"]
+    padding_mode: str
+    dilation: Size
+    groups: int
+
+
+def factor_geometry(layer: Layer, factor: Factor) -> FactorGeometry:
+    """A factor has the layer's stride, padding and dilation on the axes that it convolves over."""
+
+    def along(values: Size, elsewhere: int) -> Size:
         return tuple(v if axis in factor.axes else elsewhere for axis, v in enumerate(values))
 
+    padding: Size | Literal["same"]
+    if layer.padding == "same":
+        padding = "same" if factor.axes else (0,) * layer.spatial_dims
+    else:
+        padding = along(layer.padding, 0)
+    return FactorGeometry(
+        kernel_size=along(layer.kernel_size, 1),
+        stride=along(layer.stride, 1),
+        padding=padding,
+        padding_mode=layer.padding_mode if factor.axes else "zeros",
+        dilation=along(layer.dilation, 1),
+        groups=factor.out_channels if factor.depthwise else 1,
+    )
+
+
+def _factor_module(layer: Layer, factor: Factor, weight: Tensor, bias: Tensor | None) -> nn.Module:
     module: nn.Module
     if layer.kind == "linear":
         module = nn.Linear(factor.in_channels, factor.out_channels, bias=bias is not None, device="meta")
         kernel = weight
     else:
-        padding = layer.padding if isinstance(layer.padding, tuple) else ()
+        geometry = factor_geometry(layer, factor)
         module = _CONVS[layer.spatial_dims - 1](
-            factor.in_channels,
-            factor.out_channels,
-            kernel_size := along(layer.kernel_size, 1),
-            stride=along(layer.stride, 1),
-            padding=along(padding, 0) if layer.padding != "same" else "same" if factor.axes else 0,
-            dilation=along(layer.dilation, 1),
-            groups=factor.out_channels if factor.depthwise else 1,
-            padding_mode=layer.padding_mode if factor.axes else "zeros",
-            bias=bias is not None,
-            device="meta",
+            factor.in_channels, factor.out_channels, bias=bias is not None, device="meta", **vars(geometry)
         )
         # Factor.shape has no axes of width 1 and no input channel where the factor is depthwise
         kernel = weight.reshape(
-            factor.out_channels, 1 if factor.depthwise else factor.in_channels, *kernel_size
+            factor.out_channels, 1 if factor.depthwise else factor.in_channels, *geometry.kernel_size
         )
     module.weight = nn.Parameter(kernel.contiguous())
     if bias is not None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from ranksearch.costs import Cost
 from ranksearch.errors import InputError, expected
 from ranksearch.networks.entanglement import entangled
 from ranksearch.networks.recording import run_recorded, shapes
@@ -61,12 +60,6 @@ class Layer:
     def fan_in(self) -> int:
         """Entries of one row of the kernel as an O × (I·kh·kw) matrix."""
         return self.in_channels // self.groups * prod(self.kernel_size)
-
-    @property
-    def cost(self) -> Cost:
-        """Cost of the dense layer, bias included in the parameters."""
-        macs = sum(prod(call.out_size) for call in self.calls) * self.out_channels * self.fan_in
-        return Cost(self.out_channels * (self.fan_in + self.bias), 2 * macs)
 
 
 LAYER_TYPES: dict[type[nn.Module], Kind] = {

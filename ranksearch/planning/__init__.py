@@ -20,6 +20,7 @@ from ranksearch.planning.greedy import (
     whole,
 )
 from ranksearch.planning.layer_weights import LayerWeights
+from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.plan import Candidate, Plan, Table
 from ranksearch.planning.plan_file import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planning.plan_record import LayerRecord, PlanRecord
@@ -36,6 +37,7 @@ __all__ = [
     "Front",
     "LayerRecord",
     "LayerWeights",
+    "Network",
     "Plan",
     "PlanRecord",
     "Problem",
@@ -49,6 +51,7 @@ __all__ = [
     "energy",
     "fit_candidate",
     "fronts_of",
+    "inspect_network",
     "judged",
     "knapsack",
     "layer_front",

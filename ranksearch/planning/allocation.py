@@ -9,62 +9,47 @@ layer's cost; `energy` by the fraction of a layer's energy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Cost, Metric
-from ranksearch.errors import InputError, expected
+from ranksearch.costs import Budget
 from ranksearch.planning.greedy import (
     Choice,
     Errors,
     Front,
     choice_of,
-    fixed_cost,
     fronts_of,
     lower_hull,
     rates,
     room_for,
-    steps_of,
     top_up,
     walk,
     whole,
 )
+from ranksearch.planning.limits import within_limits
 from ranksearch.planning.plan import Table
 
 _MAX_STATES = 20_000
 
 
-class Allocator(Protocol):
-    """Picks one candidate per table such that the whole model costs at most `limit` in `metric`."""
-
-    def __call__(
-        self,
-        tables: Sequence[Table],
-        limit: int,
-        metric: Metric,
-        dense: Cost,
-        *,
-        errors: Errors | None = None,
-    ) -> Choice: ...
-
-
-def knapsack(
-    tables: Sequence[Table], limit: int, metric: Metric, dense: Cost, *, errors: Errors | None = None
-) -> Choice:
-    """The plan with the least sum of errors that costs at most `limit`.
+def knapsack(tables: Sequence[Table], budget: Budget, *, errors: Errors | None = None) -> Choice:
+    """The plan with the least sum of errors within the budget.
 
     The relaxation's solution is topped up greedily; candidates that no better plan can contain (their
     reduced cost exceeds the gap between the two bounds) are dropped, and dynamic programming over the rest
     finds the optimum (Pisinger 1995). Should that need more than 20,000 partial plans at once, it keeps as
     many, evenly spread over the cost, and the result may miss the optimum by less than the gap.
 
+    With several limits at once it is an integer programme, see `within_limits`.
+
     Raises BudgetError, naming the smallest budget that can be met.
     """
-    fronts = fronts_of(tables, metric, errors)
-    room = room_for(tables, fronts, limit, metric, dense)
+    if budget.also:
+        return within_limits(tables, budget, errors)
+    fronts = fronts_of(tables, budget.metric, errors)
+    room = room_for(tables, fronts, budget)
     chains = [lower_hull(front) for front in fronts]
     walked = walk(fronts, chains, [-rates(f, c) for f, c in zip(fronts, chains, strict=True)], room)
     if walked.blocked is None:
@@ -73,9 +58,9 @@ def knapsack(
     return choice_of(fronts, _exact(fronts, greedy, room, price=-walked.blocked))
 
 
-def analytic(tables: Sequence[Table], limit: int, metric: Metric, dense: Cost) -> Choice:
+def analytic(tables: Sequence[Table], budget: Budget) -> Choice:
     """The `knapsack` of the balanced errors: the plan to start from, and the one that no trial is needed for."""
-    return knapsack(tables, limit, metric, dense, errors=balanced_errors(tables))
+    return knapsack(tables, budget, errors=balanced_errors(tables))
 
 
 def balanced_errors(tables: Sequence[Table]) -> Errors:
@@ -92,9 +77,7 @@ def balanced_errors(tables: Sequence[Table]) -> Errors:
 
 def uniform(
     tables: Sequence[Table],
-    limit: int,
-    metric: Metric,
-    dense: Cost,
+    budget: Budget,
     *,
     errors: Errors | None = None,
     weights: Sequence[float] | None = None,
@@ -105,60 +88,29 @@ def uniform(
     all. What is left after the largest common fraction goes on being spent in the same order, layers whose
     next candidate does not fit left out. Raises BudgetError.
     """
-    fronts = fronts_of(tables, metric, errors)
-    room = room_for(tables, fronts, limit, metric, dense)
+    fronts = fronts_of(tables, budget.metric, errors)
+    room = room_for(tables, fronts, budget)
     shares = [1.0] * len(tables) if weights is None else weights
     keys = [
-        front.costs[1:] / (max(1, table.layer.cost.of(metric)) * share)
+        front.costs[1:] / (max(1, table.dense.of(budget.metric)) * share)
         for table, front, share in zip(tables, fronts, shares, strict=True)
     ]
     return choice_of(fronts, walk(fronts, whole(fronts), keys, room).positions)
 
 
-def energy(
-    tables: Sequence[Table], limit: int, metric: Metric, dense: Cost, *, errors: Errors | None = None
-) -> Choice:
+def energy(tables: Sequence[Table], budget: Budget, *, errors: Errors | None = None) -> Choice:
     """Every layer keeps the same fraction of its energy, 1 − error / scale, the largest that fits.
 
     Of a layer with a weight it is 1 − weight · error / scale that is the same. The rest is spent as in `uniform`.
     Raises BudgetError.
     """
-    fronts = fronts_of(tables, metric, errors)
-    room = room_for(tables, fronts, limit, metric, dense)
+    fronts = fronts_of(tables, budget.metric, errors)
+    room = room_for(tables, fronts, budget)
     keys = []
     for table, front in zip(tables, fronts, strict=True):
         scale = table.scale / table.weight if errors is None else front.errors[0]
         keys.append(1 - front.errors[:-1] / max(scale, np.finfo(float).tiny))
     return choice_of(fronts, walk(fronts, whole(fronts), keys, room).positions)
-
-
-ALLOCATORS: Mapping[str, Allocator] = {"knapsack": knapsack, "uniform": uniform, "energy": energy}
-
-
-def get_allocator(name: str) -> Allocator:
-    """The allocator of that name."""
-    if name not in ALLOCATORS:
-        raise InputError(expected("allocator", " or ".join(ALLOCATORS), repr(name)))
-    return ALLOCATORS[name]
-
-
-def lagrangian_front(tables: Sequence[Table], metric: Metric) -> list[Choice]:
-    """Every vertex of the convex hull of (cost, error) over all plans, from the cheapest to the dense one."""
-    fronts = fronts_of(tables, metric, None)
-    chains = [lower_hull(front) for front in fronts]
-    positions = [int(front.indices[0]) for front in fronts]
-    choices = [tuple(positions)]
-    steps = steps_of(fronts, chains, [-rates(f, c) for f, c in zip(fronts, chains, strict=True)])
-    for n, (layer, step) in enumerate(zip(steps.layer, steps.step, strict=True)):
-        positions[layer] = int(fronts[layer].indices[chains[layer][step + 1]])
-        if n + 1 == len(steps.layer) or steps.key[n + 1] != steps.key[n]:
-            choices.append(tuple(positions))
-    return choices
-
-
-def smallest_limit(tables: Sequence[Table], metric: Metric, dense: Cost) -> int:
-    """Cost of the cheapest plan of the whole model."""
-    return fixed_cost(tables, metric, dense) + sum(int(table.costs(metric).min()) for table in tables)
 
 
 def _exact(fronts: Sequence[Front], greedy: Sequence[int], room: int, price: float) -> list[int]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import UNITS, Cost, Metric
+from ranksearch.costs import Budget, shown, unit_of
 from ranksearch.errors import BudgetError, InputError, expected
 from ranksearch.planning.plan import Table
 
@@ -32,7 +31,7 @@ class Front:
     errors: NDArray[np.float64]
 
 
-def layer_front(table: Table, metric: Metric, errors: NDArray[np.float64] | None = None) -> Front:
+def layer_front(table: Table, metric: str, errors: NDArray[np.float64] | None = None) -> Front:
     """The Pareto front of one table in one metric; its last entry has the least error."""
     costs, errors = table.costs(metric), table.errors() if errors is None else np.asarray(errors, dtype=float)
     if errors.shape != costs.shape or not np.isfinite(errors).all():
@@ -154,7 +153,7 @@ def whole(fronts: Sequence[Front]) -> list[list[int]]:
     return [list(range(len(front.indices))) for front in fronts]
 
 
-def fronts_of(tables: Sequence[Table], metric: Metric, errors: Errors | None) -> list[Front]:
+def fronts_of(tables: Sequence[Table], metric: str, errors: Errors | None) -> list[Front]:
     """The Pareto front of each table."""
     if errors is None:
         return [layer_front(table, metric) for table in tables]
@@ -166,25 +165,28 @@ def choice_of(fronts: Sequence[Front], positions: Sequence[int]) -> Choice:
     return tuple(int(front.indices[p]) for front, p in zip(fronts, positions, strict=True))
 
 
-def fixed_cost(tables: Sequence[Table], metric: Metric, dense: Cost) -> int:
-    """What the model costs beside its factorisable layers."""
-    return dense.of(metric) - sum(table.layer.cost.of(metric) for table in tables)
+def fixed_cost(tables: Sequence[Table], budget: Budget) -> int:
+    """What the model costs beside its factorisable layers, in the budget's own metric."""
+    return budget.dense - sum(table.dense.of(budget.metric) for table in tables)
 
 
-def room_for(
-    tables: Sequence[Table], fronts: Sequence[Front], limit: int, metric: Metric, dense: Cost
-) -> int:
+def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -> int:
     """What the layers may cost together. Raises BudgetError, naming the smallest budget that can be met."""
-    fixed, total = fixed_cost(tables, metric, dense), dense.of(metric)
+    fixed = fixed_cost(tables, budget)
     least = fixed + sum(int(front.costs[0]) for front in fronts)
-    if limit < least:
-        fraction = ceil(least / total * 10_000) / 10_000
-        raise BudgetError(
-            expected(
-                "budget",
-                f"at least {fraction:.4f} ({least:,} of {total:,} {UNITS[metric]})",
-                f"{limit / total:.4f} ({limit:,})",
-                "Ask for more, or allow smaller ranks, more decompositions or more layers.",
-            )
+    if budget.limit < least:
+        raise too_small(budget, least)
+    return budget.limit - fixed
+
+
+def too_small(budget: Budget, least: int) -> BudgetError:
+    """What to say of a budget that is below the cheapest plan."""
+    amounts = [shown(budget.metric, amount) for amount in (least, budget.dense, budget.limit)]
+    return BudgetError(
+        expected(
+            "budget",
+            f"at least {budget.smallest(least)} ({amounts[0]} of {amounts[1]} {unit_of(budget.metric)})",
+            f"{budget.name} ({amounts[2]})",
+            "Ask for more, or allow smaller ranks, more decompositions or more layers.",
         )
-    return limit - fixed
+    )

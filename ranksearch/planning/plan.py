@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import Cost, layer_cost
 from ranksearch.networks import Layer
 
 DENSE = "dense"
@@ -37,9 +38,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Table:
-    """The candidates of one layer, its Pareto front in (params, FLOPs, error).
+    """The candidates of one layer, its Pareto front in the error and all cost metrics of the run.
 
-    Sorted by (params, FLOPs), ascending; keeping the layer dense is always one of them, with error 0.
+    Sorted by cost, ascending; keeping the layer dense is always one of them, with error 0.
     `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight` is how much the
     layer's errors count in the allocation beside those of others.
     """
@@ -49,7 +50,12 @@ class Table:
     scale: float
     weight: float = 1.0
 
-    def costs(self, metric: Metric) -> NDArray[np.int64]:
+    @cached_property
+    def dense(self) -> Cost:
+        """Cost of the dense layer."""
+        return layer_cost(self.layer, tuple(self.candidates[0].cost.amounts))
+
+    def costs(self, metric: str) -> NDArray[np.int64]:
         return np.array([c.cost.of(metric) for c in self.candidates], dtype=np.int64)
 
     def errors(self) -> NDArray[np.float64]:

@@ -16,14 +16,22 @@ from pydantic import JsonValue, ValidationError
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.costs import Cost, Metric
+from ranksearch.costs import ALWAYS, Budget, Cost, Kept
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
-from ranksearch.networks import Layer, kernel_shape, list_layers
+from ranksearch.networks import Factor, Layer, factor_geometry, kernel_shape, list_layers
+from ranksearch.planning.builder import chain_of
 from ranksearch.planning.plan import DENSE, Candidate, Plan
-from ranksearch.planning.plan_record import CostRecord, DenseRecord, LayerRecord, ModelRecord, PlanRecord
+from ranksearch.planning.plan_record import (
+    DenseRecord,
+    FactorRecord,
+    LayerRecord,
+    LimitRecord,
+    ModelRecord,
+    PlanRecord,
+)
 
-PLAN_VERSION: Literal[1] = 1
+PLAN_VERSION: Literal[2] = 2
 PACKAGES = ("ranksearch", "torch", "optuna", "tensorly", "numpy")
 
 
@@ -34,9 +42,7 @@ def make_record(
     *,
     example: Tensor,
     dense: Cost,
-    budget: float,
-    metric: Metric,
-    limit: int,
+    budget: Budget,
     seed: int,
     model_name: str | None = None,
     scores: Mapping[str, float | None] | None = None,
@@ -50,11 +56,16 @@ def make_record(
     return PlanRecord(
         version=PLAN_VERSION,
         model=ModelRecord(name=model_name, digest=model_digest(model), input_shape=(1, *example.shape[1:])),
-        budget=budget,
-        metric=metric,
-        limit=limit,
-        dense=_cost_record(dense),
-        cost=_cost_record(plan.cost),
+        budget=budget.fraction,
+        asked=budget.name,
+        metric=budget.metric,
+        limit=budget.limit,
+        limits=tuple(
+            LimitRecord(metric=other.metric, asked=other.name, limit=other.limit, dense=other.dense)
+            for other in budget.also
+        ),
+        dense=dense.amounts,
+        cost=plan.cost.amounts,
         layers=tuple(_layer_record(known[name], candidate) for name, candidate in plan.choices.items()),
         dense_layers=tuple(
             DenseRecord(name=x.name, reason=x.reason or "not in the plan")
@@ -73,10 +84,9 @@ def make_record(
 def to_plan(record: PlanRecord) -> Plan:
     """The plan that a record holds."""
     choices = {
-        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(x.params, x.flops), x.error)
-        for x in record.layers
+        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(**x.cost), x.error) for x in record.layers
     }
-    return Plan(choices, Cost(record.cost.params, record.cost.flops))
+    return Plan(choices, Cost(**record.cost))
 
 
 def model_digest(model: nn.Module) -> str:
@@ -141,10 +151,6 @@ def _mismatch(what: str, wanted: str, got: object) -> MismatchError:
     )
 
 
-def _cost_record(cost: Cost) -> CostRecord:
-    return CostRecord(params=cost.params, flops=cost.flops)
-
-
 def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
     return LayerRecord(
         name=layer.name,
@@ -153,9 +159,29 @@ def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
         decomposition=candidate.decomposition,
         form=candidate.form,
         ranks=candidate.ranks,
-        params=candidate.cost.params,
-        flops=candidate.cost.flops,
+        cost=candidate.cost.amounts,
         error=candidate.error,
+        chain=chain_record(layer, candidate),
+    )
+
+
+def chain_record(layer: Layer, candidate: Candidate) -> tuple[FactorRecord, ...]:
+    """The factors of a candidate's chain as plain layers; () where the layer is kept as it is."""
+    if candidate.is_dense:
+        return ()
+    chain = chain_of(layer, candidate)
+    return tuple(_factor(layer, factor, last=k + 1 == len(chain)) for k, factor in enumerate(chain))
+
+
+def _factor(layer: Layer, factor: Factor, *, last: bool) -> FactorRecord:
+    geometry = factor_geometry(layer, factor)
+    return FactorRecord(
+        kind=layer.kind,
+        in_channels=factor.in_channels,
+        out_channels=factor.out_channels,
+        bias=layer.bias and last,
+        axes=factor.axes,
+        **vars(geometry),
     )
 
 
@@ -183,13 +209,35 @@ def read_plan(path: Path) -> PlanRecord:
     if not isinstance(data, dict):
         raise InputError(expected(str(path), "a JSON object", type(data).__name__))
     got = data.get("version", "none")
-    if type(got) is not int or got != PLAN_VERSION:
+    if type(got) is int and got == 1:
+        text = json.dumps(_upgraded(data))
+    elif type(got) is not int or got != PLAN_VERSION:
         way_out = "Another version of ranksearch wrote it; make the plan again or use that version."
-        raise InputError(expected(f"{path}, version", str(PLAN_VERSION), got, way_out))
+        raise InputError(expected(f"{path}, version", f"{PLAN_VERSION}, or 1 from before", got, way_out))
     try:
         return PlanRecord.model_validate_json(text)
     except ValidationError as error:
         raise InputError(_one_line(path, error)) from error
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2.
+
+    What is no plan at all stays so, and is found out by the check that follows.
+    """
+    found = data | {"version": PLAN_VERSION, "limits": []}
+    budget = data.get("budget")
+    if isinstance(budget, int | float) and 0 < budget <= 1:
+        found["asked"] = Kept(fraction=float(budget)).name
+    if isinstance(layers := data.get("layers"), list):
+        found["layers"] = [_upgraded_layer(layer) if isinstance(layer, dict) else layer for layer in layers]
+    return found
+
+
+def _upgraded_layer(layer: dict[str, Any]) -> dict[str, Any]:
+    cost = {name: layer[name] for name in ALWAYS if name in layer}
+    kept = {key: value for key, value in layer.items() if key not in ALWAYS}
+    return kept | {"cost": cost, "chain": [] if layer.get("decomposition") == DENSE else None}
 
 
 def _no_constant(name: str) -> None:

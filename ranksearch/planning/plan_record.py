@@ -15,7 +15,6 @@ from pydantic import (
     model_validator,
 )
 
-from ranksearch.costs import Metric
 from ranksearch.networks import Kind
 from ranksearch.planning.plan import DENSE
 
@@ -24,11 +23,8 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class CostRecord(_Record):
-    """Parameters, and FLOPs (two per multiply-accumulate) of one example of the model's input shape."""
-
-    params: NonNegativeInt
-    flops: NonNegativeInt
+Amounts = dict[str, NonNegativeInt]
+"""A cost: an amount for each cost metric, by name."""
 
 
 class ModelRecord(_Record):
@@ -45,6 +41,27 @@ class ModelRecord(_Record):
     )
 
 
+class FactorRecord(_Record):
+    """One factor of a chain: a plain convolution, or a plain linear layer, with PyTorch's names for its arguments.
+
+    A chain runs its factors one after the other, from input to output.
+    """
+
+    kind: Kind
+    in_channels: PositiveInt
+    out_channels: PositiveInt
+    kernel_size: tuple[PositiveInt, ...] = Field(description="Empty for a linear layer.")
+    stride: tuple[PositiveInt, ...]
+    padding: tuple[NonNegativeInt, ...] | Literal["same"]
+    padding_mode: str
+    dilation: tuple[PositiveInt, ...]
+    groups: PositiveInt
+    bias: bool
+    axes: tuple[NonNegativeInt, ...] = Field(
+        description="Spatial axes of the layer's kernel that the factor covers; along the others it is 1 wide."
+    )
+
+
 class LayerRecord(_Record):
     """A layer that can be factorised, and the candidate that carries it out."""
 
@@ -54,10 +71,12 @@ class LayerRecord(_Record):
     decomposition: str = Field(description="'dense' where the layer is kept as it is.")
     form: str = Field(description="The decomposition's shape, '' where it has just one.")
     ranks: tuple[PositiveInt, ...] = Field(description="In the order of the chain; empty for dense.")
-    params: NonNegativeInt
-    flops: NonNegativeInt
+    cost: Amounts = Field(description="Of the layer as it is carried out.")
     error: Annotated[FiniteFloat, Field(ge=0)] = Field(
         description="ε of the candidate, in units of the loss."
+    )
+    chain: tuple[FactorRecord, ...] | None = Field(
+        description="What takes the layer's place; empty where it is kept as it is, null in files of version 1."
     )
 
     @model_validator(mode="after")
@@ -74,18 +93,29 @@ class DenseRecord(_Record):
     reason: str
 
 
+class LimitRecord(_Record):
+    """A further limit that the plan meets."""
+
+    metric: str
+    asked: str
+    limit: NonNegativeInt
+    dense: NonNegativeInt
+
+
 class PlanRecord(_Record):
     """What a plan file holds."""
 
-    version: Literal[1]
+    version: Literal[2]
     model: ModelRecord
     budget: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
         description="The fraction kept, of the whole model."
     )
-    metric: Metric
+    asked: str = Field(description="The budget as it was asked for: 0.2, 54k.")
+    metric: str = Field(description="The cost metric that the budget counts.")
     limit: NonNegativeInt = Field(description="The most that the model may cost, in the metric.")
-    dense: CostRecord = Field(description="Cost of the whole dense model.")
-    cost: CostRecord = Field(description="Cost of the whole compressed model.")
+    limits: tuple[LimitRecord, ...] = Field(description="Further limits, in other cost metrics.")
+    dense: Amounts = Field(description="Cost of the whole dense model, by cost metric.")
+    cost: Amounts = Field(description="Cost of the whole compressed model, by cost metric.")
     layers: tuple[LayerRecord, ...]
     dense_layers: tuple[DenseRecord, ...] = Field(
         description="Layers that cannot be factorised, or were ignored."
@@ -104,4 +134,13 @@ class PlanRecord(_Record):
         names = [layer.name for layer in self.layers] + [layer.name for layer in self.dense_layers]
         if len(set(names)) < len(names):
             raise ValueError(f"layer {next(n for n in names if names.count(n) > 1)} named twice")
+        return self
+
+    @model_validator(mode="after")
+    def _costs_count_the_budget(self) -> Self:
+        metrics = (self.metric, *(limit.metric for limit in self.limits))
+        for amounts in (self.dense, self.cost, *(layer.cost for layer in self.layers)):
+            if amounts.keys() != self.cost.keys() or not amounts.keys() >= set(metrics):
+                missing = ", ".join(sorted({*self.cost, *metrics} ^ amounts.keys()))
+                raise ValueError(f"a cost without {missing}")
         return self

@@ -22,10 +22,11 @@ from ranksearch.calibration import (
 )
 from ranksearch.costs import Cost
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, algebra_threads, discover, measure_cost
+from ranksearch.networks import Layer, algebra_threads
 from ranksearch.planning.builder import build
 from ranksearch.planning.fits import Fits
 from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
+from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.plan import Candidate, Plan, Table
 from ranksearch.planning.tables import CandidateConfig, held_out_error, layer_candidates
 from ranksearch.progress import Progress, no_progress, ticks
@@ -55,7 +56,7 @@ class Problem:
         """Cost of the whole model, one candidate per table: measured dense − layers + candidates."""
         total = self.dense
         for table, candidate in zip(self.tables, picked, strict=True):
-            total = total - table.layer.cost + candidate.cost
+            total = total - table.dense + candidate.cost
         return total
 
     def build(self, plan: Plan) -> nn.Module:
@@ -67,6 +68,7 @@ def prepare(
     task: Task,
     *,
     ignore: Sequence[str] = (),
+    network: Network | None = None,
     config: CandidateConfig | None = None,
     layer_weights: LayerWeights = EVEN_WEIGHTS,
     seed: int = 0,
@@ -76,10 +78,11 @@ def prepare(
 
     The fits use the moments images; their errors are checked on moments of the divergence images.
     `layer_weights` decide neither: what is cached serves with any. Layers that no gradient comes to stay dense.
+    `network` is `inspect_network(task, …)`, where that is at hand; `ignore` then went into it.
     """
     config = config or CandidateConfig()
-    layers = discover(task.model, task.example, ignore=ignore)
-    dense = measure_cost(task.model, task.example)
+    network = network or inspect_network(task, ignore=ignore, metrics=config.metrics)
+    layers: Sequence[Layer] = network.layers
     able = _able(layer_weights.kept_dense(layers)) and _able(layers)
     config.check(layers)
     computes = computation_digest(task) if task.cache else ""
@@ -119,7 +122,14 @@ def prepare(
                 cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
     progress("candidates", len(able), len(able))
-    return Problem(task, layers, dense, layer_weights.weighed(tables), Fits(whitened, config), layer_weights)
+    return Problem(
+        task,
+        tuple(layers),
+        network.cost,
+        layer_weights.weighed(tables),
+        Fits(whitened, config),
+        layer_weights,
+    )
 
 
 def _able(layers: Sequence[Layer]) -> list[Layer]:
@@ -167,9 +177,7 @@ def _table_keys(
 
 
 def _written(table: Table) -> dict[str, Any]:
-    rows = [
-        (c.decomposition, c.form, c.ranks, c.cost.params, c.cost.flops, c.error) for c in table.candidates
-    ]
+    rows = [(c.decomposition, c.form, c.ranks, c.cost.amounts, c.error) for c in table.candidates]
     return {"candidates": rows, "scale": table.scale}
 
 
@@ -177,6 +185,7 @@ def _read(layer: Layer, entry: Entry) -> Table:
     plain = entry[1]
     rows = plain["candidates"]
     candidates = (
-        Candidate(name, form, tuple(r), Cost(params, flops), e) for name, form, r, params, flops, e in rows
+        Candidate(name, form, tuple(ranks), Cost(**amounts), error)
+        for name, form, ranks, amounts, error in rows
     )
     return Table(layer, tuple(candidates), plain["scale"])

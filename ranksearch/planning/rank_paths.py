@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksearch.calibration import Whitened
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, chain_cost, layer_cost
 from ranksearch.decompositions import Decomposition, Ranks
-from ranksearch.networks import Chain, Layer, chain_cost
+from ranksearch.networks import Chain, Layer
 
 _MAX_VALUES = 1500
 """Values of a single rank that are examined."""
@@ -41,7 +41,12 @@ class RankLimits(NamedTuple):
 
 
 def rank_path(
-    layer: Layer, decomposition: Decomposition, form: str, whitened: Whitened, allowed: RankLimits
+    layer: Layer,
+    decomposition: Decomposition,
+    form: str,
+    whitened: Whitened,
+    allowed: RankLimits,
+    metrics: Sequence[str],
 ) -> RankPath:
     """Ranks from the smallest up that are cheaper than the dense layer in some metric.
 
@@ -53,12 +58,13 @@ def rank_path(
     if not all(values):
         return RankPath([], [], np.empty(0))
     tails = [_tails(found.energies) for found in decomposition.spectra(whitened, form)]
+    dense = layer_cost(layer, metrics)
     at = [0] * len(values)
     ranks, costs, lost = [], [], []
     while True:
         here = tuple(v[k] for v, k in zip(values, at, strict=True))
-        cost = chain_cost(layer, decomposition.chain(layer, form, here))
-        if cost.params < layer.cost.params or cost.flops < layer.cost.flops:
+        cost = chain_cost(layer, decomposition.chain(layer, form, here), metrics)
+        if any(cost.of(metric) < dense.of(metric) for metric in metrics):
             ranks.append(here)
             costs.append(cost)
             lost.append(_lost(tails, here))

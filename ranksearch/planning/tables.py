@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ranksearch import decompositions
 from ranksearch.calibration import Columns, ErrorKind, Whitened, kernel_error
-from ranksearch.costs import METRICS, Cost, Metric
+from ranksearch.costs import ALWAYS, Cost, layer_cost
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, reconstruct, unmatched
 from ranksearch.planning.fits import Effort, fit_candidate
@@ -40,7 +40,8 @@ class CandidateConfig(Effort):
 
     rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
     last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
-    are interpolated. error: what is fitted and compared, see `simplify`.
+    are interpolated. error: what is fitted and compared, see `simplify`. metrics: the cost metrics that candidates
+    have a value for, see `counted`.
     """
 
     decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
@@ -50,6 +51,7 @@ class CandidateConfig(Effort):
     iterations: int = 15
     fit_flops: float = 2e10
     error: ErrorKind = "fisher"
+    metrics: tuple[str, ...] = ALWAYS
 
     def __post_init__(self) -> None:
         for what, value in (
@@ -90,7 +92,7 @@ def layer_candidates(
         _Form(name, form, path, _nodes(path.costs, config.fits_per_form))
         for name in config.decompositions
         for form in decompositions.get(name).forms(layer)
-        if (path := rank_path(layer, decompositions.get(name), form, whitened, config.ranks_of(layer))).ranks
+        if (path := _path(layer, name, form, whitened, config)).ranks
     ]
     rough = replace(config, iterations=0)
     for place in range(config.fits_per_form):
@@ -108,7 +110,7 @@ def layer_candidates(
                         config=rough if beaten else config,
                     )
                 )
-    candidates = [Candidate(DENSE, "", (), layer.cost, 0.0)]
+    candidates = [Candidate(DENSE, "", (), layer_cost(layer, config.metrics), 0.0)]
     for own in forms:
         fitted = [held_out(fit) if held_out else fit.error for fit in own.fits]
         errors = _interpolate(own.path, own.nodes, fitted, _EXACT * whitened.scale)
@@ -117,6 +119,11 @@ def layer_candidates(
             for ranks, cost, error in zip(own.path.ranks, own.path.costs, errors, strict=True)
         ]
     return Table(layer, pareto(candidates), whitened.scale)
+
+
+def _path(layer: Layer, name: str, form: str, whitened: Whitened, config: CandidateConfig) -> RankPath:
+    decomposition, allowed = decompositions.get(name), config.ranks_of(layer)
+    return rank_path(layer, decomposition, form, whitened, allowed, config.metrics)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class _Form:
     nodes: list[int]
     fits: list[Fit] = field(default_factory=list)
 
-    def points(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def points(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logarithms of cost and ε of the fits so far, by rising cost."""
         costs = np.log([self.path.costs[node].of(metric) for node in self.nodes[: len(self.fits)]])
         errors = np.log(np.maximum([fit.error for fit in self.fits], np.finfo(float).tiny))
@@ -138,16 +145,16 @@ class _Form:
 
 
 def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
-    """Whether at the cost of its dearest fit some other form has a far smaller ε, in either metric."""
+    """Whether at the cost of its dearest fit some other form has a far smaller ε, in parameters and in FLOPs."""
     others = [other for other in forms if other is not own and other.fits]
 
-    def beaten_in(metric: Metric) -> bool:
+    def beaten_in(metric: str) -> bool:
         costs, errors = own.points(metric)
         return any(
             np.interp(costs[-1], *other.points(metric)) + np.log(_FAR) < errors[-1] for other in others
         )
 
-    return all(map(beaten_in, METRICS))
+    return all(map(beaten_in, ALWAYS))
 
 
 def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
@@ -174,9 +181,13 @@ def _interpolate(
 
 
 def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other beats in parameters, FLOPs and error at once, by rising cost."""
-    rows = sorted(candidates, key=lambda c: (c.cost.params, c.cost.flops, c.error))
-    keep = _front(np.array([[c.cost.params, c.cost.flops, c.error] for c in rows]))
+    """The candidates that no other beats in the error and every cost metric at once, by rising cost."""
+
+    def point(candidate: Candidate) -> tuple[float, ...]:
+        return (*candidate.cost.amounts.values(), candidate.error)
+
+    rows = sorted(candidates, key=point)
+    keep = _front(np.array([point(candidate) for candidate in rows]))
     return tuple(rows[k] for k in keep)
 
 

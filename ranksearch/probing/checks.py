@@ -12,6 +12,7 @@ from math import exp, log
 import numpy as np
 
 from ranksearch.compression import recalibrate
+from ranksearch.costs import Budget
 from ranksearch.errors import BudgetError
 from ranksearch.networks import run
 from ranksearch.planning import Plan, Problem, analytic
@@ -33,9 +34,8 @@ def analytic_plans(problem: Problem) -> list[tuple[float, Plan]]:
     """The plans that a run without trials takes at falling fractions of the parameters, down to where none fits."""
     plans = []
     for budget in BUDGETS:
-        limit = int(budget * problem.dense.params)
         try:
-            plans.append((budget, problem.plan(analytic(problem.tables, limit, "params", problem.dense))))
+            plans.append((budget, problem.plan(analytic(problem.tables, Budget.of(problem.dense, budget)))))
         except BudgetError:
             break
     return plans

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, layer_cost
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.networks import Layer, kernel_shape
@@ -189,8 +189,8 @@ def layer_records(
             ProbedLayer(
                 name=layer.name,
                 shape=kernel_shape(layer),
-                params=layer.cost.params,
-                flops=layer.cost.flops,
+                params=layer_cost(layer).params,
+                flops=layer_cost(layer).flops,
                 reason=layer.reason,
                 score=found.score if found else None,
                 kept=found.kept if found else None,

@@ -132,7 +132,7 @@ def _point(budget: float, plan: Plan, kl: float, translate: Translation, measure
 
 def _layer(table: Table, plan: Plan, drops: Mapping[str, float]) -> LayerVerdict:
     candidate = plan.choices[table.layer.name]
-    kept = candidate.cost.params / table.layer.cost.params
+    kept = candidate.cost.params / table.dense.params
     return LayerVerdict(table.layer.name, kept, str(candidate), drops.get(table.layer.name))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ranksearch.compression import PLAN_FILE, check_stages
-from ranksearch.networks import discover
-from ranksearch.planning import PlanRecord, check_plan, to_plan
+from ranksearch.planning import PlanRecord, check_plan, inspect_network, to_plan
 from ranksearch.progress import Reporter
 from ranksearch.runs.deliver import Delivered, RunReport, carry_out, shared_moments
 from ranksearch.runs.narrate import describe_dense, describe_task
@@ -20,15 +19,16 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         training = compress_config(options)
-        candidate_config(options)  # registers the user's own decompositions
+        candidate_config(options)  # registers cost metrics and the user's own decompositions
         task, _ = build_task_and_data(options)
         check_stages(task, training)
-        check_plan(record, discover(task.model, task.example, ignore=options.ignore), task.model)
-        dense = describe_task(task, reporter)
+        network = inspect_network(task, ignore=options.ignore, metrics=tuple(record.cost))
+        check_plan(record, network.layers, task.model)
+        describe_task(task, network.cost, reporter)
         validation = describe_dense(task, reporter)
-        moments = shared_moments(task, [to_plan(record)], options, reporter)
-        found = carry_out(task, record, options, out, reporter, moments)
+        moments = shared_moments(task, network, [to_plan(record)], options, reporter)
+        found = carry_out(task, network, record, options, out, reporter, moments)
         test = evaluate(task.model, task, "test")
         return RunReport(
-            dense, metric_name(task), validation, test, (Delivered(found, out, out / PLAN_FILE),)
+            network.cost, metric_name(task), validation, test, (Delivered(found, out, out / PLAN_FILE),)
         )

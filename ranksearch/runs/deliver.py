@@ -18,8 +18,8 @@ from ranksearch.compression import (
     planned_layers,
     save_compressed,
 )
-from ranksearch.costs import Cost, budget_name
-from ranksearch.planning import Plan, PlanRecord, read_plan, to_plan, write_plan
+from ranksearch.costs import Cost
+from ranksearch.planning import Network, Plan, PlanRecord, read_plan, to_plan, write_plan
 from ranksearch.progress import Reporter, renamed
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
@@ -36,17 +36,19 @@ class Delivered:
     plan_file: Path
 
 
-def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Reporter) -> tuple[Delivered, ...]:
+def deliver(
+    task: Task, network: Network, options: RunOptions, folder: RunFolder, reporter: Reporter
+) -> tuple[Delivered, ...]:
     """The compressed models of the plan files, but for those that were delivered before."""
-    records = {budget: read_plan(folder.plan(budget)) for budget in options.budget}
+    records = {kept.name: read_plan(folder.plan(kept.name)) for kept in options.budget}
     done = {budget: _delivered(folder.compressed(budget), record) for budget, record in records.items()}
     plans = [to_plan(record) for budget, record in records.items() if done[budget] is None]
-    moments = shared_moments(task, plans, options, reporter)
+    moments = shared_moments(task, network, plans, options, reporter)
     found = []
     for budget, record in records.items():
         out = folder.compressed(budget)
         if (compressed := done[budget]) is None:
-            compressed = carry_out(task, record, options, out, reporter, moments)
+            compressed = carry_out(task, network, record, options, out, reporter, moments)
         elif any(role not in compressed.scores and task.dataset(role) is not None for role in FINAL):
             compressed = evaluated(
                 load_compressed(out, compressed, task.model).to(task.device), task, compressed, out
@@ -56,10 +58,10 @@ def deliver(task: Task, options: RunOptions, folder: RunFolder, reporter: Report
 
 
 def shared_moments(
-    task: Task, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
+    task: Task, network: Network, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
 ) -> Mapping[str, Moments]:
     """Moments of all calibration images for the layers that some plan factorises."""
-    layers = planned_layers(task, plans)
+    layers = planned_layers(network.layers, plans)
     return calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
 
 
@@ -73,6 +75,7 @@ def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
 
 def carry_out(
     task: Task,
+    network: Network,
     record: PlanRecord,
     options: RunOptions,
     out: Path,
@@ -80,12 +83,13 @@ def carry_out(
     moments: Mapping[str, Moments],
 ) -> PlanRecord:
     """Compress, save, evaluate; the record with the ε of the refitted layers and the scores."""
-    name = budget_name(record.budget)
+    name = record.asked
     compressed = compress(
         task,
         to_plan(record),
         config=compress_config(options),
         moments=moments,
+        layers=network.layers,
         progress=renamed(reporter.progress, f"{{}} {name}"),
     )
     scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}

@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ranksearch.costs import UNITS, Cost, budget_limit, budget_name
-from ranksearch.networks import measure_cost
+from ranksearch.costs import Budget, Cost, shown, unit_of
 from ranksearch.planning import Problem
 from ranksearch.progress import Reporter
-from ranksearch.searching import SearchSettings
 from ranksearch.tasks import Estimate, Task, evaluate, metric_name, show_estimate
 
 
-def describe_task(task: Task, reporter: Reporter) -> Cost:
-    """Say what is compressed, on which images; the dense model's cost."""
-    dense = measure_cost(task.model, task.example.to(task.device))
+def describe_task(task: Task, dense: Cost, reporter: Reporter) -> None:
+    """Say what is compressed, and what it costs, on which images."""
     s = task.splits
-    reporter.line(f"model: {task.model_name}, {dense.params:,} parameters, {dense.flops:,} FLOPs")
+    reporter.line(f"model: {task.model_name}, {show_cost(dense)}")
     reporter.line(
         f"images: {len(s.moments):,} for moments, {len(s.divergence):,} for divergence, "
         f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
         f"{_size(task, 'test')} for the final evaluation"
     )
-    return dense
 
 
-def describe_budgets(dense: Cost, settings: SearchSettings, reporter: Reporter) -> None:
+def describe_budgets(budgets: Sequence[Budget], reporter: Reporter) -> None:
     """Say what the budgets are in absolute terms."""
-    for budget in settings.budgets:
-        limit, whole = budget_limit(dense, budget, settings.metric), dense.of(settings.metric)
-        reporter.line(
-            f"budget {budget_name(budget)}: at most {limit:,} of {whole:,} {UNITS[settings.metric]}"
-        )
+    for budget in budgets:
+        reporter.line(f"budget {budget.name}: {budget}")
+
+
+def show_cost(cost: Cost) -> str:
+    """`269,722 parameters, 81,102,080 FLOPs`."""
+    return ", ".join(f"{shown(name, amount)} {unit_of(name)}" for name, amount in cost.amounts.items())
 
 
 def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from ranksearch.costs import Kept
 from ranksearch.errors import InputError, expected
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
@@ -54,12 +55,36 @@ def _protection(value: Any) -> Any:
     return count, weight if weighed else None
 
 
+def _kept(value: Any) -> Kept:
+    try:
+        return Kept.parse(value)
+    except InputError as error:
+        # pydantic collects what is wrong with each option; the text after `expected` is what it shows.
+        wanted = str(error).removeprefix("budget: expected ").partition(", got ")
+        way_out = wanted[2].partition(". ")[2]
+        raise ValueError(f"{wanted[0]}. {way_out}" if way_out else wanted[0]) from error
+
+
+def _limits(value: Any) -> Any:
+    """`["flops=0.5", "params=54k"]` → [("flops", "0.5"), ("params", "54k")]."""
+    pairs = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        pairs.append(item if isinstance(item, list | tuple) else str(item).rpartition("=")[::2])
+    return pairs
+
+
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_distinct)]
 Size = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers)]
 PerChannel = Annotated[tuple[Number, ...], BeforeValidator(_numbers)]
-Budgets = Annotated[tuple[Fraction, ...], BeforeValidator(listed), AfterValidator(_distinct)]
+Asked = Annotated[Kept, BeforeValidator(_kept), PlainSerializer(lambda kept: kept.fraction or kept.name)]
+Budgets = Annotated[tuple[Asked, ...], BeforeValidator(listed), AfterValidator(_distinct)]
+LimitList = Annotated[
+    tuple[tuple[str, Asked], ...],
+    BeforeValidator(_limits),
+    PlainSerializer(lambda pairs: [f"{metric}={kept.name}" for metric, kept in pairs]),
+]
 Multiples = Annotated[
     tuple[tuple[str, Annotated[int, Field(ge=1)]], ...],
     BeforeValidator(_patterns),
@@ -153,11 +178,15 @@ class RunOptions(BaseModel):
     """Processes that load data."""
 
     budget: Budgets = _in("Budget", (), "F[,F...]", "required")
-    """Fraction to KEEP of the whole model, 0.2 is a fifth; several (0.5,0.3,0.2) give one plan each. Can be
-    repeated."""
+    """How much to KEEP of the whole model: a fraction, 0.2 is a fifth, 20%, or an amount, 54k; several (0.5,0.3,0.2)
+    give one plan each. Can be repeated."""
 
-    metric: Literal["params", "flops"] = _in("Budget", "params", "METRIC")
-    """What the budget counts: params, or flops (of one example at the input size)."""
+    metric: str = _in("Budget", "params", "METRIC")
+    """What the budget counts: params, flops (of one example at the input size), or a cost metric of your own
+    (package.module:OBJECT or path/file.py:OBJECT)."""
+
+    limit: LimitList = _in("Budget", (), "METRIC=F")
+    """A further limit that holds beside the budget, in another cost metric: flops=0.5. Can be repeated."""
 
     decompositions: Names = _in(
         "Budget", ("svd", "spatial_svd", "tucker2", "cp", "tensor_train"), "NAME[,NAME...]", min_length=1

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ranksearch.calibration import Moments, task_moments
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, discover
-from ranksearch.planning import judged, prepare
+from ranksearch.networks import Layer
+from ranksearch.planning import Network, inspect_network, judged, prepare
 from ranksearch.probing import (
     PARTIAL_NORM,
     WAYS,
@@ -78,8 +78,9 @@ def probe_pipeline(
     """Carry out a probe in its folder; measurements that are there already are not made again."""
     with torch_threads(options):
         task, _ = build_task_and_data(options)
-        cost = describe_task(task, reporter)
-        layers = discover(task.model, task.example, ignore=options.ignore)
+        network = inspect_network(task, ignore=options.ignore)
+        describe_task(task, network.cost, reporter)
+        layers = network.layers
         able = [layer for layer in layers if layer.reason is None]
         if not able:
             raise InputError(expected("model", "at least one layer that can be factorised", "none"))
@@ -95,7 +96,7 @@ def probe_pipeline(
             else None
         )
         recovery = _recovery(task, swept, options, wanted, folder, reporter) if swept else None
-        verdict = _verdict(task, swept, options, wanted, reporter) if wanted.moments else None
+        verdict = _verdict(task, network, swept, options, wanted, reporter) if wanted.moments else None
         entropy = {n: {s.cut.name: s.entropy for s in found.spectra} for n, found in spectra.items()}
         record = ProbeRecord(
             version=1,
@@ -103,7 +104,7 @@ def probe_pipeline(
             weights=weights_digest(task.model),
             metric=metric_name(task),
             images=images_record(swept.images) if swept else None,
-            dense=dense_record(cost, swept.judge if swept else None),
+            dense=dense_record(network.cost, swept.judge if swept else None),
             layers=layer_records(layers, entropy, verdict, swept.reused if swept else {}),
             verdict=verdict_record(verdict) if verdict else None,
             recovery=recovery,
@@ -219,11 +220,16 @@ def _recovery(
 
 
 def _verdict(
-    task: Task, swept: _Swept | None, options: RunOptions, wanted: ProbeOptions, reporter: Reporter
+    task: Task,
+    network: Network,
+    swept: _Swept | None,
+    options: RunOptions,
+    wanted: ProbeOptions,
+    reporter: Reporter,
 ) -> Verdict:
     problem = prepare(
         task,
-        ignore=options.ignore,
+        network=network,
         config=candidate_config(options),
         seed=options.seed,
         progress=renamed(reporter.progress, "verdict: {}"),

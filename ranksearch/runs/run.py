@@ -7,8 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from ranksearch.compression import check_stages
-from ranksearch.networks import discover
-from ranksearch.planning import LayerWeights, PlanRecord, Problem, make_record, prepare, write_plan
+from ranksearch.planning import (
+    LayerWeights,
+    Network,
+    PlanRecord,
+    Problem,
+    inspect_network,
+    make_record,
+    prepare,
+    write_plan,
+)
 from ranksearch.progress import Reporter
 from ranksearch.runs.deliver import RunReport, deliver
 from ranksearch.runs.narrate import describe_budgets, describe_dense, describe_layers, describe_task
@@ -45,12 +53,14 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         task, data = build_task_and_data(options)
         check_stages(task, training)
         folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
-        describe_budgets(describe_task(task, reporter), settings, reporter)
-        layer_weights = with_prior(layer_weights, task, options, reporter)
+        network = inspect_network(task, ignore=options.ignore, metrics=settings.metrics)
+        describe_task(task, network.cost, reporter)
+        describe_budgets(settings.budgets_of(network.cost), reporter)
+        layer_weights = with_prior(layer_weights, task, network, options, reporter)
         validation = describe_dense(task, reporter)
         problem = prepare(
             task,
-            ignore=options.ignore,
+            network=network,
             config=config,
             layer_weights=layer_weights,
             seed=options.seed,
@@ -59,20 +69,20 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         describe_layers(problem, reporter)
         results = search(problem, settings, progress=reporter.progress)
         record_search(problem, results, options, folder, reporter)
-        delivered = deliver(task, options, folder, reporter)
+        delivered = deliver(task, network, options, folder, reporter)
         test = evaluate(task.model, task, "test")
         return RunReport(problem.dense, metric_name(task), validation, test, delivered)
 
 
 def with_prior(
-    layer_weights: LayerWeights, task: Task, options: RunOptions, reporter: Reporter
+    layer_weights: LayerWeights, task: Task, network: Network, options: RunOptions, reporter: Reporter
 ) -> LayerWeights:
     """The weights of layers, and the prior of a probe where the options name one."""
     if options.probe is None:
         return layer_weights
     from ranksearch.probing import describe_prior, read_prior  # what it reads with takes a second to import
 
-    prior = read_prior(options.probe, task.model, discover(task.model, task.example, ignore=options.ignore))
+    prior = read_prior(options.probe, task.model, network.layers)
     reporter.line(f"prior: {describe_prior(prior)}")
     found = replace(layer_weights, prior=prior)
     check_weights(found, options.allocator)
@@ -92,10 +102,12 @@ def record_search(
     weights = (
         {table.layer.name: table.weight for table in problem.tables} if problem.layer_weights.weighs else {}
     )
-    front = front_record(results, model=name, metric=options.metric, dense=problem.dense, weights=weights)
+    front = front_record(
+        results, model=name, metric=results[0].budget.metric, dense=problem.dense, weights=weights
+    )
     write_front(folder.front, front)
     for result in results:
-        write_plan(folder.plan(result.budget), plan_record(problem, result, options, result.scores))
+        write_plan(folder.plan(result.budget.name), plan_record(problem, result, options, result.scores))
     for found in front.validity:
         reporter.line(describe_correlation(found))
 
@@ -109,8 +121,6 @@ def plan_record(problem: Problem, result: SearchResult, options: RunOptions, sco
         example=problem.task.example,
         dense=problem.dense,
         budget=result.budget,
-        metric=options.metric,
-        limit=result.limit,
         seed=options.seed,
         model_name=problem.task.model_name,
         scores=scores,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ranksearch.costs import budget_name
-from ranksearch.errors import MismatchError, expected
+from ranksearch.costs import Kept
+from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.folders import CONFIG, held
 from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
@@ -49,11 +49,13 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "log.txt"
 
-    def plan(self, budget: float) -> Path:
-        return self.path / f"plan-{budget_name(budget)}.json"
+    def plan(self, budget: str) -> Path:
+        """The plan file of a budget, by the budget's name."""
+        return self.path / f"plan-{budget}.json"
 
-    def compressed(self, budget: float) -> Path:
-        return self.path / "compressed" / budget_name(budget)
+    def compressed(self, budget: str) -> Path:
+        """The folder of a compressed model, by its budget's name."""
+        return self.path / "compressed" / budget
 
     def plans(self) -> list[Path]:
         """Plan files that are there, largest budget first."""
@@ -100,9 +102,10 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
         yield folder
 
 
-def _budget(plan: Path) -> float | None:
-    """The budget that a plan file is named for; None where it is somebody else's file."""
+def _budget(plan: Path) -> tuple[int, float] | None:
+    """Where the budget that a plan file is named for stands among others; None where it is somebody else's file."""
     try:
-        return float(plan.stem.removeprefix("plan-"))
-    except ValueError:
+        kept = Kept.parse(plan.stem.removeprefix("plan-"))
+    except InputError:
         return None
+    return kept.amount or 0, kept.fraction or 0.0

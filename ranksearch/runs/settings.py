@@ -8,6 +8,7 @@ from typing import Any
 from ranksearch import decompositions
 from ranksearch.compression import CompressConfig
 from ranksearch.compression.training import FinetuneConfig
+from ranksearch.costs import COSTS, counted
 from ranksearch.decompositions import Decomposition
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
@@ -31,7 +32,8 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
     settings = SearchSettings(
         budgets=options.budget,
-        metric=options.metric,
+        metric=COSTS.resolve(options.metric).name,
+        limits=tuple((COSTS.resolve(metric).name, kept) for metric, kept in options.limit),
         allocator=options.allocator,
         space=options.space,
         sampler=options.sampler,
@@ -79,6 +81,7 @@ def candidate_config(options: RunOptions) -> CandidateConfig:
         decompositions=tuple(_decomposition(name) for name in options.decompositions),
         min_rank=options.min_rank,
         rank_multiple=options.rank_multiple,
+        metrics=counted(*(COSTS.resolve(name).name for name in (options.metric, *dict(options.limit)))),
     )
 
 

@@ -39,8 +39,7 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
 
     context = Context(
         problem,
-        job.limit,
-        settings.metric,
+        job.budget,
         Evaluations(lambda choice: float(score_of(choice)[objective.name])),
         settings.seed,
         max(1, settings.trials),

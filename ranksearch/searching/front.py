@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ranksearch.costs import Metric
+from ranksearch.costs import Budget
 from ranksearch.planning import Plan
 
 State = Literal["complete", "pruned", "infeasible"]
@@ -26,7 +26,7 @@ class Evaluated:
     """
 
     plan: Plan
-    budget: float
+    budget: Budget
     origin: str
     stage: str
     scores: Mapping[str, float]
@@ -57,7 +57,7 @@ def merged(records: Iterable[Evaluated]) -> list[Evaluated]:
     return list(plans.values())
 
 
-def pareto_front(records: Iterable[Evaluated], metric: Metric, score: str = "divergence") -> list[Evaluated]:
+def pareto_front(records: Iterable[Evaluated], metric: str, score: str = "divergence") -> list[Evaluated]:
     """The plans that no other beats in (cost, score), by rising cost; only records with that score count."""
     scored = [r for r in records if r.state == "complete" and score in r.scores]
     best: list[Evaluated] = []

@@ -8,16 +8,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from ranksearch.costs import Cost, Metric
-from ranksearch.errors import InputError, expected
+from ranksearch.costs import ALWAYS, Cost, Kept
+from ranksearch.errors import InputError, expected, told
 from ranksearch.files import write_text
 from ranksearch.objectives import LADDER, SCORES
 from ranksearch.searching.front import Evaluated, State, merged, pareto_front
-from ranksearch.searching.rank_correlation import rank_correlations
+from ranksearch.searching.rank_correlation import RankCorrelation, rank_correlations
 from ranksearch.searching.stages import SearchResult
 
 
@@ -29,10 +29,12 @@ class PlanEntry(_Record):
     """One plan that was evaluated for one budget; `ranks` says by layer what the plan makes of it."""
 
     budget: float
+    asked: str
+    """The budget as it was asked for: 0.2, 54k."""
     origin: str
     state: State
-    params: int
-    flops: int
+    cost: dict[str, int]
+    """Of the whole model, by cost metric."""
     scores: dict[str, FiniteFloat | None]
     """All lower is better and in units of the loss; null where infinite."""
     on_front: bool
@@ -44,6 +46,7 @@ class CorrelationRecord(_Record):
     """Spearman's rank correlation of two scores over the plans of one budget that have both; null if undefined."""
 
     budget: float
+    asked: str
     cheap: str
     dear: str
     plans: int
@@ -53,13 +56,14 @@ class CorrelationRecord(_Record):
 class FrontRecord(_Record):
     """What front.json holds: plans by budget, in the order in which they were first evaluated."""
 
-    version: Literal[1]
+    version: Literal[2]
     model: str | None
-    metric: Metric
+    metric: str
+    """The cost metric of the budgets."""
     score: str
     """The score that the front is a front of."""
-    dense_params: int
-    dense_flops: int
+    dense: dict[str, int]
+    """Cost of the dense model, by cost metric."""
     weights: dict[str, FiniteFloat] = {}
     """By layer, what its errors were multiplied by in the allocation; empty where none were."""
     plans: tuple[PlanEntry, ...]
@@ -71,7 +75,7 @@ def front_record(
     results: Sequence[SearchResult],
     *,
     model: str | None,
-    metric: Metric,
+    metric: str,
     dense: Cost,
     weights: Mapping[str, float] | None = None,
 ) -> FrontRecord:
@@ -83,20 +87,19 @@ def front_record(
     front = {(p.budget, p.plan.key) for p in pareto_front(plans, metric, score)}
     chosen = {(result.budget, result.plan.key) for result in results}
     return FrontRecord(
-        version=1,
+        version=2,
         model=model,
         metric=metric,
         score=score,
-        dense_params=dense.params,
-        dense_flops=dense.flops,
+        dense=dense.amounts,
         weights=dict(weights or {}),
         plans=tuple(
             PlanEntry(
-                budget=p.budget,
+                budget=p.budget.fraction,
+                asked=p.budget.name,
                 origin=p.origin,
                 state=p.state,
-                params=p.plan.cost.params,
-                flops=p.plan.cost.flops,
+                cost=p.plan.cost.amounts,
                 scores={name: value if isfinite(value) else None for name, value in p.scores.items()},
                 on_front=(p.budget, p.plan.key) in front,
                 chosen=(p.budget, p.plan.key) in chosen,
@@ -104,8 +107,14 @@ def front_record(
             )
             for p in plans
         ),
-        validity=tuple(CorrelationRecord(**vars(found)) for found in rank_correlations(plans)),
+        validity=tuple(correlation_record(found) for found in rank_correlations(plans)),
     )
+
+
+def correlation_record(found: RankCorrelation) -> CorrelationRecord:
+    """A correlation as it is stored."""
+    budget = found.budget
+    return CorrelationRecord(**{**vars(found), "budget": budget.fraction, "asked": budget.name})
 
 
 def describe_correlation(found: CorrelationRecord) -> str:
@@ -113,9 +122,9 @@ def describe_correlation(found: CorrelationRecord) -> str:
     cheap, dear = SCORES[found.cheap], SCORES[found.dear]
     if found.correlation is None:
         plans = f"{found.plans} plans with {cheap} and {dear}"
-        return f"budget {found.budget:g}: {plans}: too few, or too alike, to compare the two"
+        return f"budget {found.asked}: {plans}: too few, or too alike, to compare the two"
     return (
-        f"budget {found.budget:g}: {cheap} ranks {found.plans} plans as {dear} does "
+        f"budget {found.asked}: {cheap} ranks {found.plans} plans as {dear} does "
         f"with a Spearman correlation of {found.correlation:.2f}"
     )
 
@@ -125,42 +134,64 @@ def write_front(path: Path, record: FrontRecord) -> None:
     write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
 
 
+_OURS = "a front of this version of ranksearch"
+
+
 def read_front(path: Path) -> FrontRecord:
     """Read front.json. Raises InputError."""
     try:
-        return FrontRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        return FrontRecord.model_validate(_upgraded(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(expected(str(path), "a front that can be read", str(error))) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(
-            expected(str(path), "a front of this version of ranksearch", f"{where}: {first['msg']}")
-        ) from error
+        raise InputError(expected(str(path), _OURS, f"{where}: {first['msg']}")) from error
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(expected(str(path), _OURS, told(error))) from error
+
+
+def _upgraded(data: Any) -> Any:
+    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
+    if not isinstance(data, dict) or data.get("version") != 1:
+        return data
+    found = {key: value for key, value in data.items() if key not in ("dense_params", "dense_flops")}
+    found |= {"version": 2, "dense": {name: data.get(f"dense_{name}") for name in ALWAYS}}
+    for part in ("plans", "validity"):
+        found[part] = [_upgraded_entry(entry) for entry in found.get(part, ())]
+    return found
+
+
+def _upgraded_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in entry.items() if key not in ALWAYS}
+    found["asked"] = Kept(fraction=entry["budget"]).name
+    return found | ({"cost": {name: entry[name] for name in ALWAYS}} if "params" in entry else {})
 
 
 def write_trials(path: Path, records: Iterable[Evaluated]) -> None:
     """Write trials.csv: a row per evaluation, the scores and then the layers as columns."""
     records = list(records)
     scores = list(dict.fromkeys(name for record in records for name in record.scores))
+    metrics = list(dict.fromkeys(name for record in records for name in record.plan.cost.amounts)) or [
+        *ALWAYS
+    ]
     layers = list(dict.fromkeys(name for record in records for name in record.plan.choices))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["budget", "stage", "trial", "origin", "state", "duplicate_of", "params", "flops", *scores, *layers]
+        ["budget", "stage", "trial", "origin", "state", "duplicate_of", *metrics, *scores, *layers]
     )
     for r in records:
         ranks = r.ranks
         writer.writerow(
             [
-                r.budget,
+                r.budget.name,
                 r.stage,
                 r.trial,
                 r.origin,
                 r.state,
                 r.duplicate_of,
-                r.plan.cost.params,
-                r.plan.cost.flops,
+                *(r.plan.cost.of(metric) for metric in metrics),
             ]
             + [r.scores.get(name) for name in scores]
             + [ranks.get(name) for name in layers]

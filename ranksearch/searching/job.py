@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget
 from ranksearch.objectives import Objective, Score
 from ranksearch.planning import Choice, Plan, Problem, analytic, energy, uniform
 from ranksearch.progress import Progress
@@ -34,26 +34,18 @@ class Job:
 
     problem: Problem
     settings: SearchSettings
-    budget: float
+    budget: Budget
     storage: BaseStorage
     progress: Progress
     task_digest: str = ""
 
     @cached_property
-    def limit(self) -> int:
-        """The most that the whole model may cost."""
-        return budget_limit(self.problem.dense, self.budget, self.settings.metric)
-
-    @cached_property
     def baselines(self) -> dict[str, Choice]:
         problem = self.problem
-        found = {
-            name: allocate(problem.tables, self.limit, self.settings.metric, problem.dense)
-            for name, allocate in UNSEARCHED.items()
-        }
+        found = {name: allocate(problem.tables, self.budget) for name, allocate in UNSEARCHED.items()}
         if problem.layer_weights.prior:
             plain = problem.layer_weights.without_prior.weighed(problem.tables)
-            found[PLAIN] = analytic(plain, self.limit, self.settings.metric, problem.dense)
+            found[PLAIN] = analytic(plain, self.budget)
         return found
 
     def study(self, stage: str, pruner: BasePruner, **made_for: Any) -> Study:
@@ -61,19 +53,21 @@ class Job:
         tables = self.problem.tables
         # Weights are named where there are any, so that a study without them stays what it was.
         weights = [(t.layer.name, t.weight) for t in tables if t.weight != 1]
-        common = {
+        common: dict[str, Any] = {
             "task": self.task_digest,
-            "layers": _digest([(t.layer.name, t.layer.cost) for t in tables]),
+            "layers": _digest([(t.layer.name, t.dense) for t in tables]),
             "candidates": _digest([*((str(c), c.cost) for t in tables for c in t.candidates), *weights]),
-            "budget": self.budget,
-            "metric": self.settings.metric,
+            "budget": self.budget.fraction,
+            "metric": self.budget.metric,
             "seed": self.settings.seed,
         }
-        name = f"{self.settings.study_name}-{self.budget:g}-{stage}"
+        if self.budget.also:
+            common["limits"] = {other.metric: other.limit for other in self.budget.also}
+        name = f"{self.settings.study_name}-{self.budget.name}-{stage}"
         return open_study(self.storage, name, common | made_for, pruner)
 
     def news(self, stage: str, done: int, total: int, values: Iterable[float]) -> None:
-        self.progress(f"{stage} {self.budget:g}", done, total, min(values, default=None))
+        self.progress(f"{stage} {self.budget.name}", done, total, min(values, default=None))
 
 
 def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
@@ -81,7 +75,7 @@ def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
     trial.set_user_attr("origin", origin)
     trial.set_user_attr("choice", list(choice))
     trial.set_user_attr("ranks", plan.ranks)
-    trial.set_user_attr("cost", {"params": plan.cost.params, "flops": plan.cost.flops})
+    trial.set_user_attr("cost", plan.cost.amounts)
 
 
 def record(job: Job, trial: FrozenTrial, stage: str) -> Evaluated:

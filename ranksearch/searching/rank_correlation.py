@@ -9,6 +9,7 @@ from math import isfinite
 
 from scipy.stats import spearmanr
 
+from ranksearch.costs import Budget
 from ranksearch.objectives import LADDER
 from ranksearch.searching.front import Evaluated, merged
 
@@ -22,7 +23,7 @@ class RankCorrelation:
     `correlation` is None where fewer than four plans have both, or where either score is the same for all.
     """
 
-    budget: float
+    budget: Budget
     cheap: str
     dear: str
     plans: int

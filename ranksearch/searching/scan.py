@@ -34,7 +34,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     """
     settings, stage = job.settings, objective.name
     make = get_search_space(settings.space)
-    space = make(job.problem.tables, job.limit, settings.metric, job.problem.dense)
+    space = make(job.problem.tables, job.budget)
     kinds = {"space": settings.space, "sampler": settings.sampler}
     study = job.study(stage, NopPruner(), **kinds, **trained_with(objective, settings))
     params = {name: space.express(choice) for name, choice in job.baselines.items()}
@@ -47,7 +47,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         choice = space.suggest(trial)
         plan = job.problem.plan(choice)
         describe(trial, plan, choice, queue[ordinal] if ordinal < len(queue) else settings.space)
-        overshoot = plan.cost.of(settings.metric) / job.limit - 1
+        overshoot = max(plan.cost.of(each.metric) / each.limit for each in job.budget.every) - 1
         if overshoot > 0:
             # Not run on the model. Samplers that know constraints learn from the overshoot itself; for the
             # others the value, ε plus a penalty, rises with it.

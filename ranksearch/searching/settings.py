@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from ranksearch.costs import METRICS, Metric
+from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, counted
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.search_spaces import get_search_space
@@ -20,7 +20,8 @@ ALLOCATOR_TRIALS = 40
 class SearchSettings:
     """Settings of a search; names follow Optuna's.
 
-    `budgets` are the fractions kept, one search each. `n_trials` plans are scored by `objective`, the
+    `budgets` say how much to keep in `metric`, one search each, `limits` what else a plan may cost at most, in other
+    cost metrics; numbers and texts are parsed by `Kept.parse`. `n_trials` plans are scored by `objective`, the
     analytic one first; 0, the default, takes the analytic plan without running the model. No further trial
     starts when `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct
     plans are fitted as they would be delivered and fine-tuned for `finetune_steps` steps at a learning rate of
@@ -31,8 +32,9 @@ class SearchSettings:
     studies in memory.
     """
 
-    budgets: tuple[float, ...]
-    metric: Metric = "params"
+    budgets: tuple[Kept, ...]
+    metric: str = "params"
+    limits: Limits = ()
     space: str = "sensitivities"
     sampler: str = "tpe"
     n_trials: int | None = None
@@ -58,16 +60,32 @@ class SearchSettings:
         default = 0 if self.allocator == "knapsack" else ALLOCATOR_TRIALS
         return default if self.n_trials is None else self.n_trials
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The cost metrics that candidates have to have a value for."""
+        return counted(self.metric, *(name for name, _ in self.limits))
+
+    def budgets_of(self, dense: Cost) -> tuple[Budget, ...]:
+        """The budgets of a model that costs `dense`."""
+        return tuple(Budget.of(dense, kept, self.metric, self.limits) for kept in self.budgets)
+
     def __post_init__(self) -> None:
-        if not self.budgets:
-            raise InputError(expected("budget", "at least one fraction kept", "none"))
-        for budget in self.budgets:
-            if not (isinstance(budget, int | float) and 0 < budget <= 1):
-                raise InputError(expected("budget", "a fraction kept, 0 < budget <= 1", repr(budget)))
-        if len(set(self.budgets)) < len(self.budgets):
-            raise InputError(expected("budget", "distinct fractions", self.budgets))
-        if self.metric not in METRICS:
-            raise InputError(expected("metric", " or ".join(METRICS), repr(self.metric)))
+        budgets = tuple(Kept.parse(budget) for budget in self.budgets)
+        limits = tuple((name, Kept.parse(kept)) for name, kept in self.limits)
+        object.__setattr__(self, "budgets", budgets)
+        object.__setattr__(self, "limits", limits)
+        if not budgets:
+            raise InputError(expected("budget", "at least one", "none"))
+        if len(set(budgets)) < len(budgets):
+            raise InputError(expected("budget", "distinct ones", [kept.name for kept in budgets]))
+        if limits and self.allocator != "knapsack":
+            wanted = "knapsack, the only one that keeps to several limits"
+            raise InputError(expected("allocator", wanted, repr(self.allocator), "Leave the limits out."))
+        names = [self.metric, *(name for name, _ in limits)]
+        for name in names:
+            COSTS.get(name)
+        if len(set(names)) < len(names):
+            raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
         get_search_space(self.space)
         get_baseline(self.allocator)
         if self.sampler not in SAMPLERS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from optuna.storages import BaseStorage
 
 from ranksearch.calibration import task_digest
-from ranksearch.costs import Metric
+from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.planning import Plan, Problem
@@ -26,13 +26,10 @@ from ranksearch.searching.tune import shortlist, tune
 class SearchResult:
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
-    `limit` is the most that the whole model may cost in `metric`; `scores` are those of `Evaluated`, of all
-    stages.
+    `scores` are those of `Evaluated`, of all stages.
     """
 
-    budget: float
-    metric: Metric
-    limit: int
+    budget: Budget
     plan: Plan
     origin: str
     scores: Mapping[str, float]
@@ -62,7 +59,10 @@ def search(
     if storage is None:
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""
-    jobs = [Job(problem, settings, budget, storage, progress, told) for budget in settings.budgets]
+    jobs = [
+        Job(problem, settings, budget, storage, progress, told)
+        for budget in settings.budgets_of(problem.dense)
+    ]
     for job in jobs:
         _ = job.baselines  # raises where the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
@@ -109,6 +109,4 @@ def _unscored(job: Job) -> Iterator[Evaluated]:
 
 def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
     whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
-    return SearchResult(
-        job.budget, job.settings.metric, job.limit, best.plan, whole.origin, whole.scores, tuple(records)
-    )
+    return SearchResult(job.budget, best.plan, whole.origin, whole.scores, tuple(records))

@@ -30,7 +30,7 @@ from ranksearch.compression.training import (
     follow,
     steps_per_epoch,
 )
-from ranksearch.costs import UNITS, budget_limit
+from ranksearch.costs import Budget
 from ranksearch.files import write_text
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import run, threads
@@ -152,8 +152,8 @@ def measure_all(given: argparse.Namespace) -> None:
 def delivered(task: Task, given: argparse.Namespace) -> tuple[nn.Module, tuple[str, ...]]:
     """The analytic plan carried out, and the names of the blocks for features."""
     problem = prepare(task, config=CandidateConfig(), seed=given.seed)
-    limit = budget_limit(problem.dense, given.budget, given.metric)
-    plan = problem.plan(analytic(problem.tables, limit, given.metric, problem.dense))
+    limit = Budget.of(problem.dense, given.budget, given.metric).limit
+    plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, given.metric)))
     layers = [name for name, candidate in plan.choices.items() if not candidate.is_dense]
     model = compress(task, plan, config=CompressConfig(seed=given.seed)).model
     return model, block_names(task.model, layers)

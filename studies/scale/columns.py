@@ -19,7 +19,7 @@ from unittest.mock import patch
 from ranksearch.calibration import moments
 from ranksearch.calibration import of_task as calibration
 from ranksearch.compression import compress, in_order
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import threads
 from ranksearch.planning import CandidateConfig, analytic, prepare
@@ -51,8 +51,8 @@ def measure(task: Task, budgets: list[float], seed: int) -> list[dict[str, float
     seconds = time.monotonic() - started
     rows = []
     for budget in budgets:
-        limit = budget_limit(problem.dense, budget, "params")
-        plan = problem.plan(analytic(problem.tables, limit, "params", problem.dense))
+        limit = Budget.of(problem.dense, budget, "params").limit
+        plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, "params")))
         done = compress(task, plan)
         found = evaluate(done.model, task, "test")
         rows.append(

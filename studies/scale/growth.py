@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget
 from ranksearch.memory import keep_freed_memory
 from ranksearch.planning import CandidateConfig, allocation, prepare
 from ranksearch.tasks import Task
@@ -75,8 +75,8 @@ def measure(layers: int, width: int) -> dict[str, float]:
     problem = prepare(task, config=CandidateConfig(), progress=progress)
     last = time.perf_counter()
     for budget in BUDGETS:
-        limit = budget_limit(problem.dense, budget, "params")
-        allocation.analytic(problem.tables, limit, "params", problem.dense)
+        limit = Budget.of(problem.dense, budget, "params").limit
+        allocation.analytic(problem.tables, Budget.at_most(problem.dense, limit, "params"))
     progress("allocation", 1, 1)
     return {"layers": layers, "width": width, **seconds}
 

@@ -24,7 +24,7 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import discover
 from ranksearch.objectives import Scoring
@@ -89,9 +89,9 @@ def measure(name: str, images: int, trial: bool) -> dict[str, object]:
         plans = {}
         for budget in BUDGETS:
             try:
-                limit = budget_limit(problem.dense, budget, "params")
+                limit = Budget.of(problem.dense, budget, "params").limit
                 plans[budget] = problem.plan(
-                    allocation.analytic(problem.tables, limit, "params", problem.dense)
+                    allocation.analytic(problem.tables, Budget.at_most(problem.dense, limit, "params"))
                 )
             except Exception as error:
                 print(f"{name} at {budget}: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from ranksearch.compression.training import finetune
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget
 from ranksearch.files import write_text
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import run, threads
@@ -88,8 +88,8 @@ def measure_all(given: argparse.Namespace) -> None:
 
 def plans(problem: Problem, budget: float, count: int, seed: int) -> list[Choice]:
     """The analytic plan, then distinct random ones of the `sensitivities` space, as far as there are any."""
-    limit = budget_limit(problem.dense, budget, "params")
-    space = get_search_space("sensitivities")(problem.tables, limit, "params", problem.dense)
+    limit = Budget.of(problem.dense, budget, "params").limit
+    space = get_search_space("sensitivities")(problem.tables, Budget.at_most(problem.dense, limit, "params"))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found = {space.analytic: None}
     for _ in range(20 * count):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Metric
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 
@@ -26,7 +25,7 @@ class Cell:
     method: str
     variant: str
     budget: float
-    metric: Metric
+    metric: str
     seed: int
 
     @property

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Subset
 from ranksearch.calibration import Moments
 from ranksearch.compression import CompressConfig, best_recalibrated, fitted_models
 from ranksearch.compression.training import finetune
-from ranksearch.costs import Metric
+from ranksearch.costs import measure_cost
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import measure_cost, run
+from ranksearch.networks import run
 from ranksearch.planning import Choice
 from ranksearch.tasks import Task
 
@@ -66,7 +66,7 @@ def carried_out(bench: Bench, choice: Choice, moments: Mapping[str, Moments]) ->
 
 
 def measure(
-    bench: Bench, choice: Choice, metric: Metric, images: Images, moments: Mapping[str, Moments]
+    bench: Bench, choice: Choice, metric: str, images: Images, moments: Mapping[str, Moments]
 ) -> dict[str, Any]:
     """Accuracy without and with re-estimated statistics, held-out divergence, cost, seconds."""
     started = time.monotonic()

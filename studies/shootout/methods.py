@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ranksearch.costs import Metric, budget_limit
+from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import run as run_model
 from ranksearch.objectives import Scoring
@@ -79,7 +79,7 @@ def _prepare(task: Task, config: CandidateConfig, *, seed: int) -> Problem:
 
 
 def choose(
-    bench: Bench, method: str, budget: float, metric: Metric, *, seed: int, trials: int
+    bench: Bench, method: str, budget: float, metric: str, *, seed: int, trials: int
 ) -> tuple[Choice, int]:
     """A method's plan, and how many plans it ran the model with. Raises BudgetError."""
     problem = bench.problem
@@ -104,7 +104,7 @@ def choose(
         picked = [result.plan.choices[table.layer.name] for table in problem.tables]
         choice = tuple(t.candidates.index(c) for t, c in zip(problem.tables, picked, strict=True))
         return choice, len(ran)
-    limit = budget_limit(problem.dense, budget, metric)
+    limit = Budget.of(problem.dense, budget, metric).limit
     evaluate = Evaluations(bench.score, bench.known)
     context = Context(problem, limit, metric, evaluate, seed, trials)
     return get_baseline(method).allocate(context), evaluate.used

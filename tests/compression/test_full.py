@@ -18,9 +18,9 @@ from ranksearch.compression import CompressConfig, check_stages, compress, plann
 from ranksearch.compression.refit import refit
 from ranksearch.compression.training import MATCHING, FinetuneConfig
 from ranksearch.compression.training.followed import Followed, between
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import measure_cost, run
+from ranksearch.networks import run
 from ranksearch.planning import Effort, Plan, Problem
 from ranksearch.tasks import Estimate, Task, divergence
 from ranksearch.tasks.splits import Splits
@@ -228,7 +228,7 @@ def test_moments_may_be_shared(tiny_problem: Problem) -> None:
 
 def test_a_plan_that_lies_about_its_cost_is_refused(tiny_problem: Problem) -> None:
     plan = half(tiny_problem)
-    wrong = Plan(plan.choices, plan.cost + Cost(1, 0))
+    wrong = Plan(plan.choices, plan.cost + Cost(params=1, flops=0))
     with pytest.raises(MismatchError, match="plan: expected the cost that it states"):
         compress(tiny_problem.task, wrong, config=CompressConfig(iterations=0))
 

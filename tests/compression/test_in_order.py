@@ -12,8 +12,8 @@ from torch.utils.data import TensorDataset
 from ranksearch.calibration import calibration_moments
 from ranksearch.compression import CompressConfig, Fitted, compress, in_order, refit_in_order
 from ranksearch.compression.refit import refit
-from ranksearch.costs import Cost
-from ranksearch.networks import discover, measure_cost
+from ranksearch.costs import Cost, measure_cost
+from ranksearch.networks import discover
 from ranksearch.planning import Candidate, Effort, Plan, Problem, build
 from ranksearch.tasks import Task
 
@@ -22,7 +22,9 @@ EFFORT = Effort(iterations=20, fit_flops=1e12)
 
 def svd_plan(task: Task, ranks: dict[str, int]) -> Plan:
     """The layers named, as SVDs of these ranks; the others dense."""
-    chosen = {name: Candidate("svd", "oi", (rank,), Cost(0, 0), 0.0) for name, rank in ranks.items()}
+    chosen = {
+        name: Candidate("svd", "oi", (rank,), Cost(params=0, flops=0), 0.0) for name, rank in ranks.items()
+    }
     return Plan(chosen, measure_cost(task.model, task.example))
 
 

@@ -14,9 +14,9 @@ from ranksearch.api import load
 from ranksearch.compression import CompressConfig, compress, save_compressed
 from ranksearch.compression.rounds import grouped, rounds_of
 from ranksearch.compression.training import FinetuneConfig
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError
-from ranksearch.networks import Layer, measure_cost, run
+from ranksearch.networks import Layer, run
 from ranksearch.networks.layers import Call
 from ranksearch.planning import Candidate, Plan, Problem, make_record, skeleton
 from ranksearch.planning.plan import DENSE
@@ -64,9 +64,11 @@ def test_groups_are_else_runs_of_about_equal_parameters() -> None:
 
 def test_rounds_cover_the_plan_from_its_end_and_share_the_steps() -> None:
     layers = [layer(f"l{k}", 100) for k in range(5)]
-    choices = {x.name: Candidate("svd", "", (1,), Cost(10 + k, 20), 0.1) for k, x in enumerate(layers)}
-    choices["l2"] = Candidate(DENSE, "", (), Cost(100, 200), 0.0)
-    plan = Plan(choices, Cost(1_000, 5_000))
+    choices = {
+        x.name: Candidate("svd", "", (1,), Cost(params=10 + k, flops=20), 0.1) for k, x in enumerate(layers)
+    }
+    choices["l2"] = Candidate(DENSE, "", (), Cost(params=100, flops=200), 0.0)
+    plan = Plan(choices, Cost(params=1_000, flops=5_000))
     for count in (2, 3, 4, 9):
         found = rounds_of(layers, plan, count)
         assert len(found) == min(count, 4)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ranksearch import decompositions
 from ranksearch.api import load
 from ranksearch.compression import save_compressed
+from ranksearch.costs import chain_cost, layer_cost, measure_cost
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import Layer, chain_cost, discover, load_weights, measure_cost, read_weights
+from ranksearch.networks import Layer, discover, load_weights, read_weights
 from ranksearch.planning import Candidate, Plan, PlanRecord, build, chain_of, make_record
 from ranksearch.tasks.sources import make_model
 
@@ -53,7 +54,7 @@ def compressed(model: nn.Module, example: Tensor, name: str | None = None) -> tu
         if layer.reason is None:
             chain = decompositions.get("svd").chain(layer, "", (2,))
             choices[layer.name] = Candidate("svd", "", (2,), chain_cost(layer, chain), 0.5)
-            cost = cost - layer.cost + choices[layer.name].cost
+            cost = cost - layer_cost(layer) + choices[layer.name].cost
     plan = Plan(choices, cost)
     record = make_record(
         model,

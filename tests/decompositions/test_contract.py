@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ranksearch import decompositions
 from ranksearch.calibration import Whitened, kernel_error, unfold_chunks, whiten
-from ranksearch.networks import Layer, chain_cost, chain_module, discover, measure_cost, reconstruct
+from ranksearch.costs import chain_cost, measure_cost
+from ranksearch.networks import Layer, chain_module, discover, reconstruct
 from ranksearch.planning import CandidateConfig, Effort, Fit, fit_candidate
 from ranksearch.planning.refine import refine
 from ranksearch.planning.tables import layer_candidates

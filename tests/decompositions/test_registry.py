@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ranksearch import decompositions
 from ranksearch.calibration import Whitened, whiten
+from ranksearch.costs import layer_cost
 from ranksearch.decompositions import Decomposition, Ranks
 from ranksearch.decompositions.spectral import truncated_svd
 from ranksearch.errors import InputError
@@ -43,7 +44,7 @@ class InputSVD(Decomposition):
         return ("",) if layer.spatial_dims else ()
 
     def max_ranks(self, layer: Layer, form: str) -> Ranks:
-        return (min(layer.in_channels, layer.cost.params // layer.in_channels),)
+        return (min(layer.in_channels, layer_cost(layer).params // layer.in_channels),)
 
     def chain(self, layer: Layer, form: str, ranks: Ranks) -> Chain:
         return (

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from ranksearch.costs import layer_cost
 from ranksearch.errors import InputError
 from ranksearch.networks import Layer, discover, list_layers
 from ranksearch.networks.layers import Call
@@ -126,7 +127,7 @@ def test_one_call_per_use_at_its_own_size() -> None:
     (layer,) = discover(model, IMAGE)
     assert layer.reason is None
     assert layer.calls == (Call((8, 8), (8, 8)), Call((4, 4), (4, 4)))
-    assert layer.cost.flops == 2 * 3 * 3 * 9 * (64 + 16)
+    assert layer_cost(layer).flops == 2 * 3 * 3 * 9 * (64 + 16)
 
 
 def test_examples_folded_into_the_batch_count_as_calls() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from math import inf
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.compression import recalibrate
-from ranksearch.costs import budget_limit
+from ranksearch.costs import Budget, Cost
 from ranksearch.errors import InputError, NonFiniteError
 from ranksearch.networks import run
 from ranksearch.objectives import (
@@ -24,13 +25,17 @@ from ranksearch.objectives import (
 )
 from ranksearch.objectives import finetune as finetune_module
 from ranksearch.objectives.base import Report, no_report
-from ranksearch.planning import Plan, Problem, knapsack
-from ranksearch.planning.allocation import smallest_limit
+from ranksearch.planning import Plan, Problem, Table, knapsack
+
+
+def smallest(tables: Sequence[Table], metric: str, dense: Cost) -> int:
+    """Cost of the cheapest plan of the whole model."""
+    return dense.of(metric) + sum(int(t.costs(metric).min()) - t.dense.of(metric) for t in tables)
 
 
 def plan_of(problem: Problem, budget: float) -> Plan:
-    limit = budget_limit(problem.dense, budget, "params")
-    return problem.plan(knapsack(problem.tables, limit, "params", problem.dense))
+    limit = Budget.of(problem.dense, budget, "params").limit
+    return problem.plan(knapsack(problem.tables, Budget.at_most(problem.dense, limit, "params")))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,9 @@ def scoring(tiny_problem: Problem) -> Scoring:
 @pytest.fixture(scope="module")
 def cheapest(tiny_problem: Problem) -> Plan:
     tables, dense = tiny_problem.tables, tiny_problem.dense
-    return tiny_problem.plan(knapsack(tables, smallest_limit(tables, "params", dense), "params", dense))
+    return tiny_problem.plan(
+        knapsack(tables, Budget.at_most(dense, smallest(tables, "params", dense), "params"))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch import decompositions
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, chain_cost, layer_cost
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import Factor, Layer, chain_cost, chain_module, discover, reconstruct
+from ranksearch.networks import Factor, Layer, chain_module, discover, reconstruct
 from ranksearch.planning import Candidate, Plan, build, chain_of, skeleton, verify
 from ranksearch.planning.plan import DENSE
 
@@ -32,7 +32,10 @@ def candidate(layer: Layer, decomposition: str, ranks: tuple[int, ...], form: st
 
 def plan_of(layers: tuple[Layer, ...], decomposition: str = "svd", ranks: tuple[int, ...] = (2,)) -> Plan:
     """The same decomposition and ranks for all layers that can be factorised."""
-    return Plan({x.name: candidate(x, decomposition, ranks) for x in layers if x.reason is None}, Cost(0, 0))
+    return Plan(
+        {x.name: candidate(x, decomposition, ranks) for x in layers if x.reason is None},
+        Cost(params=0, flops=0),
+    )
 
 
 # --- chains as modules
@@ -187,8 +190,10 @@ def test_layers_chosen_dense_or_left_out_stay() -> None:
     model = Net()
     layers = discover(model, EXAMPLE)
     by_name = {layer.name: layer for layer in layers}
-    dense = Candidate(DENSE, "", (), by_name["head"].cost, 0.0)
-    plan = Plan({"head": dense, "stem": candidate(by_name["stem"], "tucker2", (2, 3))}, Cost(0, 0))
+    dense = Candidate(DENSE, "", (), layer_cost(by_name["head"]), 0.0)
+    plan = Plan(
+        {"head": dense, "stem": candidate(by_name["stem"], "tucker2", (2, 3))}, Cost(params=0, flops=0)
+    )
     built = build(model, layers, plan, RandomFactors())
     assert type(built.head) is nn.Linear
     assert torch.equal(built.head.weight, model.head.weight)
@@ -273,7 +278,7 @@ def test_skeleton_takes_the_state_of_what_was_built(
     model = Net().eval()
     layers = discover(model, EXAMPLE)
     convs = [x for x in layers if x.reason is None and x.kind == "conv2d"]
-    plan = Plan({x.name: candidate(x, decomposition, ranks, form) for x in convs}, Cost(0, 0))
+    plan = Plan({x.name: candidate(x, decomposition, ranks, form) for x in convs}, Cost(params=0, flops=0))
     built = build(model, layers, plan, RandomFactors())
     other = skeleton(Net().eval(), layers, plan)
     assert not torch.allclose(other(EXAMPLE), built(EXAMPLE))
@@ -297,11 +302,11 @@ def test_plans_for_other_layers() -> None:
     layers = discover(model, EXAMPLE)
     stem = next(x for x in layers if x.name == "stem")
     with pytest.raises(MismatchError, match=r"layer nowhere: expected a layer of the model, got none"):
-        skeleton(model, layers, Plan({"nowhere": candidate(stem, "svd", (2,))}, Cost(0, 0)))
+        skeleton(model, layers, Plan({"nowhere": candidate(stem, "svd", (2,))}, Cost(params=0, flops=0)))
     with pytest.raises(
         MismatchError, match=r"layer depthwise: expected dense \(depthwise convolution\), got svd 2"
     ):
-        skeleton(model, layers, Plan({"depthwise": candidate(stem, "svd", (2,))}, Cost(0, 0)))
+        skeleton(model, layers, Plan({"depthwise": candidate(stem, "svd", (2,))}, Cost(params=0, flops=0)))
 
 
 def test_verify_names_the_layers_and_the_way_out() -> None:

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial
 
 import ranksearch
-from ranksearch.costs import Cost, budget_limit
+from ranksearch.costs import Budget, Cost, layer_cost
 from ranksearch.errors import BudgetError, InputError, MismatchError
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
@@ -44,15 +44,15 @@ def tables_of(seed: int, layers: int = 6, candidates: int = 12) -> tuple[Table, 
         params = np.sort(rng.choice(np.arange(1, size), candidates, replace=False))
         errors = 3 * np.exp(-4 * params / size) * rng.lognormal(0, 0.3, candidates)
         chosen = [
-            Candidate("svd", "", (i,), Cost(int(p), 2 * int(p)), float(e))
+            Candidate("svd", "", (i,), Cost(params=int(p), flops=2 * int(p)), float(e))
             for i, (p, e) in enumerate(zip(params, errors, strict=True), 1)
         ]
-        found.append(Table(layer, (*chosen, Candidate(DENSE, "", (), layer.cost, 0.0)), 3.0))
+        found.append(Table(layer, (*chosen, Candidate(DENSE, "", (), layer_cost(layer), 0.0)), 3.0))
     return tuple(found)
 
 
 def dense_cost(tables: tuple[Table, ...]) -> Cost:
-    return sum((table.layer.cost for table in tables), Cost(50, 100))
+    return sum((table.dense for table in tables), Cost(params=50, flops=100))
 
 
 def test_no_advice_changes_nothing() -> None:
@@ -80,11 +80,11 @@ def test_a_larger_weight_never_gives_the_layer_a_larger_error(seed: int, allocat
     tables = tables_of(seed)
     dense = dense_cost(tables)
     for budget in (0.6, 0.4, 0.2):
-        limit = budget_limit(dense, budget, "params")
+        limit = Budget.of(dense, budget, "params").limit
         errors = []
         for weight in (0.2, 0.5, 1.0, 2.0, 5.0, 50.0):
             weighed = LayerWeights(1, weight).weighed(tables)
-            choice = allocate(weighed, limit, "params", dense)
+            choice = allocate(weighed, Budget.at_most(dense, limit, "params"))
             errors.append(weighed[0].candidates[choice[0]].error)
             cost = sum(t.candidates[k].cost.params for t, k in zip(weighed, choice, strict=True))
             assert cost + 50 <= limit
@@ -94,20 +94,22 @@ def test_a_larger_weight_never_gives_the_layer_a_larger_error(seed: int, allocat
 def test_equal_weights_are_none() -> None:
     tables = tables_of(3)
     dense = dense_cost(tables)
-    limit = budget_limit(dense, 0.4, "params")
+    limit = Budget.of(dense, 0.4, "params").limit
     heavy = tuple(replace(table, weight=8.0) for table in tables)
-    assert analytic(heavy, limit, "params", dense) == analytic(tables, limit, "params", dense)
+    assert analytic(heavy, Budget.at_most(dense, limit, "params")) == analytic(
+        tables, Budget.at_most(dense, limit, "params")
+    )
 
 
 def test_the_space_of_sensitivities_starts_from_the_weighed_plan() -> None:
     tables = LayerWeights(2, 5.0).weighed(tables_of(1))
     dense = dense_cost(tables)
-    limit = budget_limit(dense, 0.4, "params")
-    space = get_search_space("sensitivities")(tables, limit, "params", dense)
+    limit = Budget.of(dense, 0.4, "params").limit
+    space = get_search_space("sensitivities")(tables, Budget.at_most(dense, limit, "params"))
     first = space.initial()
     assert first is not None
-    assert space.suggest(FixedTrial(first)) == analytic(tables, limit, "params", dense)
-    assert space.analytic != analytic(LayerWeights().weighed(tables), limit, "params", dense)
+    assert space.suggest(FixedTrial(first)) == analytic(tables, Budget.at_most(dense, limit, "params"))
+    assert space.analytic != analytic(LayerWeights().weighed(tables), Budget.at_most(dense, limit, "params"))
 
 
 def test_the_first_layers_stay_dense(tiny_task: Task, tiny_problem: Problem) -> None:
@@ -172,8 +174,8 @@ def test_the_plain_plan_is_scored_beside_that_of_a_prior(tiny_problem: Problem) 
         (result,) = search(problem, settings)
         (plain,) = [r for r in result.records if r.origin == "plain"]
         (own,) = [r for r in result.records if r.origin == "analytic"]
-        limit = budget_limit(problem.dense, 0.4, "params")
-        unweighed = analytic(tiny_problem.tables, limit, "params", problem.dense)
+        limit = Budget.of(problem.dense, 0.4, "params").limit
+        unweighed = analytic(tiny_problem.tables, Budget.at_most(problem.dense, limit, "params"))
         assert plain.plan == tiny_problem.plan(unweighed)
         assert own.plan != plain.plan
         assert (plain.stage, own.stage) == (stage, stage)

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from ranksearch import decompositions
+from ranksearch.costs import Budget, Kept, chain_cost, layer_cost, measure_cost
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import Layer, chain_cost, discover, measure_cost
+from ranksearch.networks import Layer, discover
 from ranksearch.planning import (
     Candidate,
     Plan,
@@ -22,11 +23,12 @@ from ranksearch.planning import (
     check_plan,
     make_record,
     read_plan,
+    skeleton,
     to_plan,
     write_plan,
 )
 from ranksearch.planning.plan import DENSE
-from ranksearch.planning.plan_file import model_digest, write_schema
+from ranksearch.planning.plan_file import chain_record, model_digest, write_schema
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "plan.schema.json"
 EXAMPLE = torch.zeros(1, 3, 8, 8)
@@ -49,8 +51,8 @@ def plan_for(layers: tuple[Layer, ...], example: torch.Tensor = EXAMPLE) -> Plan
     chain = decompositions.get("tucker2").chain(conv, "", (2, 3))
     chosen = Candidate("tucker2", "", (2, 3), chain_cost(conv, chain), 0.125)
     dense = measure_cost(make_model(), example)
-    choices = {conv.name: chosen, head.name: Candidate(DENSE, "", (), head.cost, 0.0)}
-    return Plan(choices, dense - conv.cost + chosen.cost)
+    choices = {conv.name: chosen, head.name: Candidate(DENSE, "", (), layer_cost(head), 0.0)}
+    return Plan(choices, dense - layer_cost(conv) + chosen.cost)
 
 
 def make_plan_record(**changes: Any) -> PlanRecord:
@@ -59,9 +61,7 @@ def make_plan_record(**changes: Any) -> PlanRecord:
     options: dict[str, Any] = {
         "example": EXAMPLE,
         "dense": measure_cost(model, EXAMPLE),
-        "budget": 0.5,
-        "metric": "params",
-        "limit": 100,
+        "budget": Budget.of(measure_cost(model, EXAMPLE), 0.5, "params", (("flops", Kept(amount=7_000)),)),
         "seed": 7,
         "model_name": "digits",
         "scores": {"error": 0.125, "divergence": float("inf"), "accuracy": None},
@@ -118,10 +118,70 @@ def test_numbers_that_are_not_finite_are_refused_and_the_old_file_stays(tmp_path
     before = path.read_bytes()
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_plan(path, make_plan_record(options={"lr": float("nan")}))
+    nan = Budget("params", Kept(fraction=float("nan")), 10, 5)
     with pytest.raises(pydantic.ValidationError, match="finite"):
-        make_plan_record(budget=float("nan"))
+        make_plan_record(budget=nan)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_holds_the_chain_of_each_layer_as_plain_layers() -> None:
+    conv, head = make_plan_record().layers
+    assert head.chain == ()
+    assert conv.chain is not None
+    first, core, last = conv.chain
+    assert (first.in_channels, first.out_channels, first.kernel_size) == (3, 2, (1, 1))
+    assert (core.kernel_size, core.padding, core.axes, core.bias) == ((3, 3), (1, 1), (0, 1), False)
+    assert (last.in_channels, last.out_channels, last.axes, last.bias) == (3, 4, (), True)
+
+
+@pytest.mark.parametrize("name", ["svd", "spatial_svd", "tucker2", "cp", "tensor_train"])
+@pytest.mark.parametrize("padding", [1, "same"])
+def test_the_chain_of_a_record_builds_the_module(name: str, padding: int | str) -> None:
+    """From the record alone, without our decompositions, come the layers that `build` makes."""
+    stride = 1 if padding == "same" else 2
+    model = nn.Sequential(nn.Conv2d(6, 8, 3, stride=stride, padding=padding, padding_mode="reflect"))
+    example = torch.randn(2, 6, 8, 8)
+    (layer,) = discover(model, example)
+    decomposition = decompositions.get(name)
+    for form in decomposition.forms(layer):
+        ranks = tuple(max(1, r // 2) for r in decomposition.max_ranks(layer, form))
+        candidate = Candidate(name, form, ranks, layer_cost(layer), 0.0)
+        plan = Plan({layer.name: candidate}, layer_cost(layer))
+        own = chain_record(layer, candidate)
+        built = skeleton(model, (layer,), plan)[0]
+        again = nn.Sequential(
+            *(nn.Conv2d(**{k: v for k, v in factor if k not in ("kind", "axes")}) for factor in own)
+        )
+        again.load_state_dict(built.state_dict())
+        torch.testing.assert_close(again(example), built(example))
+    assert {axis for factor in own for axis in factor.axes} == {0, 1}
+
+
+VERSION_1 = {
+    "version": 1,
+    "budget": 0.5,
+    "metric": "params",
+    "limit": 100,
+    "dense": {"params": 181, "flops": 9},
+    "cost": {"params": 90, "flops": 8},
+}
+
+
+def test_files_of_version_1_are_read(tmp_path: Path) -> None:
+    """As they were written: parameters and FLOPs of a layer beside its name, no chains."""
+    write_plan(tmp_path / "plan.json", make_plan_record())
+    data = json.loads((tmp_path / "plan.json").read_text())
+    for layer in data["layers"]:
+        layer |= layer.pop("cost")
+        del layer["chain"]
+    del data["asked"], data["limits"]
+    (tmp_path / "old.json").write_text(json.dumps(data | VERSION_1))
+    record = read_plan(tmp_path / "old.json")
+    assert (record.version, record.asked, record.limits) == (2, "0.5", ())
+    assert (record.cost, record.dense) == (VERSION_1["cost"], VERSION_1["dense"])
+    assert [layer.chain for layer in record.layers] == [None, ()]
+    assert to_plan(record).choices == to_plan(make_plan_record()).choices
 
 
 # --- the schema
@@ -138,7 +198,7 @@ def test_a_written_plan_follows_the_schema(tmp_path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     data = json.loads((tmp_path / "plan.json").read_text())
     jsonschema.validate(data, schema)
-    for broken in ({"budget": 1.5}, {"metric": "ms"}, {"surplus": 1}, {"version": 2}):
+    for broken in ({"budget": 1.5}, {"metric": 3}, {"surplus": 1}, {"version": 1}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(data | broken, schema)
 
@@ -151,7 +211,7 @@ def test_a_written_plan_follows_the_schema(tmp_path: Path) -> None:
     [
         (lambda d: d.update(budget=1.5), "budget: expected less than or equal to 1, got 1.5."),
         (lambda d: d.update(budget="half"), "budget: expected a valid number, got 'half'."),
-        (lambda d: d.update(metric="ms"), "metric: expected 'params' or 'flops', got 'ms'."),
+        (lambda d: d.update(metric="ms"), "expected a plan that makes sense, got a cost without ms."),
         (lambda d: d.pop("seed"), "seed: expected a value, got none."),
         (lambda d: d.update(note="x"), "note: expected no such field, got 'x'."),
         (
@@ -180,9 +240,12 @@ def test_a_written_plan_follows_the_schema(tmp_path: Path) -> None:
             "dense.params: expected greater than or equal to 0, got -1.",
         ),
         (lambda d: (d.pop("seed"), d.pop("limit")), "And 1 more."),
-        (lambda d: d.update(version=2), "version: expected 1, got 2. Another version of ranksearch wrote it"),
-        (lambda d: d.pop("version"), "version: expected 1, got none."),
-        (lambda d: d.update(version=True), "version: expected 1, got True."),
+        (
+            lambda d: d.update(version=3),
+            "version: expected 2, or 1 from before, got 3. Another version of ranksearch wrote it",
+        ),
+        (lambda d: d.pop("version"), "version: expected 2, or 1 from before, got none."),
+        (lambda d: d.update(version=True), "version: expected 2, or 1 from before, got True."),
     ],
 )
 def test_broken_fields_are_named(

@@ -9,12 +9,11 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
-from ranksearch.costs import METRICS, Cost, Metric, budget_limit
+from ranksearch.costs import ALWAYS, Budget, Cost, layer_cost
 from ranksearch.errors import InputError
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
-from ranksearch.planning import Candidate, Choice, Table, energy, uniform
-from ranksearch.planning.allocation import ALLOCATORS
+from ranksearch.planning import Candidate, Choice, Table, energy, knapsack, uniform
 from ranksearch.planning.plan import DENSE
 from ranksearch.search_spaces import SEARCH_SPACES, get_search_space, register
 from ranksearch.search_spaces.base import SearchSpace
@@ -28,13 +27,15 @@ def conv(name: str, inputs: int, outputs: int, size: int, decompositions: tuple[
     call = Call((size, size), (size, size))
     geometry = ((3, 3), (1, 1), (1, 1), (1, 1), "zeros", 1, False)
     layer = Layer(name, "conv2d", inputs, outputs, *geometry, (call,))
-    found = [Candidate(DENSE, "", (), layer.cost, 0.0)]
+    found = [Candidate(DENSE, "", (), layer_cost(layer), 0.0)]
     for k, decomposition in enumerate(decompositions):
         per_rank = (inputs * 9 + outputs, (inputs + outputs) * 3, inputs + outputs + 6)[k]
-        for rank in range(1, layer.cost.params // per_rank):
+        for rank in range(1, layer_cost(layer).params // per_rank):
             params = per_rank * rank
-            error = (0.5 + outputs / 64) * exp(-(5 + k) * params / layer.cost.params)
-            found.append(Candidate(decomposition, "", (rank,), Cost(params, 2 * params * size**2), error))
+            error = (0.5 + outputs / 64) * exp(-(5 + k) * params / layer_cost(layer).params)
+            found.append(
+                Candidate(decomposition, "", (rank,), Cost(params=params, flops=2 * params * size**2), error)
+            )
     found.sort(key=lambda c: (c.cost.params, c.error))
     return Table(layer, tuple(found), 3.0)
 
@@ -53,15 +54,14 @@ ALL = network(("svd", "spatial_svd", "cp"))
 SVD = network(("svd",))
 
 
-def make(name: str, tables: list[Table], metric: Metric = "params", budget: float = 0.3) -> SearchSpace:
-    dense = sum((table.layer.cost for table in tables), Cost(500, 0))
-    return get_search_space(name)(tables, budget_limit(dense, budget, metric), metric, dense)
+def make(name: str, tables: list[Table], metric: str = "params", budget: float = 0.3) -> SearchSpace:
+    dense = sum((table.dense for table in tables), Cost(params=500, flops=0))
+    return get_search_space(name)(tables, Budget.of(dense, budget, metric))
 
 
 def cost_of(space: SearchSpace, choice: Choice) -> int:
-    layers = sum((table.layer.cost for table in space.tables), Cost(0, 0))
-    picked = sum((t.candidates[i].cost for t, i in zip(space.tables, choice, strict=True)), Cost(0, 0))
-    return (space.dense - layers + picked).of(space.metric)
+    metric, pairs = space.budget.metric, zip(space.tables, choice, strict=True)
+    return space.budget.dense + sum((t.candidates[i].cost - t.dense).of(metric) for t, i in pairs)
 
 
 def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[Choice, dict[str, float]]]:
@@ -77,22 +77,22 @@ def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[Choice,
     return found
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ALWAYS)
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("tables", [ALL, SVD], ids=["all", "svd"])
 @pytest.mark.parametrize("name", SEARCH_SPACES)
 class TestEverySpace:
     def test_what_it_expresses_it_yields(
-        self, name: str, tables: list[Table], budget: float, metric: Metric
+        self, name: str, tables: list[Table], budget: float, metric: str
     ) -> None:
         space = make(name, tables, metric, budget)
-        for allocate in ALLOCATORS.values():
-            choice = allocate(tables, space.limit, metric, space.dense)
+        for allocate in (knapsack, uniform, energy):
+            choice = allocate(tables, space.budget)
             params = space.express(choice)
             assert params is None or space.suggest(FixedTrial(params)) == choice
 
     def test_initial_is_the_analytic_plan(
-        self, name: str, tables: list[Table], budget: float, metric: Metric
+        self, name: str, tables: list[Table], budget: float, metric: str
     ) -> None:
         space = make(name, tables, metric, budget)
         params = space.initial()
@@ -100,25 +100,23 @@ class TestEverySpace:
         assert params is None or space.suggest(FixedTrial(params)) == space.analytic
 
     def test_plans_meet_the_budget_or_say_so(
-        self, name: str, tables: list[Table], budget: float, metric: Metric
+        self, name: str, tables: list[Table], budget: float, metric: str
     ) -> None:
         space = make(name, tables, metric, budget)
         for choice, constraints in sampled(space, 25):
-            overshoot = cost_of(space, choice) / space.limit - 1
+            overshoot = cost_of(space, choice) / space.budget.limit - 1
             if name == "ranks":
                 assert constraints == {"budget": overshoot}
             else:
                 assert overshoot <= 0
                 assert not constraints
 
-    def test_same_seed_same_plans(
-        self, name: str, tables: list[Table], budget: float, metric: Metric
-    ) -> None:
+    def test_same_seed_same_plans(self, name: str, tables: list[Table], budget: float, metric: str) -> None:
         first = sampled(make(name, tables, metric, budget), 8, seed=3)
         assert sampled(make(name, tables, metric, budget), 8, seed=3) == first
         assert sampled(make(name, tables, metric, budget), 8, seed=4) != first
 
-    def test_plans_differ(self, name: str, tables: list[Table], budget: float, metric: Metric) -> None:
+    def test_plans_differ(self, name: str, tables: list[Table], budget: float, metric: str) -> None:
         assert len({choice for choice, _ in sampled(make(name, tables, metric, budget), 25)}) > 5
 
 
@@ -137,14 +135,14 @@ def test_a_space_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         def suggest(self, trial: optuna.trial.BaseTrial) -> Choice:
             first = trial.suggest_float("first", 0.1, 1.0)
             weights = [first] + [1.0] * (len(self.tables) - 1)
-            return uniform(self.tables, self.limit, self.metric, self.dense, weights=weights)
+            return uniform(self.tables, self.budget, weights=weights)
 
         def express(self, choice: Choice) -> dict[str, object] | None:
             return None
 
     space = make("weighted", SVD)
     assert space.initial() is None
-    assert all(cost_of(space, choice) <= space.limit for choice, _ in sampled(space, 5))
+    assert all(cost_of(space, choice) <= space.budget.limit for choice, _ in sampled(space, 5))
 
 
 # ---- sensitivities ----
@@ -216,11 +214,11 @@ def test_ranks_do_not_express_a_beaten_candidate() -> None:
 
 def test_grouped_expresses_the_uniform_plan_only() -> None:
     space = make("grouped", ALL)
-    equal = uniform(ALL, space.limit, "params", space.dense)
+    equal = uniform(ALL, space.budget)
     assert space.express(equal) == dict.fromkeys(
         ["level 3→16 3×3", "level 16→16 3×3", "level 16→32 3×3", "level 32→32 3×3", "level 32→64 3×3"], 5
     )
-    assert space.express(energy(ALL, space.limit, "params", space.dense)) is None
+    assert space.express(energy(ALL, space.budget)) is None
 
 
 def test_grouped_gives_levels_to_shapes() -> None:
@@ -228,8 +226,7 @@ def test_grouped_gives_levels_to_shapes() -> None:
     levels = {f"level {group}": 2 for group in by_shape([table.layer for table in SVD])}
     choice = space.suggest(FixedTrial(levels | {"level 32→32 3×3": 4}))
     kept = {
-        t.layer.name: t.candidates[i].cost.params / t.layer.cost.params
-        for t, i in zip(SVD, choice, strict=True)
+        t.layer.name: t.candidates[i].cost.params / t.dense.params for t, i in zip(SVD, choice, strict=True)
     }
     assert kept["layer2.1.conv"] == pytest.approx(2 * kept["layer3.0.conv"], rel=0.35)
 

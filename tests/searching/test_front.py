@@ -1,16 +1,21 @@
 from __future__ import annotations
 
-from ranksearch.costs import Cost
+from ranksearch.costs import Budget, Cost
 from ranksearch.planning import Candidate, Plan
 from ranksearch.searching.front import Evaluated, State, merged, pareto_front
+
+HALF = Budget.of(Cost(params=100, flops=1000), 0.5)
 
 
 def evaluated(
     params: int, score: float, *, rank: int = 1, state: State = "complete", **scores: float
 ) -> Evaluated:
-    plan = Plan({"fc": Candidate("svd", "", (rank,), Cost(params, 0), 0.5)}, Cost(params, 1_000 - params))
+    plan = Plan(
+        {"fc": Candidate("svd", "", (rank,), Cost(params=params, flops=0), 0.5)},
+        Cost(params=params, flops=1_000 - params),
+    )
     return Evaluated(
-        plan, 0.5, "analytic", "divergence", {"error": 0.5, "divergence": score, **scores}, state=state
+        plan, HALF, "analytic", "divergence", {"error": 0.5, "divergence": score, **scores}, state=state
     )
 
 
@@ -32,7 +37,7 @@ def test_front_counts_only_complete_plans_with_that_score() -> None:
 def test_merged_has_one_record_per_plan_with_all_its_scores() -> None:
     first = evaluated(10, 3.0)
     other = evaluated(10, 2.0, rank=2)
-    again = Evaluated(first.plan, 0.5, "sensitivities", "finetune", {"error": 0.5, "finetune": 1.0}, trial=3)
+    again = Evaluated(first.plan, HALF, "sensitivities", "finetune", {"error": 0.5, "finetune": 1.0}, trial=3)
     found = merged([first, other, again])
     assert [record.plan for record in found] == [first.plan, other.plan]
     assert found[0].scores == {"error": 0.5, "divergence": 3.0, "finetune": 1.0}

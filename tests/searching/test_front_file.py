@@ -8,23 +8,27 @@ import pytest
 from rich.console import Console
 
 from ranksearch.cli.tables import front_view
-from ranksearch.costs import Cost
+from ranksearch.costs import Budget, Cost
 from ranksearch.errors import InputError
 from ranksearch.planning import Candidate, Plan
 from ranksearch.searching import SearchResult, front_record, read_front, write_front, write_trials
 from ranksearch.searching.front import Evaluated
 
-DENSE = Cost(100, 1000)
+DENSE = Cost(params=100, flops=1000)
+HALF = Budget.of(DENSE, 0.5)
 
 
 def plan(rank: int) -> Plan:
-    picked = Candidate("svd", "", (rank,), Cost(10 * rank, 100 * rank), 1 / rank)
-    return Plan({"a": picked, "b": Candidate("dense", "", (), Cost(5, 5), 0.0)}, picked.cost + Cost(5, 5))
+    picked = Candidate("svd", "", (rank,), Cost(params=10 * rank, flops=100 * rank), 1 / rank)
+    return Plan(
+        {"a": picked, "b": Candidate("dense", "", (), Cost(params=5, flops=5), 0.0)},
+        picked.cost + Cost(params=5, flops=5),
+    )
 
 
 def evaluated(rank: int, divergence: float, **more: object) -> Evaluated:
     scores = {"error": 1 / rank, "divergence": divergence}
-    return Evaluated(plan(rank), 0.5, "sensitivities", "divergence", scores, **more)  # type: ignore[arg-type]
+    return Evaluated(plan(rank), HALF, "sensitivities", "divergence", scores, **more)  # type: ignore[arg-type]
 
 
 RECORDS = (
@@ -32,14 +36,14 @@ RECORDS = (
     evaluated(2, 0.4, trial=1),
     evaluated(3, 0.5, trial=2),  # costs more than rank 2 and is worse
     evaluated(4, float("inf"), trial=3),
-    Evaluated(plan(2), 0.5, "sensitivities", "finetune", {"error": 0.5, "finetune": 0.1}, 0),
+    Evaluated(plan(2), HALF, "sensitivities", "finetune", {"error": 0.5, "finetune": 0.1}, 0),
 )
-RESULTS = [SearchResult(0.5, "params", 50, plan(2), "sensitivities", {"divergence": 0.4}, RECORDS)]
+RESULTS = [SearchResult(HALF, plan(2), "sensitivities", {"divergence": 0.4}, RECORDS)]
 
 
 def test_front_marks_pareto_and_chosen() -> None:
     record = front_record(RESULTS, model="m", metric="params", dense=DENSE)
-    assert [(p.params, p.on_front, p.chosen) for p in record.plans] == [
+    assert [(p.cost["params"], p.on_front, p.chosen) for p in record.plans] == [
         (15, True, False),
         (25, True, True),
         (35, False, False),
@@ -51,8 +55,8 @@ def test_front_marks_pareto_and_chosen() -> None:
 
 
 def test_front_of_the_error_where_nothing_was_run() -> None:
-    records = tuple(Evaluated(plan(r), 0.5, "analytic", "reconstruction", {"error": 1 / r}) for r in (1, 2))
-    results = [SearchResult(0.5, "params", 50, plan(2), "analytic", {}, records)]
+    records = tuple(Evaluated(plan(r), HALF, "analytic", "reconstruction", {"error": 1 / r}) for r in (1, 2))
+    results = [SearchResult(HALF, plan(2), "analytic", {}, records)]
     record = front_record(results, model=None, metric="flops", dense=DENSE)
     assert record.score == "error"
     assert all(p.on_front for p in record.plans)
@@ -61,10 +65,10 @@ def test_front_of_the_error_where_nothing_was_run() -> None:
 def test_front_of_the_score_that_decided() -> None:
     """Plans scored as delivered: the front is of that score, not of ε, which ranks them the other way round."""
     records = tuple(
-        Evaluated(plan(r), 0.5, "sensitivities", "refitted", {"error": 1 / r, "refitted": s}, k)
+        Evaluated(plan(r), HALF, "sensitivities", "refitted", {"error": 1 / r, "refitted": s}, k)
         for k, (r, s) in enumerate([(1, 0.2), (2, 0.3)])
     )
-    results = [SearchResult(0.5, "params", 50, plan(1), "sensitivities", {}, records)]
+    results = [SearchResult(HALF, plan(1), "sensitivities", {}, records)]
     record = front_record(results, model=None, metric="params", dense=DENSE)
     assert record.score == "refitted"
     assert [p.on_front for p in record.plans] == [True, False]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from ranksearch.costs import Cost
+from ranksearch.costs import Budget, Cost
 from ranksearch.planning import Candidate, Plan
 from ranksearch.searching import describe_correlation
 from ranksearch.searching.front import Evaluated, State
-from ranksearch.searching.front_file import CorrelationRecord
+from ranksearch.searching.front_file import CorrelationRecord, correlation_record
 from ranksearch.searching.rank_correlation import rank_correlations
 
 
 def evaluated(rank: int, *, budget: float = 0.5, state: State = "complete", **scores: float) -> Evaluated:
-    plan = Plan({"fc": Candidate("svd", "", (rank,), Cost(10, 0), 0.5)}, Cost(10, 0))
-    return Evaluated(plan, budget, "sensitivities", "divergence", scores, state=state)
+    plan = Plan(
+        {"fc": Candidate("svd", "", (rank,), Cost(params=10, flops=0), 0.5)}, Cost(params=10, flops=0)
+    )
+    of = Budget.of(Cost(params=100, flops=0), budget)
+    return Evaluated(plan, of, "sensitivities", "divergence", scores, state=state)
 
 
 def test_spearman_by_hand() -> None:
@@ -22,7 +25,7 @@ def test_spearman_by_hand() -> None:
     divergences = [0.1, 7.0, 0.2, 100.0]
     plans = [evaluated(k, error=k + 1.0, divergence=d) for k, d in enumerate(divergences)]
     (found,) = rank_correlations(plans)
-    assert (found.budget, found.cheap, found.dear, found.plans) == (0.5, "error", "divergence", 4)
+    assert (found.budget.fraction, found.cheap, found.dear, found.plans) == (0.5, "error", "divergence", 4)
     assert found.correlation == pytest.approx(0.8)
 
 
@@ -33,7 +36,7 @@ def test_each_score_is_compared_with_the_next_dearer_one_by_budget() -> None:
         for b in (0.2, 0.5)
     ]
     found = rank_correlations(plans)
-    assert [(f.budget, f.cheap, f.dear) for f in found] == [
+    assert [(f.budget.fraction, f.cheap, f.dear) for f in found] == [
         (b, *pair) for b in (0.2, 0.5) for pair in (("error", "divergence"), ("divergence", "finetune"))
     ]
     assert all(f.correlation == pytest.approx(-1.0) for f in found)
@@ -43,7 +46,7 @@ def test_the_next_dearer_score_is_one_that_the_plans_have() -> None:
     """Trials scored as delivered have no divergence of quick fits: ε is compared with what there is."""
     plans = [evaluated(k, budget=0.2, error=k, refitted=k) for k in range(5)]
     plans += [evaluated(k, budget=0.5, error=k, divergence=-k, refitted=k) for k in range(5)]
-    found = [(f.budget, f.cheap, f.dear, f.correlation) for f in rank_correlations(plans)]
+    found = [(f.budget.fraction, f.cheap, f.dear, f.correlation) for f in rank_correlations(plans)]
     assert found == [
         (0.2, "error", "refitted", pytest.approx(1.0)),
         (0.5, "error", "divergence", pytest.approx(-1.0)),
@@ -67,10 +70,12 @@ def test_only_distinct_complete_plans_with_finite_scores_count() -> None:
 def test_no_correlation_of_few_or_equal_scores(errors: list[float]) -> None:
     (found,) = rank_correlations([evaluated(k, error=e, divergence=k) for k, e in enumerate(errors)])
     assert found.correlation is None
-    assert "too few" in describe_correlation(CorrelationRecord(**vars(found)))
+    assert "too few" in describe_correlation(correlation_record(found))
 
 
 def test_described_in_one_sentence() -> None:
-    found = CorrelationRecord(budget=0.2, cheap="error", dear="divergence", plans=42, correlation=0.934)
+    found = CorrelationRecord(
+        budget=0.2, asked="0.2", cheap="error", dear="divergence", plans=42, correlation=0.934
+    )
     wanted = "budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93"
     assert describe_correlation(found) == wanted

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.costs import Cost, budget_limit
+from ranksearch.costs import Budget, Cost, layer_cost
 from ranksearch.errors import BudgetError, InputError, MismatchError
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
@@ -75,11 +75,11 @@ def paper_problem(tiny_problem: Problem) -> Problem:
         flops = 2 * params + rng.integers(0, dense, 40)
         names = rng.choice(["svd", "cp", "tucker2"], 40)
         found = [
-            Candidate(str(n), "", (i,), Cost(int(p), int(f)), float(e))
+            Candidate(str(n), "", (i,), Cost(params=int(p), flops=int(f)), float(e))
             for i, (n, p, f, e) in enumerate(zip(names, params, flops, errors, strict=True))
         ]
-        tables.append(Table(layer, (*found, Candidate(DENSE, "", (), layer.cost, 0.0)), 3.0))
-    dense_cost = sum((table.layer.cost for table in tables), Cost(500, 0))
+        tables.append(Table(layer, (*found, Candidate(DENSE, "", (), layer_cost(layer), 0.0)), 3.0))
+    dense_cost = sum((table.dense for table in tables), Cost(params=500, flops=0))
     return replace(
         tiny_problem, layers=tuple(t.layer for t in tables), tables=tuple(tables), dense=dense_cost
     )
@@ -144,8 +144,8 @@ def essence(results: list[SearchResult]) -> list[tuple[object, ...]]:
 def test_search_returns_the_best_feasible_plan(paper_problem: Problem, space: str) -> None:
     storage = InMemoryStorage()
     (result,) = search(paper_problem, settings(space=space, n_trials=25), storage=storage)
-    assert result.limit == budget_limit(paper_problem.dense, 0.4, "params")
-    assert result.plan.cost.params <= result.limit
+    assert result.budget.limit == Budget.of(paper_problem.dense, 0.4, "params").limit
+    assert result.plan.cost.params <= result.budget.limit
     complete = [record for record in result.records if record.state == "complete"]
     assert result.scores["cheap"] == min(record.scores["cheap"] for record in complete)
     assert {"analytic", "uniform", "energy", space} <= {record.origin for record in result.records}
@@ -154,13 +154,15 @@ def test_search_returns_the_best_feasible_plan(paper_problem: Problem, space: st
     for record in result.records:
         assert record.plan.cost == paper_problem.cost(record.plan.choices.values())
         assert record.scores["error"] == record.plan.error
-        assert (record.plan.cost.params > result.limit) == (record.state == "infeasible")
+        assert (record.plan.cost.params > result.budget.limit) == (record.state == "infeasible")
 
 
 def test_analytic_plan_is_the_first_trial(paper_problem: Problem) -> None:
     (result,) = search(paper_problem, settings())
-    limit = budget_limit(paper_problem.dense, 0.4, "params")
-    first_plan = paper_problem.plan(analytic(paper_problem.tables, limit, "params", paper_problem.dense))
+    limit = Budget.of(paper_problem.dense, 0.4, "params").limit
+    first_plan = paper_problem.plan(
+        analytic(paper_problem.tables, Budget.at_most(paper_problem.dense, limit, "params"))
+    )
     first = next(record for record in result.records if record.trial == 0)
     assert (first.plan, first.origin) == (first_plan, "analytic")
 
@@ -213,7 +215,7 @@ def test_another_allocator_takes_the_place_of_the_search(
     assert {record.stage for record in result.records} == {"divergence"}
     chosen = next(record for record in result.records if record.origin == allocator)
     assert result.plan == chosen.plan
-    assert result.plan.cost.params <= result.limit
+    assert result.plan.cost.params <= result.budget.limit
     runs_model = allocator in ("aimet", "bayes_layer") or allocator.startswith("optuna")
     assert (chosen.scores["evaluations"] > 0) == runs_model
     assert essence([result]) == essence(search(tiny_problem, wanted))
@@ -273,11 +275,11 @@ def test_infeasible_plans_are_not_run_and_marked_for_the_sampler(
     study = study_of(storage, budget="0.25")
     infeasible = [t for t in study.trials if t.constraints["budget"] > 0]
     assert 3 <= len(infeasible) < 25
-    assert all(plan.cost.params <= result.limit for plan in cheap.scored)
+    assert all(plan.cost.params <= result.budget.limit for plan in cheap.scored)
     for trial in infeasible:
         assert trial.user_attrs["state"] == "infeasible"
         assert trial.user_attrs["cost"]["params"] == pytest.approx(
-            (1 + trial.constraints["budget"]) * result.limit
+            (1 + trial.constraints["budget"]) * result.budget.limit
         )
         # Above its own ε by a penalty that grows with the overshoot.
         plan = paper_problem.plan(trial.user_attrs["choice"])
@@ -298,7 +300,7 @@ def test_ranks_are_readable_in_the_trial(paper_problem: Problem) -> None:
 def test_several_budgets_one_study_each(paper_problem: Problem) -> None:
     storage = InMemoryStorage()
     results = search(paper_problem, settings(budgets=(0.6, 0.3), n_trials=5), storage=storage)
-    assert [result.budget for result in results] == [0.6, 0.3]
+    assert [result.budget.name for result in results] == ["0.6", "0.3"]
     assert sorted(optuna.get_all_study_names(storage)) == ["ranksearch-0.3-cheap", "ranksearch-0.6-cheap"]
     alone = search(paper_problem, settings(budgets=(0.3,), n_trials=5))
     assert essence(results[1:]) == essence(alone)
@@ -306,8 +308,8 @@ def test_several_budgets_one_study_each(paper_problem: Problem) -> None:
 
 def test_search_by_flops(paper_problem: Problem) -> None:
     (result,) = search(paper_problem, settings(metric="flops"))
-    assert result.limit == int(0.4 * paper_problem.dense.flops)
-    assert result.plan.cost.flops <= result.limit
+    assert result.budget.limit == int(0.4 * paper_problem.dense.flops)
+    assert result.plan.cost.flops <= result.budget.limit
     (by_params,) = search(paper_problem, settings())
     assert by_params.plan != result.plan
 
@@ -746,9 +748,9 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"budgets": ()}, "budget: expected at least one fraction kept, got none"),
-        ({"budgets": (0.5, 1.5)}, "budget: expected a fraction kept, 0 < budget <= 1, got 1.5"),
-        ({"budgets": (0.5, 0.5)}, r"budget: expected distinct fractions, got \(0.5, 0.5\)"),
+        ({"budgets": ()}, "budget: expected at least one, got none"),
+        ({"budgets": (0.5, 1.5)}, "budget: expected a fraction to keep .* above 0 and at most 1, got 1.5"),
+        ({"budgets": (0.5, 0.5)}, r"budget: expected distinct ones, got \['0.5', '0.5'\]"),
         ({"metric": "ms"}, "metric: expected params or flops, got 'ms'"),
         ({"space": "x"}, "space: expected sensitivities or ranks or grouped, got 'x'"),
         (

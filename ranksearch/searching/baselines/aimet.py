@@ -24,7 +24,7 @@ def aimet(context: Context) -> Choice:
     room = context.room(fronts)
     chains, scores = [], []
     for layer, front in enumerate(fronts):
-        chain = rungs(front, context.problem.tables[layer].layer.cost.of(context.metric))
+        chain = rungs(front, context.problem.tables[layer].dense.of(context.budget.metric))
         chains.append(chain)
         scores.append(monotone([_alone(context, fronts, layer, p) for p in chain]))
     found = walk(fronts, chains, [-score[:-1] for score in scores], room)

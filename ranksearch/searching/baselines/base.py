@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Metric
+from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.planning import CandidateConfig, Choice, Front, LayerWeights, Problem, fronts_of, room_for
 
@@ -38,26 +38,25 @@ class Evaluations:
 
 @dataclass(frozen=True)
 class Context:
-    """What a baseline may use: the whole model costs at most `limit` in `metric`.
+    """What a baseline may use to choose a plan within the budget.
 
     `evaluate` runs the model with a plan and scores it, lower is better; methods that search ask for some
     `evaluations` of these. `seed` is of everything random.
     """
 
     problem: Problem
-    limit: int
-    metric: Metric
+    budget: Budget
     evaluate: Evaluations
     seed: int = 0
     evaluations: int = 40
 
     def fronts(self, errors: list[NDArray[np.float64]] | None = None) -> list[Front]:
         """The Pareto front of each table in (cost, error), by other errors than the table's where given."""
-        return fronts_of(self.problem.tables, self.metric, errors)
+        return fronts_of(self.problem.tables, self.budget.metric, errors)
 
     def room(self, fronts: list[Front]) -> int:
         """What the layers may cost together. Raises BudgetError."""
-        return room_for(self.problem.tables, fronts, self.limit, self.metric, self.problem.dense)
+        return room_for(self.problem.tables, fronts, self.budget)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def measured(context: Context, fronts: list[Front], layer: int, count: int) -> N
         study.optimize(objective, n_trials=count)
     known = sorted(found)
     values = monotone([found[p] for p in known])
-    costs = table.costs(context.metric)
+    costs = table.costs(context.budget.metric)
     curve = np.interp(costs, front.costs[known], values)
     # Candidates off the front are as dear as a better one: never chosen.
     curve[np.setdiff1d(np.arange(len(costs)), front.indices)] = values[0] + 1.0

@@ -14,7 +14,7 @@ from ranksearch.searching.baselines.base import Baseline, Context
 def allocate(context: Context) -> Choice:
     """The largest common fraction of 1 − ε / scale that fits; the rest is spent in the same order."""
     problem = context.problem
-    return energy(problem.tables, context.limit, context.metric, problem.dense)
+    return energy(problem.tables, context.budget)
 
 
 ENERGY = Baseline("energy", allocate, CandidateConfig(decompositions=("svd",), error="plain"))

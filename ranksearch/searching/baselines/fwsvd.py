@@ -23,7 +23,7 @@ def fwsvd(context: Context) -> Choice:
     """The same fraction of cost for all layers, of each the candidate with the least row-weighted error."""
     problem = context.problem
     errors = [interpolated(problem, table, row_weighted) for table in problem.tables]
-    return uniform(problem.tables, context.limit, context.metric, problem.dense, errors=errors)
+    return uniform(problem.tables, context.budget, errors=errors)
 
 
 def row_weighted(white: Whitened, fit: Fit) -> float:

@@ -9,7 +9,7 @@ from ranksearch.searching.baselines.base import Baseline, Context
 def allocate(context: Context) -> Choice:
     """The analytic plan."""
     problem = context.problem
-    return analytic(problem.tables, context.limit, context.metric, problem.dense)
+    return analytic(problem.tables, context.budget)
 
 
 KNAPSACK = Baseline("knapsack", allocate, CandidateConfig())

@@ -25,16 +25,16 @@ PROPOSALS = 10
 
 def optuna_ranks(context: Context, sampler: Callable[[int], BaseSampler]) -> Choice:
     """The best plan of the study; what it leaves of the budget is spent as in `uniform`."""
-    tables, dense = context.problem.tables, context.problem.dense
-    first = uniform(tables, context.limit, context.metric, dense)
-    space = Ranks(tables, context.limit, context.metric, dense)
+    tables = context.problem.tables
+    first = uniform(tables, context.budget)
+    space = Ranks(tables, context.budget)
     worst = sum(float(table.errors().max()) for table in tables)
     scores: dict[Choice, float] = {}
 
     def objective(trial: optuna.Trial) -> float:
         choice = space.suggest(trial)
         plan = context.problem.plan(choice)
-        overshoot = plan.cost.of(context.metric) / context.limit - 1
+        overshoot = plan.cost.of(context.budget.metric) / context.budget.limit - 1
         if overshoot > 0:
             return plan.error + worst * (1 + overshoot)
         value = context.evaluate(choice)
@@ -53,7 +53,7 @@ def optuna_ranks(context: Context, sampler: Callable[[int], BaseSampler]) -> Cho
     fronts = context.fronts()
     places = [front.indices.tolist().index(k) for front, k in zip(fronts, best, strict=True)]
     shares = [
-        f.costs[1:] / max(1, t.layer.cost.of(context.metric)) for f, t in zip(fronts, tables, strict=True)
+        f.costs[1:] / max(1, t.dense.of(context.budget.metric)) for f, t in zip(fronts, tables, strict=True)
     ]
     return choice_of(fronts, walk_on(fronts, places, shares, context.room(fronts)))
 

@@ -12,7 +12,7 @@ from ranksearch.searching.baselines.base import Baseline, Context
 def allocate(context: Context) -> Choice:
     """The largest common fraction that fits; the rest is spent in the same order."""
     problem = context.problem
-    return uniform(problem.tables, context.limit, context.metric, problem.dense)
+    return uniform(problem.tables, context.budget)
 
 
 UNIFORM = Baseline("uniform", allocate, CandidateConfig(decompositions=("svd",), error="plain"))

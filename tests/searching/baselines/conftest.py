@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ranksearch.calibration import ErrorKind, simplify, whiten
-from ranksearch.costs import Cost, Metric, budget_limit
+from ranksearch.costs import Budget, Cost
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
 from ranksearch.planning import CandidateConfig, Choice, Problem
@@ -61,7 +61,7 @@ def paper_problem(base: Problem, error: ErrorKind, names: tuple[str, ...]) -> Pr
         table = layer_candidates(layer, white, config)
         tables.append(table)
         whitened[layer.name] = white
-    dense = sum((table.layer.cost for table in tables), Cost(300, 0))
+    dense = sum((table.dense for table in tables), Cost(params=300, flops=0))
     return replace(
         base,
         layers=tuple(table.layer for table in tables),
@@ -86,7 +86,7 @@ class MakeContext(Protocol):
         self,
         problem: Problem,
         budget: float,
-        metric: Metric = "params",
+        metric: str = "params",
         *,
         seed: int = 0,
         evaluations: int = 12,
@@ -98,13 +98,13 @@ def make_context() -> MakeContext:
     """Contexts whose score of a plan is a made-up one that no method optimises."""
 
     def make(
-        problem: Problem, budget: float, metric: Metric = "params", *, seed: int = 0, evaluations: int = 12
+        problem: Problem, budget: float, metric: str = "params", *, seed: int = 0, evaluations: int = 12
     ) -> Context:
         def score(choice: Choice) -> float:
             errors = [t.candidates[k].error / t.scale for t, k in zip(problem.tables, choice, strict=True)]
             return sum((k + 1) * error**0.7 for k, error in enumerate(errors))
 
-        limit = budget_limit(problem.dense, budget, metric)
-        return Context(problem, limit, metric, Evaluations(score), seed, evaluations)
+        of = Budget.of(problem.dense, budget, metric)
+        return Context(problem, of, Evaluations(score), seed, evaluations)
 
     return make

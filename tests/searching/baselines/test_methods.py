@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ranksearch.calibration import whiten
-from ranksearch.costs import Cost
+from ranksearch.costs import Budget, Cost, layer_cost
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
 from ranksearch.planning import Candidate, CandidateConfig, Choice, Problem, Table, layer_front
@@ -35,16 +35,16 @@ from ranksearch.tasks import Task
 def table(name: str, points: Sequence[tuple[int, float]], dense: int, scale: float = 1.0) -> Table:
     """A layer of `dense` parameters with SVD candidates of these (parameters, error)."""
     layer = Layer(name, "linear", dense, 1, (), (), (), (), "zeros", 1, False, (Call((), ()),))
-    found = [Candidate("svd", "", (k,), Cost(p, p), e) for k, (p, e) in enumerate(points, 1)]
-    return Table(layer, (*found, Candidate(DENSE, "", (), layer.cost, 0.0)), scale)
+    found = [Candidate("svd", "", (k,), Cost(params=p, flops=p), e) for k, (p, e) in enumerate(points, 1)]
+    return Table(layer, (*found, Candidate(DENSE, "", (), layer_cost(layer), 0.0)), scale)
 
 
 def context(
     base: Problem, tables: Sequence[Table], limit: int, evaluate: Evaluations | None = None
 ) -> Context:
-    dense = sum((t.layer.cost for t in tables), Cost(0, 0))
+    dense = sum((t.dense for t in tables), Cost(params=0, flops=0))
     problem = replace(base, tables=tuple(tables), layers=tuple(t.layer for t in tables), dense=dense)
-    return Context(problem, limit, "params", evaluate or Evaluations(lambda choice: 0.0))
+    return Context(problem, Budget.at_most(problem.dense, limit), evaluate or Evaluations(lambda choice: 0.0))
 
 
 def test_lc_by_hand(tiny_problem: Problem) -> None:
@@ -65,7 +65,9 @@ def test_lc_is_the_minimum_for_one_price(full_problem: Problem) -> None:
     for price in prices:
         wanted = tuple(int(np.argmin(t.errors() + price * t.costs("params"))) for t in full_problem.tables)
         limit = full_problem.plan(wanted).cost.params
-        found = lc(Context(full_problem, limit, "params", Evaluations(lambda choice: 0.0)))
+        found = lc(
+            Context(full_problem, Budget.at_most(full_problem.dense, limit), Evaluations(lambda choice: 0.0))
+        )
         assert full_problem.plan(found).error <= full_problem.plan(wanted).error * (1 + 1e-12)
 
 
@@ -150,7 +152,7 @@ def kernel_problem(base: Problem, kernels: Sequence[torch.Tensor], A: torch.Tens
         layer = Layer(f"l{k}", "linear", i, o, (), (), (), (), "zeros", 1, False, (Call((), ()),))
         whitened[layer.name] = whiten(kernel, A)
         tables.append(layer_candidates(layer, whitened[layer.name], config))
-    dense = sum((t.layer.cost for t in tables), Cost(0, 0))
+    dense = sum((t.dense for t in tables), Cost(params=0, flops=0))
     layers = tuple(t.layer for t in tables)
     return replace(
         base, tables=tuple(tables), layers=layers, dense=dense, fits=Fits(whitened.__getitem__, config)
@@ -177,7 +179,7 @@ def test_alds_by_hand(tiny_problem: Problem) -> None:
     np.testing.assert_allclose(np.sqrt(found), [0.8, 0.5, 0.1, 0.05], rtol=1e-6)
     # A rank costs 24 parameters. Three ranks: (2, 1) reaches max 0.6, (1, 2) only 0.8. Five: (3, 2) 0.3; (2, 3) 0.5.
     for ranks, wanted in ((2, [1, 1]), (3, [2, 1]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3])):
-        context = Context(problem, 24 * ranks, "params", Evaluations(lambda choice: 0.0))
+        context = Context(problem, Budget.at_most(problem.dense, 24 * ranks), Evaluations(lambda choice: 0.0))
         assert [r for (r,) in ranks_of(problem, alds(context))] == wanted
 
 
@@ -200,11 +202,11 @@ def test_evbmf_by_hand(tiny_problem: Problem) -> None:
     kernels = [with_values([9, 8, 7], size) + noise, with_values([5, 4, 3, 2, 1], size) + noise]
     problem = kernel_problem(tiny_problem, kernels)
     planted = 80 * (3 + 5)
-    found = evbmf(Context(problem, planted, "params", Evaluations(lambda choice: 0.0)))
+    found = evbmf(Context(problem, Budget.at_most(problem.dense, planted), Evaluations(lambda choice: 0.0)))
     assert ranks_of(problem, found) == [(3,), (5,)]
     # Weakened: singular values over threshold go in order, and both thresholds are nearly the same.
     for ranks, wanted in ((7, [3, 4]), (6, [3, 3]), (4, [3, 1]), (2, [1, 1])):
-        context = Context(problem, 80 * ranks, "params", Evaluations(lambda choice: 0.0))
+        context = Context(problem, Budget.at_most(problem.dense, 80 * ranks), Evaluations(lambda choice: 0.0))
         assert [r for (r,) in ranks_of(problem, evbmf(context))] == wanted
     values = torch.linalg.svdvals(kernels[0]).numpy()
     factors = needed_factors(problem, problem.tables[0])
@@ -243,7 +245,7 @@ def test_fwsvd_weighs_inputs(tiny_problem: Problem) -> None:
     errors = [row_weighted(white, fit) for fit in fits]
     # Rank 1 keeps the entry 2 · 10, and leaves ½ (9 + 0.01); rank 2 leaves ½ · 0.01.
     assert errors[:2] == pytest.approx([4.505, 0.005], rel=1e-4)
-    found = fwsvd(Context(problem, 12, "params", Evaluations(lambda choice: 0.0)))
+    found = fwsvd(Context(problem, Budget.at_most(problem.dense, 12), Evaluations(lambda choice: 0.0)))
     assert ranks_of(problem, found) == [(1,)]
 
 
@@ -252,7 +254,11 @@ def test_published_candidates_are_of_the_first_decomposition_that_applies(tiny_t
     problem = prepare_published(tiny_task, config)
     kinds = {t.layer.name: {c.decomposition for c in t.candidates if not c.is_dense} for t in problem.tables}
     assert kinds == {"0": {"tucker2"}, "3": {"tucker2"}, "8": {"svd"}}
-    choice = evbmf(Context(problem, problem.dense.params // 2, "params", Evaluations(lambda choice: 0.0)))
+    choice = evbmf(
+        Context(
+            problem, Budget.at_most(problem.dense, problem.dense.params // 2), Evaluations(lambda choice: 0.0)
+        )
+    )
     plan = problem.plan(choice)
     model = problem.build(plan)
     assert sum(p.numel() for p in model.parameters()) == plan.cost.params

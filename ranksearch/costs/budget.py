@@ -1,0 +1,142 @@
+"""Budgets: what is asked for, parsed once, and what that comes to for a model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil, isfinite
+
+from ranksearch.costs.cost import Cost
+from ranksearch.costs.registry import shown, unit_of
+from ranksearch.errors import InputError, expected
+
+_PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+_FORMS = "a fraction to keep (0.2), a percentage (20%) or an amount (54k, 40.5M)"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much to keep of a model: a fraction of it, or an absolute amount; the other is None."""
+
+    fraction: float | None = None
+    amount: int | None = None
+
+    @classmethod
+    def parse(cls, value: object) -> Kept:
+        """From 0.2, "0.2", "20%", or an amount with a prefix, "54k" or "40.5M".
+
+        A plain number above 1 is no amount: 20 is more often a slip for 20 %. Raises InputError.
+        """
+        if isinstance(value, Kept):
+            return value
+        text = str(value).strip()
+        match = re.fullmatch(
+            r"(\d+(?:[._]?\d+)*\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*([%kMGT]?)", text, re.IGNORECASE
+        )
+        if isinstance(value, bool) or match is None:
+            raise InputError(expected("budget", _FORMS, repr(value)))
+        number, suffix = float(match[1].replace("_", "")), match[2].replace("K", "k")
+        if suffix in ("", "%"):
+            fraction = number / 100 if suffix else number
+            if not (isfinite(fraction) and 0 < fraction <= 1):
+                way_out = f"Did you mean {number:g}%?" if not suffix and 2 <= number <= 100 else ""
+                raise InputError(expected("budget", f"{_FORMS}, above 0 and at most 1", repr(value), way_out))
+            return cls(fraction=fraction)
+        if suffix not in _PREFIXES or not number > 0:
+            raise InputError(expected("budget", _FORMS, repr(value)))
+        return cls(amount=round(number * _PREFIXES[suffix]))
+
+    @property
+    def name(self) -> str:
+        """As short as it can be, no two alike: 0.2, 0.125, 1, 54k."""
+        if self.fraction is not None:
+            short = f"{self.fraction:g}"
+            return short if float(short) == self.fraction else repr(self.fraction)
+        assert self.amount is not None
+        prefix = max((p for p, size in _PREFIXES.items() if self.amount >= size), key=_PREFIXES.__getitem__)
+        prefix = prefix or "k"
+        return f"{_exact(self.amount, _PREFIXES[prefix])}{prefix}"
+
+    def limit(self, dense: int) -> int:
+        """The most that a model may cost whose dense form costs `dense`."""
+        if self.fraction is not None:
+            return int(self.fraction * dense)
+        assert self.amount is not None
+        return self.amount
+
+
+def _exact(amount: int, size: int) -> str:
+    """amount / size in as many digits as it takes; both whole, size a power of ten."""
+    whole, rest = divmod(amount, size)
+    digits = str(rest).rjust(len(str(size)) - 1, "0").rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a model may cost: in one cost metric, and, where there are `also` others, in each of them.
+
+    kept: what was asked for. dense: what the dense model costs in the metric. limit: the most that the whole compressed
+    model may cost.
+    """
+
+    metric: str
+    kept: Kept
+    dense: int
+    limit: int
+    also: tuple[Budget, ...] = ()
+
+    @classmethod
+    def of(cls, dense: Cost, kept: object, metric: str = "params", also: Limits = ()) -> Budget:
+        """The budget of a model that costs `dense`; kept as `Kept.parse` takes it, `also` with their cost metrics.
+
+        Raises InputError.
+        """
+        asked, amount = Kept.parse(kept), dense.of(metric)
+        others = tuple(cls.of(dense, other, name) for name, other in also)
+        return cls(metric, asked, amount, asked.limit(amount), others)
+
+    @classmethod
+    def at_most(cls, dense: Cost, limit: int, metric: str = "params") -> Budget:
+        """The budget of so many of the metric's units, for a model that costs `dense`."""
+        return cls.of(dense, Kept(amount=limit), metric)
+
+    @property
+    def name(self) -> str:
+        """What was asked for: 0.2, 54k."""
+        return self.kept.name
+
+    @property
+    def fraction(self) -> float:
+        """The part of the dense model that is kept at most."""
+        return self.limit / max(1, self.dense) if self.kept.fraction is None else self.kept.fraction
+
+    @property
+    def every(self) -> tuple[Budget, ...]:
+        """Every limit that a plan has to meet, this one first."""
+        return (self, *self.also)
+
+    def met_by(self, cost: Cost) -> bool:
+        """Whether a whole model that costs so much is within every limit."""
+        return all(cost.of(each.metric) <= each.limit for each in self.every)
+
+    def __str__(self) -> str:
+        """`at most 53,944 of 269,722 parameters`, with `and` between several."""
+        return " and ".join(
+            f"at most {shown(each.metric, each.limit)} of {shown(each.metric, each.dense)} {unit_of(each.metric)}"
+            for each in self.every
+        )
+
+    def smallest(self, least: int) -> str:
+        """What to ask for at least, where the cheapest plan costs `least`: in the form of what was asked for."""
+        if self.kept.fraction is None:
+            return Kept(amount=least).name
+        step = ceil(least / max(1, self.dense) * 10_000)
+        while int(step / 10_000 * self.dense) < least:
+            step += 1
+        return f"{step / 10_000:.4f}"
+
+
+Limits = tuple[tuple[str, Kept], ...]
+"""Further limits: cost metrics with how much to keep in each."""

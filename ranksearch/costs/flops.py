@@ -1,0 +1,46 @@
+"""`flops`: the floating-point operations of one example, two per multiply-accumulate."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from ranksearch.costs.metric import CostMetric
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ranksearch.networks import Chain, Layer
+
+
+class FLOPs(CostMetric):
+    """As torch's `FlopCounterMode` counts them, in evaluation mode.
+
+    A factor before a strided one runs at the input's resolution. The fused attention kernels, which the counter does
+    not know, are off.
+    """
+
+    name = "flops"
+    unit = "FLOPs"
+
+    def of_layer(self, layer: Layer) -> int:
+        return 2 * sum(prod(call.out_size) for call in layer.calls) * layer.out_channels * layer.fan_in
+
+    def of_chain(self, layer: Layer, chain: Chain) -> int:
+        macs = 0
+        for call in layer.calls:
+            size = list(call.in_size)
+            for factor in chain:
+                for axis in factor.axes:
+                    size[axis] = call.out_size[axis]
+                macs += prod(size) * prod(factor.shape(layer.kernel_size))
+        return 2 * macs
+
+    def of_model(self, model: nn.Module, example: Tensor) -> int:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        from ranksearch.networks import attention_fast_path, eval_mode, first_example, run_once
+
+        with eval_mode(model), attention_fast_path(False), FlopCounterMode(display=False) as counter:
+            run_once(model, first_example(model, example))
+        return int(counter.get_total_flops())

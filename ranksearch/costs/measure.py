@@ -1,0 +1,34 @@
+"""What a layer, a chain and a model cost, in several cost metrics at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ranksearch.costs.cost import Cost
+from ranksearch.costs.registry import COSTS
+from ranksearch.networks import Chain, Layer
+
+ALWAYS = ("params", "flops")
+"""Cost metrics that every candidate and plan has a value for, whatever the budget counts."""
+
+
+def counted(*asked: str) -> tuple[str, ...]:
+    """Names of the cost metrics of a run: those that are always counted, and those that are asked for."""
+    return tuple(dict.fromkeys((*ALWAYS, *asked)))
+
+
+def layer_cost(layer: Layer, metrics: Sequence[str] = ALWAYS) -> Cost:
+    """Cost of a dense layer."""
+    return Cost(**{name: COSTS.get(name).of_layer(layer) for name in metrics})
+
+
+def chain_cost(layer: Layer, chain: Chain, metrics: Sequence[str] = ALWAYS) -> Cost:
+    """Cost of a layer carried out as a chain."""
+    return Cost(**{name: COSTS.get(name).of_chain(layer, chain) for name in metrics})
+
+
+def measure_cost(model: nn.Module, example: Tensor, metrics: Sequence[str] = ALWAYS) -> Cost:
+    """Cost of a whole model for the first example of a batch (N, …)."""
+    return Cost(**{name: COSTS.get(name).of_model(model, example) for name in metrics})

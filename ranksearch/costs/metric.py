@@ -1,0 +1,44 @@
+"""What every cost metric has in common: it counts something of a layer, of a chain and of a whole model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ranksearch.networks import Chain, Layer
+
+
+class CostMetric(ABC):
+    """Something that a budget can count. Stateless; one instance is registered under its name.
+
+    Amounts are whole numbers of the unit, so that sums over layers are exact: a plan costs what the dense model costs,
+    less the layers that it replaces, plus their chains.
+    """
+
+    name: ClassVar[str]
+    """As in `--metric NAME`; also the name of its amounts in files."""
+
+    unit: ClassVar[str]
+    """What it counts, as in `at most 53,944 of 269,722 parameters`."""
+
+    exact: ClassVar[bool] = True
+    """Whether a built model costs exactly what its plan says. An estimate is not checked against the model."""
+
+    @abstractmethod
+    def of_layer(self, layer: Layer) -> int:
+        """A dense layer, in all its calls for one example."""
+
+    @abstractmethod
+    def of_chain(self, layer: Layer, chain: Chain) -> int:
+        """A layer carried out as a chain, in all its calls for one example."""
+
+    @abstractmethod
+    def of_model(self, model: nn.Module, example: Tensor) -> int:
+        """A whole model, dense or compressed, for the first example of a batch (N, …)."""
+
+    def show(self, amount: int) -> str:
+        """An amount as a reader wants it, without the unit."""
+        return f"{amount:,}"

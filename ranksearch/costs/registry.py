@@ -1,0 +1,21 @@
+"""The cost metrics, by name."""
+
+from __future__ import annotations
+
+from ranksearch.costs.metric import CostMetric
+from ranksearch.registry import Registry
+
+COSTS: Registry[CostMetric] = Registry("metric", "ranksearch.costs")
+
+COSTS.offer("params", "ranksearch.costs.params:Params", "parameters of the whole model")
+COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two per multiply-accumulate")
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a cost metric; its name where nobody has registered it, as when a file is only shown."""
+    return COSTS.get(metric).unit if metric in COSTS else metric
+
+
+def shown(metric: str, amount: int) -> str:
+    """An amount as a reader wants it, without its unit."""
+    return COSTS.get(metric).show(amount) if metric in COSTS else f"{amount:,}"

@@ -1,0 +1,28 @@
+"""A task's model as planning sees it: its layers, and what it costs. Looked at once for all that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ranksearch.costs import ALWAYS, Cost, measure_cost
+from ranksearch.networks import Layer, discover
+from ranksearch.tasks import Task
+
+
+@dataclass(frozen=True)
+class Network:
+    """layers: in the order of the forward pass, those that have to stay dense too. cost: of the dense model."""
+
+    layers: tuple[Layer, ...]
+    cost: Cost
+
+
+def inspect_network(task: Task, *, ignore: Sequence[str] = (), metrics: Sequence[str] = ALWAYS) -> Network:
+    """Find the layers of a task's model and measure what it costs in some cost metrics.
+
+    ignore: shell patterns over names of layers that stay dense. Raises InputError where the model does not run on the
+    task's example.
+    """
+    layers = discover(task.model, task.example, ignore=ignore)
+    return Network(layers, measure_cost(task.model, task.example, metrics))

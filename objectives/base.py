@@ -39,6 +39,12 @@ class Objective(ABC):
 
     name: ClassVar[str]
 
+    label: ClassVar[str] = ""
+    """What to call its score in a sentence, `divergence as delivered`; its name where that is empty."""
+
+    price: ClassVar[float] = 50
+    """Where it stands among the others by what a score costs; those that are built in have 0, 10, 20, 30 and 40."""
+
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
 
@@ -50,16 +56,3 @@ class Objective(ABC):
     @abstractmethod
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         """The score of a plan; the task's model is not changed."""
-
-
-SCORES = {
-    "error": "ε",
-    "divergence": "divergence",
-    "ordered": "divergence fitted in order",
-    "refitted": "divergence as delivered",
-    "finetune": "fine-tuning",
-}
-"""What to call the scores in a sentence."""
-
-LADDER = ("error", "divergence", "ordered", "refitted", "finetune")
-"""Scores from the cheapest, the sum of ε, to the dearest."""

@@ -13,6 +13,8 @@ class Divergence(Objective):
     """
 
     name = "divergence"
+    label = "divergence"
+    price = 10
 
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         found = self.scoring.recalibrated(plan)

@@ -26,6 +26,8 @@ class Finetune(Objective):
     """
 
     name = "finetune"
+    label = "divergence after fine-tuning"
+    price = 40
 
     @property
     def steps(self) -> int:

@@ -17,6 +17,8 @@ class Ordered(Objective):
     """
 
     name = "ordered"
+    label = "divergence fitted in order"
+    price = 20
 
     images: ClassVar[int] = 256
     iterations: ClassVar[int] = 15

@@ -10,6 +10,8 @@ class Reconstruction(Objective):
     """The second-order estimate of the divergence that the candidates were fitted to."""
 
     name = "reconstruction"
+    label = "ε"
+    price = 0
 
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         return Score(plan.error)

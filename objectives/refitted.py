@@ -14,6 +14,8 @@ class Refitted(Objective):
     """
 
     name = "refitted"
+    label = "divergence as delivered"
+    price = 30
 
     def score(self, plan: Plan, report: Report = no_report) -> Score:
         found = self.scoring.delivered(plan)

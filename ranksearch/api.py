@@ -10,9 +10,9 @@ from typing import Any, overload
 import torch
 from torch import nn
 
-from ranksearch import decompositions as known
 from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, planned_layers, save_compressed
 from ranksearch.costs import COSTS, Kept
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.planning import (
     CandidateConfig,
@@ -74,9 +74,9 @@ def search(
     )
     multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
-    names = known.names() if decompositions is None else _several(decompositions)
+    names = DECOMPOSITIONS.names() if decompositions is None else _several(decompositions)
     config = CandidateConfig(
-        decompositions=tuple(known.get(name).name for name in names),
+        decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in names),
         min_rank=min_rank,
         rank_multiple=tuple(multiples.items()),
         metrics=wanted.metrics,

@@ -10,8 +10,14 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from ranksearch.costs import COSTS
+from ranksearch.decompositions import DECOMPOSITIONS
+from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import CandidateConfig, Problem, prepare
-from ranksearch.tasks import Task
+from ranksearch.search_spaces import SEARCH_SPACES
+from ranksearch.searching.baselines import ALLOCATORS
+from ranksearch.searching.studies import SAMPLERS
+from ranksearch.tasks import LOSSES, Task
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,7 +27,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Imports of user files leak from no test into another, and nothing goes to the user's cache."""
+    """Imports and registrations leak from no test into another, and nothing goes to the user's cache."""
+    for registry in (ALLOCATORS, COSTS, DECOMPOSITIONS, LOSSES, OBJECTIVES, SAMPLERS, SEARCH_SPACES):
+        monkeypatch.setattr(registry, "_known", dict(registry._known))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

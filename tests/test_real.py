@@ -49,22 +49,19 @@ def test_the_dense_model_is_the_one_of_the_study(problem: Problem) -> None:
 
 @pytest.mark.parametrize("metric", ["params", "flops"])
 def test_knapsack_beats_uniform_at_equal_cost(problem: Problem, metric: str) -> None:
-    limit = Budget.of(problem.dense, 0.3, metric).limit
+    within = Budget.of(problem.dense, 0.3, metric)
     scoring = Scoring(problem)
-    plans = [
-        problem.plan(f(problem.tables, Budget.at_most(problem.dense, limit, metric)))
-        for f in (analytic, uniform)
-    ]
-    assert all(0.99 * limit <= plan.cost.of(metric) <= limit for plan in plans)
+    plans = [problem.plan(f(problem.tables, within)) for f in (analytic, uniform)]
+    assert all(0.99 * within.limit <= plan.cost.of(metric) <= within.limit for plan in plans)
     best, even = (scoring.recalibrated(plan).divergence for plan in plans)
     assert best.mean + 3 * best.stderr < even.mean
 
 
 def test_three_tenths_of_the_parameters_without_finetuning(problem: Problem) -> None:
-    limit = Budget.of(problem.dense, 0.3, "params").limit
-    plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, "params")))
+    within = Budget.of(problem.dense, 0.3, "params")
+    plan = problem.plan(analytic(problem.tables, within))
     done = compress(problem.task, plan, config=CompressConfig(iterations=100))
-    assert measure_cost(done.model, problem.task.example).params <= limit
+    assert measure_cost(done.model, problem.task.example).params <= within.limit
     found = evaluate(done.model, problem.task, "test")
     assert found is not None
     assert found.mean > 82

@@ -17,8 +17,8 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     """Print the layers of a model. Neither weights nor, with an input size, data are needed."""
     options = load_options(given, config)
 
-    from ranksearch import decompositions
     from ranksearch.cli.tables import layers_view
+    from ranksearch.decompositions import DECOMPOSITIONS
     from ranksearch.networks import discover
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
@@ -28,7 +28,7 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     example = _example(options)
     layers = discover(model, example, ignore=options.ignore)
     able = [layer for layer in layers if layer.reason is None]
-    applicable = {x.name: tuple(n for n in names if decompositions.get(n).forms(x)) for x in able}
+    applicable = {x.name: tuple(n for n in names if DECOMPOSITIONS.get(n).forms(x)) for x in able}
     console = output_console()
     console.print(layers_view(layers, applicable, example.shape[1:]))
     console.print(f"{len(able)} of {len(layers)} layers can be factorised")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.markup import escape
 
+from ranksearch.registry import Registry
 from ranksearch.runs import RunOptions
 
 REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple")
@@ -48,7 +49,7 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     is_switch = field.annotation is bool
     kind: Any = bool | None if is_switch else list[str] | None if name in REPEATABLE else str | None
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
-    text = escape(field.description or "")
+    text = escape(_described(field.description or "", extra["choices"]))
     option = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
         help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,
@@ -58,6 +59,14 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     )
     annotation = Annotated[kind, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _described(text: str, choices: Registry[Any] | None) -> str:
+    """What an option means, and what it is chosen from."""
+    if choices is None:
+        return text
+    known = ", ".join(f"{name} ({choices.summary(name)})" for name in choices)
+    return f"{text} {known}; or your own, package.module:OBJECT or file.py:OBJECT."
 
 
 def _text(value: Any) -> str:

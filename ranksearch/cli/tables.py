@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ranksearch.costs import ALWAYS, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
-from ranksearch.objectives import SCORES
+from ranksearch.objectives import score_label, scores_by_price
 from ranksearch.planning import LayerRecord, PlanRecord
 from ranksearch.runs import RunReport
 from ranksearch.searching import FrontRecord, PlanEntry, describe_correlation
@@ -126,8 +126,8 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     what = "all plans" if every else "the front"
     title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
     plans = [p for p in record.plans if every or p.on_front or p.chosen]
-    scores = [s for s in SCORES if any(s in p.scores for p in plans)]
-    headings = (SCORES[s] if s != "finetune" else "after a short fine-tuning" for s in scores)
+    scores = scores_by_price(dict.fromkeys(s for p in plans for s in p.scores))
+    headings = map(score_label, scores)
     table = _table("budget", "origin", "", *_units(record.dense), *headings, left=3)
 
     def order(plan: PlanEntry) -> tuple[float, int, float]:

@@ -14,8 +14,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.calibration import WIDE, Columns, Moments, drawn_columns, shrink, unfold_chunks, whiten
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import (
     Layer,
     algebra_threads,
@@ -170,7 +170,7 @@ def _fit(
         A, target = _target(kernel.flatten(1), layer, dense, own, seed)
         whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1])
         start = whitened.from_layer(chain_of(layer, candidate), weights)
-        decomposition = decompositions.get(candidate.decomposition)
+        decomposition = DECOMPOSITIONS.get(candidate.decomposition)
         fit = fit_candidate(
             whitened, layer, decomposition, candidate.form, candidate.ranks, config=effort, start=start
         )

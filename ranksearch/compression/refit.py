@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ranksearch import decompositions
 from ranksearch.calibration import Moments, whiten
 from ranksearch.costs import Cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
 from ranksearch.networks import Layer, algebra_threads
 from ranksearch.planning import Candidate, Effort, Plan, fit_candidate
@@ -57,7 +57,7 @@ def refit(
     for done, layer in enumerate(chosen):
         progress("refitting", done, len(chosen))
         candidate = choices[layer.name]
-        decomposition = decompositions.get(candidate.decomposition)
+        decomposition = DECOMPOSITIONS.get(candidate.decomposition)
         kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
         form, ranks = candidate.form, candidate.ranks
         with algebra_threads(layer.fan_in):

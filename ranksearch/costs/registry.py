@@ -5,7 +5,9 @@ from __future__ import annotations
 from ranksearch.costs.metric import CostMetric
 from ranksearch.registry import Registry
 
-COSTS: Registry[CostMetric] = Registry("metric", "ranksearch.costs")
+COSTS: Registry[CostMetric] = Registry(
+    "metric", "ranksearch.costs", lambda thing: isinstance(thing, CostMetric), "a CostMetric"
+)
 
 COSTS.offer("params", "ranksearch.costs.params:Params", "parameters of the whole model")
 COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two per multiply-accumulate")

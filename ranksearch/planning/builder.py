@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.networks import (
     Chain,
@@ -50,7 +50,7 @@ def skeleton(model: nn.Module, layers: Sequence[Layer], plan: Plan) -> nn.Module
 
 def chain_of(layer: Layer, candidate: Candidate) -> Chain:
     """The chain of a candidate that is not dense."""
-    return decompositions.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
+    return DECOMPOSITIONS.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
 
 
 def verify(model: nn.Module, example: Tensor, names: Sequence[str] = ()) -> None:

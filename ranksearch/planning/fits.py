@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ranksearch import decompositions
 from ranksearch.calibration import Whitened
-from ranksearch.decompositions import Decomposition, Ranks
+from ranksearch.decompositions import DECOMPOSITIONS, Decomposition, Ranks
 from ranksearch.networks import Factors, Layer, algebra_threads
 from ranksearch.planning.plan import Candidate
 from ranksearch.planning.refine import Fit, fits_into, pad, refine
@@ -50,7 +49,7 @@ class Fits:
                 self._fits[key] = fit_candidate(
                     self.whitened(layer.name),
                     layer,
-                    decompositions.get(name),
+                    DECOMPOSITIONS.get(name),
                     form,
                     ranks,
                     config=self.config,

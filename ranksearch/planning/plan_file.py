@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import JsonValue, ValidationError
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.costs import ALWAYS, Budget, Cost, Kept
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.networks import Factor, Layer, factor_geometry, kernel_shape, list_layers
@@ -133,9 +133,9 @@ def _check_layer(planned: LayerRecord, layer: Layer | None) -> None:
         return
     if layer.reason:
         raise _mismatch(what, "one that can be factorised", layer.reason)
-    if planned.decomposition not in decompositions.names():
-        raise _mismatch(what, f"one of {', '.join(decompositions.names())}", repr(planned.decomposition))
-    decomposition = decompositions.get(planned.decomposition)
+    if planned.decomposition not in DECOMPOSITIONS.names():
+        raise _mismatch(what, f"one of {', '.join(DECOMPOSITIONS.names())}", repr(planned.decomposition))
+    decomposition = DECOMPOSITIONS.get(planned.decomposition)
     forms = decomposition.forms(layer)
     if planned.form not in forms:
         wanted = f"a form of {planned.decomposition} among {list(forms)}"

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.cache import Cache, Entry, digest
 from ranksearch.calibration import (
     Moments,
@@ -21,6 +20,7 @@ from ranksearch.calibration import (
     whiten,
 )
 from ranksearch.costs import Cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, algebra_threads
 from ranksearch.planning.builder import build
@@ -170,7 +170,7 @@ def _table_keys(
 ) -> dict[str, str]:
     """What a layer's candidates depend on, as keys of a cache."""
     moments = [moments_keys(task, layers, role, seed, computes) for role in ("moments", "divergence")]
-    code = [source_of(type(decompositions.get(name))) for name in config.decompositions]
+    code = [source_of(type(DECOMPOSITIONS.get(name))) for name in config.decompositions]
     return {
         layer.name: digest([keys[layer.name] for keys in moments], config, layer, code) for layer in layers
     }

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksearch import decompositions
 from ranksearch.calibration import Columns, ErrorKind, Whitened, kernel_error
 from ranksearch.costs import ALWAYS, Cost, layer_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, reconstruct, unmatched
 from ranksearch.planning.fits import Effort, fit_candidate
@@ -44,7 +44,7 @@ class CandidateConfig(Effort):
     have a value for, see `counted`.
     """
 
-    decompositions: tuple[str, ...] = ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")
+    decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.names)
     min_rank: int = 1
     rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
     fits_per_form: int = 6
@@ -91,7 +91,7 @@ def layer_candidates(
     forms = [
         _Form(name, form, path, _nodes(path.costs, config.fits_per_form))
         for name in config.decompositions
-        for form in decompositions.get(name).forms(layer)
+        for form in DECOMPOSITIONS.get(name).forms(layer)
         if (path := _path(layer, name, form, whitened, config)).ranks
     ]
     rough = replace(config, iterations=0)
@@ -103,7 +103,7 @@ def layer_candidates(
                     fit_candidate(
                         whitened,
                         layer,
-                        decompositions.get(own.name),
+                        DECOMPOSITIONS.get(own.name),
                         own.form,
                         own.path.ranks[own.nodes[place]],
                         own.fits,
@@ -122,7 +122,7 @@ def layer_candidates(
 
 
 def _path(layer: Layer, name: str, form: str, whitened: Whitened, config: CandidateConfig) -> RankPath:
-    decomposition, allowed = decompositions.get(name), config.ranks_of(layer)
+    decomposition, allowed = DECOMPOSITIONS.get(name), config.ranks_of(layer)
     return rank_path(layer, decomposition, form, whitened, allowed, config.metrics)
 
 

@@ -23,7 +23,7 @@ MEANS_NONE = frozenset({"weights", "cache"})
 """Options of which `none` is a value of its own: random weights, nothing kept."""
 
 _PATHS = ("weights", "probe", "out", "cache")
-_OBJECTS = ("model", "data", "metric", "metric_fn", "loss")
+_OBJECTS = ("model", "data", "metric", "metric_fn", "loss", "allocator", "objective", "space", "sampler")
 
 
 def load_options(

@@ -11,8 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from ranksearch.costs import Kept
+from ranksearch.costs import COSTS, Kept
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
+from ranksearch.objectives import OBJECTIVES
+from ranksearch.registry import Registry
+from ranksearch.search_spaces import SEARCH_SPACES
+from ranksearch.searching.baselines import ALLOCATORS
+from ranksearch.searching.studies import SAMPLERS
+from ranksearch.tasks import LOSSES
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
@@ -98,9 +105,19 @@ Protection = Annotated[
 ]
 
 
-def _in(panel: str, default: Any, metavar: str = "", shown: str = "", **bounds: Any) -> Any:
-    """A field of a panel of the help; `shown` says what its default comes to, where the value does not."""
-    extra: Any = {"panel": panel, "metavar": metavar, "shown": shown}
+def _in(
+    panel: str,
+    default: Any,
+    metavar: str = "",
+    shown: str = "",
+    choices: Registry[Any] | None = None,
+    **bounds: Any,
+) -> Any:
+    """A field of a panel of the help.
+
+    shown: what its default comes to, where the value does not say so. choices: what it is chosen from by name.
+    """
+    extra: Any = {"panel": panel, "metavar": metavar, "shown": shown, "choices": choices}
     return Field(default=default, json_schema_extra=extra, **bounds)
 
 
@@ -167,9 +184,8 @@ class RunOptions(BaseModel):
     """Metric of your own, package.module:fn or path/file.py:fn: fn(outputs, targets) gives one score per
     example, higher is better."""
 
-    loss: str = _in("Data", "cross_entropy", "NAME")
-    """cross_entropy (classes on axis 1), binary_cross_entropy (logits of yes and no), squared_error (regression),
-    or a ranksearch.Loss of your own (package.module:LOSS or path/file.py:LOSS)."""
+    loss: str = _in("Data", "cross_entropy", "NAME", choices=LOSSES)
+    """What the model was trained with."""
 
     batch_size: int = _in("Data", 128, "N", ge=1)
     """Examples per batch."""
@@ -181,17 +197,16 @@ class RunOptions(BaseModel):
     """How much to KEEP of the whole model: a fraction, 0.2 is a fifth, 20%, or an amount, 54k; several (0.5,0.3,0.2)
     give one plan each. Can be repeated."""
 
-    metric: str = _in("Budget", "params", "METRIC")
-    """What the budget counts: params, flops (of one example at the input size), or a cost metric of your own
-    (package.module:OBJECT or path/file.py:OBJECT)."""
+    metric: str = _in("Budget", "params", "METRIC", choices=COSTS)
+    """The cost metric: what the budget counts."""
 
     limit: LimitList = _in("Budget", (), "METRIC=F")
     """A further limit that holds beside the budget, in another cost metric: flops=0.5. Can be repeated."""
 
     decompositions: Names = _in(
-        "Budget", ("svd", "spatial_svd", "tucker2", "cp", "tensor_train"), "NAME[,NAME...]", min_length=1
+        "Budget", DECOMPOSITIONS.names(), "NAME[,NAME...]", choices=DECOMPOSITIONS, min_length=1
     )
-    """Decompositions to choose from; package.module:OBJECT or file.py:OBJECT registers your own. Can be repeated."""
+    """Decompositions to choose from. Can be repeated."""
 
     min_rank: int = _in("Budget", 1, "N", ge=1)
     """Smallest rank."""
@@ -200,10 +215,9 @@ class RunOptions(BaseModel):
     """Ranks are multiples of N, in all layers or those whose name matches (8, 'layer1.*=4'). Can be repeated,
     the last match counts."""
 
-    allocator: str = _in("Search", "knapsack", "NAME")
-    """How a plan is chosen: knapsack (the analytic plan, then trials around it, if any), or, to compare with, a method
-    of the literature, whose plan is delivered as it is: uniform, energy, evbmf, balf, alds, aimet, lc, fwsvd,
-    bayes_layer, optuna_tpe, optuna_nsgaii, optuna_random."""
+    allocator: str = _in("Search", "knapsack", "NAME", choices=ALLOCATORS)
+    """How a plan is chosen: knapsack, or, to compare with, a method of the literature, whose plan is delivered as it
+    is."""
 
     protect_early: Protection | None = _in("Search", None, "N[=W]", "none")
     """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W times
@@ -216,17 +230,14 @@ class RunOptions(BaseModel):
     """Plans per budget to score, in search of a better one than the analytic plan, which 0 takes; they seldom find
     one."""
 
-    objective: str = _in("Search", "divergence", "NAME")
-    """What those plans are scored by, on held-out images: divergence (quick fits), ordered (a little slower), refitted
-    (fitted as they would be delivered: dear, and the only one known to rank plans well) or finetune; or by
-    reconstruction, the analytic error, for which no image is looked at."""
+    objective: str = _in("Search", "divergence", "NAME", choices=OBJECTIVES)
+    """What those plans are scored by."""
 
-    space: str = _in("Search", "sensitivities", "SPACE")
-    """Search space: sensitivities (multipliers on the layers' errors, every plan meets the budget), ranks (an
-    index per layer) or grouped (an index per group of layers)."""
+    space: str = _in("Search", "sensitivities", "SPACE", choices=SEARCH_SPACES)
+    """Search space: how a trial becomes a plan."""
 
-    sampler: str = _in("Search", "tpe", "SAMPLER")
-    """Optuna sampler: tpe, random, nsgaii or gp."""
+    sampler: str = _in("Search", "tpe", "SAMPLER", choices=SAMPLERS)
+    """Optuna sampler."""
 
     timeout: float | None = _in("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
     """Start no further trial of a budget after this time."""

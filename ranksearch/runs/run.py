@@ -39,7 +39,7 @@ from ranksearch.searching import (
     write_front,
     write_trials,
 )
-from ranksearch.searching.baselines import check_weights
+from ranksearch.searching.baselines import ALLOCATORS, check_weights
 from ranksearch.tasks import Task, evaluate, metric_name
 
 
@@ -85,7 +85,7 @@ def with_prior(
     prior = read_prior(options.probe, task.model, network.layers)
     reporter.line(f"prior: {describe_prior(prior)}")
     found = replace(layer_weights, prior=prior)
-    check_weights(found, options.allocator)
+    check_weights(found, ALLOCATORS.resolve(options.allocator).name)
     return found
 
 

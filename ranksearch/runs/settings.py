@@ -5,19 +5,21 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ranksearch import decompositions
 from ranksearch.compression import CompressConfig
 from ranksearch.compression.training import FinetuneConfig
 from ranksearch.costs import COSTS, counted
-from ranksearch.decompositions import Decomposition
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
-from ranksearch.objects import load_object
+from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import CandidateConfig, LayerWeights
 from ranksearch.runs.config import flag
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
+from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchSettings
+from ranksearch.searching.baselines import ALLOCATORS
+from ranksearch.searching.studies import SAMPLERS
 
 
 def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
@@ -34,11 +36,11 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         budgets=options.budget,
         metric=COSTS.resolve(options.metric).name,
         limits=tuple((COSTS.resolve(metric).name, kept) for metric, kept in options.limit),
-        allocator=options.allocator,
-        space=options.space,
-        sampler=options.sampler,
+        allocator=ALLOCATORS.resolve(options.allocator).name,
+        space=SEARCH_SPACES.resolve(options.space).name,
+        sampler=SAMPLERS.resolve(options.sampler).name,
         n_trials=options.n_trials,
-        objective=options.objective,
+        objective=OBJECTIVES.resolve(options.objective).name,
         timeout=options.timeout,
         refit_trials=options.refit_trials,
         finetune_trials=options.finetune_trials,
@@ -78,7 +80,7 @@ def _check_trials(options: RunOptions) -> None:
 def candidate_config(options: RunOptions) -> CandidateConfig:
     """The options that candidates are about; decompositions of the user's own are registered."""
     return CandidateConfig(
-        decompositions=tuple(_decomposition(name) for name in options.decompositions),
+        decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in options.decompositions),
         min_rank=options.min_rank,
         rank_multiple=options.rank_multiple,
         metrics=counted(*(COSTS.resolve(name).name for name in (options.metric, *dict(options.limit)))),
@@ -104,19 +106,3 @@ def early_weights(options: RunOptions) -> LayerWeights:
 def recorded(options: RunOptions) -> dict[str, Any]:
     """The options as plan files keep them."""
     return options.model_dump(mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"})
-
-
-def _decomposition(name: str) -> str:
-    if ":" not in name:
-        return decompositions.get(name).name
-    found = load_object(name, option="--decompositions")
-    own = found() if isinstance(found, type) else found
-    if not isinstance(own, Decomposition):
-        raise InputError(expected("--decompositions", "a Decomposition", f"{type(own).__name__} ({name})"))
-    if own.name not in decompositions.names():
-        decompositions.register(own)
-    elif type(known := decompositions.get(own.name)).__qualname__ != type(own).__qualname__:
-        way_out = "Give yours another name."
-        got = f"{own.name!r}, which {type(known).__name__} has"
-        raise InputError(expected(f"the name of {name}", "one of its own", got, way_out))
-    return own.name

@@ -12,7 +12,7 @@ from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
 from ranksearch.objects import load_object
 from ranksearch.runs.options import RunOptions
-from ranksearch.tasks import CROSS_ENTROPY, Loss, MetricFn, Task, get_loss, make_splits
+from ranksearch.tasks import CROSS_ENTROPY, LOSSES, MetricFn, Task, make_splits
 from ranksearch.tasks.sources import (
     Data,
     ImageOptions,
@@ -33,7 +33,7 @@ def build_task(options: RunOptions) -> Task:
 def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
     """The task, and what its data source yielded."""
     device = pick_device(options.device)
-    loss = pick_loss(options.loss)
+    loss = LOSSES.resolve(options.loss)
     metric_fn = loss.metric_fn if options.metric_fn is None else load_metric(options.metric_fn)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
@@ -98,16 +98,6 @@ def pick_cache(folder: Path | None) -> Path | None:
     if folder is None:
         return cache_dir() / "calibration"
     return None if str(folder) == "none" else folder
-
-
-def pick_loss(name: str) -> Loss:
-    """A built-in loss, or one of the user's own."""
-    if ":" not in name:
-        return get_loss(name)
-    loss = load_object(name, option="--loss")
-    if not isinstance(loss, Loss):
-        raise InputError(expected("--loss", "a ranksearch.Loss", f"{type(loss).__name__} ({name})"))
-    return loss
 
 
 def load_metric(name: str) -> MetricFn:

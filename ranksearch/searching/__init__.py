@@ -2,32 +2,7 @@
 
 from __future__ import annotations
 
-from ranksearch.progress import Progress, no_progress
-from ranksearch.searching.front_file import (
-    FrontRecord,
-    PlanEntry,
-    describe_correlation,
-    front_record,
-    read_front,
-    write_front,
-    write_trials,
-)
-from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.stages import SearchResult, search
-from ranksearch.searching.studies import open_storage
+import lazy_loader
 
-__all__ = [
-    "FrontRecord",
-    "PlanEntry",
-    "Progress",
-    "SearchResult",
-    "SearchSettings",
-    "describe_correlation",
-    "front_record",
-    "no_progress",
-    "open_storage",
-    "read_front",
-    "search",
-    "write_front",
-    "write_trials",
-]
+# On demand, so that names are known before torch is loaded; what is offered is in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

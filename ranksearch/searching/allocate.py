@@ -9,7 +9,7 @@ from optuna.pruners import NopPruner
 from ranksearch.cache import digest
 from ranksearch.objectives import Objective
 from ranksearch.planning import Choice
-from ranksearch.searching.baselines import Context, Evaluations, get_baseline
+from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import Job, storable_scores, trained_with
 from ranksearch.searching.studies import restored, storable
@@ -44,7 +44,7 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
         settings.seed,
         max(1, settings.trials),
     )
-    choices = {**job.baselines, settings.allocator: get_baseline(settings.allocator).allocate(context)}
+    choices = {**job.baselines, settings.allocator: ALLOCATORS.get(settings.allocator).allocate(context)}
     records = []
     for name, choice in choices.items():
         plan, found = problem.plan(choice), score_of(choice)

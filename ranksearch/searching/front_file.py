@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from ranksearch.costs import ALWAYS, Cost, Kept
 from ranksearch.errors import InputError, expected, told
 from ranksearch.files import write_text
-from ranksearch.objectives import LADDER, SCORES
+from ranksearch.objectives import ERROR, score_label, scores_by_price
 from ranksearch.searching.front import Evaluated, State, merged, pareto_front
 from ranksearch.searching.rank_correlation import RankCorrelation, rank_correlations
 from ranksearch.searching.stages import SearchResult
@@ -82,8 +82,9 @@ def front_record(
     """Plans of all budgets. The front is that of the score that most plans were given, the dearest of several; of the
     summed ε where nothing was run."""
     plans = merged(record for result in results for record in result.records)
-    given = {name: sum(name in plan.scores for plan in plans) for name in LADDER if name != "error"}
-    score = max(reversed(given), key=given.__getitem__) if any(given.values()) else "error"
+    scores = scores_by_price(dict.fromkeys(name for plan in plans for name in plan.scores))
+    given = {name: sum(name in plan.scores for plan in plans) for name in scores if name != ERROR}
+    score = max(reversed(given), key=given.__getitem__) if any(given.values()) else ERROR
     front = {(p.budget, p.plan.key) for p in pareto_front(plans, metric, score)}
     chosen = {(result.budget, result.plan.key) for result in results}
     return FrontRecord(
@@ -119,7 +120,7 @@ def correlation_record(found: RankCorrelation) -> CorrelationRecord:
 
 def describe_correlation(found: CorrelationRecord) -> str:
     """`budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93`."""
-    cheap, dear = SCORES[found.cheap], SCORES[found.dear]
+    cheap, dear = score_label(found.cheap), score_label(found.dear)
     if found.correlation is None:
         plans = f"{found.plans} plans with {cheap} and {dear}"
         return f"budget {found.asked}: {plans}: too few, or too alike, to compare the two"

@@ -10,7 +10,7 @@ from math import isfinite
 from scipy.stats import spearmanr
 
 from ranksearch.costs import Budget
-from ranksearch.objectives import LADDER
+from ranksearch.objectives import scores_by_price
 from ranksearch.searching.front import Evaluated, merged
 
 _FEWEST = 4
@@ -37,7 +37,7 @@ def rank_correlations(records: Iterable[Evaluated]) -> list[RankCorrelation]:
     found = []
     for budget in dict.fromkeys(plan.budget for plan in plans):
         own = [p for p in plans if p.budget == budget and p.state == "complete"]
-        known = [score for score in LADDER if any(score in p.scores for p in own)]
+        known = scores_by_price(dict.fromkeys(name for p in own for name in p.scores))
         for cheap, dear in pairwise(known):
             pairs = [(p.scores[cheap], p.scores[dear]) for p in own if {cheap, dear} <= p.scores.keys()]
             pairs = [pair for pair in pairs if all(map(isfinite, pair))]

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from ranksearch.objectives import Objective
 from ranksearch.planning import Choice, Plan
-from ranksearch.search_spaces import get_search_space
+from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import (
     Job,
@@ -33,7 +33,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     Baselines that the space can express are the study's first trials; the others are scored beside it.
     """
     settings, stage = job.settings, objective.name
-    make = get_search_space(settings.space)
+    make = SEARCH_SPACES.get(settings.space)
     space = make(job.problem.tables, job.budget)
     kinds = {"space": settings.space, "sampler": settings.sampler}
     study = job.study(stage, NopPruner(), **kinds, **trained_with(objective, settings))

@@ -8,8 +8,8 @@ from math import isfinite
 from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, counted
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
-from ranksearch.search_spaces import get_search_space
-from ranksearch.searching.baselines import get_baseline
+from ranksearch.search_spaces import SEARCH_SPACES
+from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 
 ALLOCATOR_TRIALS = 40
@@ -86,12 +86,13 @@ class SearchSettings:
             COSTS.get(name)
         if len(set(names)) < len(names):
             raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
-        get_search_space(self.space)
-        get_baseline(self.allocator)
-        if self.sampler not in SAMPLERS:
-            raise InputError(expected("sampler", " or ".join(SAMPLERS), repr(self.sampler)))
-        if self.objective not in OBJECTIVES:
-            raise InputError(expected("objective", " or ".join(OBJECTIVES), repr(self.objective)))
+        for registry, name in (
+            (SEARCH_SPACES, self.space),
+            (ALLOCATORS, self.allocator),
+            (SAMPLERS, self.sampler),
+            (OBJECTIVES, self.objective),
+        ):
+            registry.get(name)
         whole = {} if self.n_trials is None else {"n_trials": 0}
         for name, least in (
             *whole.items(),

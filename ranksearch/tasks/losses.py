@@ -139,14 +139,3 @@ BINARY_CROSS_ENTROPY = Loss(
 
 SQUARED_ERROR = Loss("squared_error", _half_squares, _sample_gaussian, _half_squares_divergence)
 """Regression: half the squared error, a Gaussian of unit variance; outputs and targets (N, …)."""
-
-LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY, SQUARED_ERROR)}
-
-
-def get_loss(name: str) -> Loss:
-    """The built-in loss of that name."""
-    if name not in LOSSES:
-        raise InputError(
-            expected("loss", " or ".join(LOSSES), repr(name), "Or name one of your own as module:LOSS.")
-        )
-    return LOSSES[name]

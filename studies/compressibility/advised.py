@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.run import run_command
-from ranksearch.costs import budget_name
+from ranksearch.costs import Kept
 from ranksearch.planning import read_plan
 from ranksearch.runs import RunFolder
 
@@ -51,18 +51,23 @@ def runs_of(probe: Path) -> tuple[Advised, ...]:
     )
 
 
+def names(run: Advised) -> list[str]:
+    """Of the run's budgets."""
+    return [Kept.parse(budget).name for budget in run.budgets]
+
+
 def compare(options: Mapping[str, Any], probe: Path, out: Path) -> list[Reached]:
     """Carry out the runs, each in a folder of its own in `out`; those that are through are only read."""
     found = []
     for run in runs_of(probe):
         folder = RunFolder(out / run.name)
-        if not all((folder.compressed(budget) / "plan.json").is_file() for budget in run.budgets):
-            budgets = ",".join(map(budget_name, run.budgets))
+        if not all((folder.compressed(name) / "plan.json").is_file() for name in names(run)):
+            budgets = ",".join(names(run))
             stated = {"n_trials": 0, "refit_trials": 0, "budget": budgets, **run.options}
             place = {"out": str(folder.path), "resume": folder.config.is_file()}
             run_command(None, {**options, **stated, **place})
         for budget in run.budgets:
-            scores = read_plan(folder.compressed(budget) / "plan.json").scores
+            scores = read_plan(folder.compressed(Kept.parse(budget).name) / "plan.json").scores
             values = [scores.get(name) for name in ("test", "test_stderr", "delivered")]
             found.append(
                 Reached(run.name, budget, *(float("nan") if value is None else value for value in values))

@@ -203,7 +203,7 @@ def run(network: Network, options: dict[str, Any], given: Given) -> tuple[float,
 
 def carried_out(network: Network, given: Given) -> Path:
     """The plan of a network's run, which is there when the run is through."""
-    return RunFolder(given.out / network.name / "run").compressed(BUDGET) / "plan.json"
+    return RunFolder(given.out / network.name / "run").compressed(str(BUDGET)) / "plan.json"
 
 
 def dense_accuracy(options: Mapping[str, Any]) -> float:

@@ -30,7 +30,7 @@ from ranksearch.compression.training import (
     follow,
     steps_per_epoch,
 )
-from ranksearch.costs import Budget
+from ranksearch.costs import Budget, unit_of
 from ranksearch.files import write_text
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import run, threads
@@ -152,8 +152,8 @@ def measure_all(given: argparse.Namespace) -> None:
 def delivered(task: Task, given: argparse.Namespace) -> tuple[nn.Module, tuple[str, ...]]:
     """The analytic plan carried out, and the names of the blocks for features."""
     problem = prepare(task, config=CandidateConfig(), seed=given.seed)
-    limit = Budget.of(problem.dense, given.budget, given.metric).limit
-    plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, given.metric)))
+    within = Budget.of(problem.dense, given.budget, given.metric)
+    plan = problem.plan(analytic(problem.tables, within))
     layers = [name for name, candidate in plan.choices.items() if not candidate.is_dense]
     model = compress(task, plan, config=CompressConfig(seed=given.seed)).model
     return model, block_names(task.model, layers)
@@ -208,7 +208,7 @@ def tables(rows: Sequence[Row]) -> str:
         own = [r for r in of_plan if r["steps"] == steps]
         own.sort(key=lambda r: -(r["validation"] or 0))
         lines = [
-            f"### {budget:g} of the {UNITS[metric]}, {steps} steps, seed {seed}",
+            f"### {budget:g} of the {unit_of(metric)}, {steps} steps, seed {seed}",
             "",
             "| variant | divergence | validation | test | s |",
             "| --- | --- | --- | --- | --- |",

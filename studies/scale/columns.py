@@ -51,8 +51,8 @@ def measure(task: Task, budgets: list[float], seed: int) -> list[dict[str, float
     seconds = time.monotonic() - started
     rows = []
     for budget in budgets:
-        limit = Budget.of(problem.dense, budget, "params").limit
-        plan = problem.plan(analytic(problem.tables, Budget.at_most(problem.dense, limit, "params")))
+        within = Budget.of(problem.dense, budget, "params")
+        plan = problem.plan(analytic(problem.tables, within))
         done = compress(task, plan)
         found = evaluate(done.model, task, "test")
         rows.append(

@@ -75,8 +75,8 @@ def measure(layers: int, width: int) -> dict[str, float]:
     problem = prepare(task, config=CandidateConfig(), progress=progress)
     last = time.perf_counter()
     for budget in BUDGETS:
-        limit = Budget.of(problem.dense, budget, "params").limit
-        allocation.analytic(problem.tables, Budget.at_most(problem.dense, limit, "params"))
+        within = Budget.of(problem.dense, budget, "params")
+        allocation.analytic(problem.tables, within)
     progress("allocation", 1, 1)
     return {"layers": layers, "width": width, **seconds}
 

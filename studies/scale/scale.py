@@ -89,10 +89,8 @@ def measure(name: str, images: int, trial: bool) -> dict[str, object]:
         plans = {}
         for budget in BUDGETS:
             try:
-                limit = Budget.of(problem.dense, budget, "params").limit
-                plans[budget] = problem.plan(
-                    allocation.analytic(problem.tables, Budget.at_most(problem.dense, limit, "params"))
-                )
+                within = Budget.of(problem.dense, budget, "params")
+                plans[budget] = problem.plan(allocation.analytic(problem.tables, within))
             except Exception as error:
                 print(f"{name} at {budget}: {error}", file=sys.stderr)
     analytic = time.perf_counter() - begin

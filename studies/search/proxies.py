@@ -30,7 +30,7 @@ from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import run, threads
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.planning import CandidateConfig, Choice, Problem, balanced_errors, prepare
-from ranksearch.search_spaces import get_search_space
+from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.tasks import Task, divergence, evaluate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for what studies share
@@ -88,8 +88,8 @@ def measure_all(given: argparse.Namespace) -> None:
 
 def plans(problem: Problem, budget: float, count: int, seed: int) -> list[Choice]:
     """The analytic plan, then distinct random ones of the `sensitivities` space, as far as there are any."""
-    limit = Budget.of(problem.dense, budget, "params").limit
-    space = get_search_space("sensitivities")(problem.tables, Budget.at_most(problem.dense, limit, "params"))
+    within = Budget.of(problem.dense, budget, "params")
+    space = SEARCH_SPACES.get("sensitivities")(problem.tables, within)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found = {space.analytic: None}
     for _ in range(20 * count):

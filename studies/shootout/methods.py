@@ -12,7 +12,7 @@ from ranksearch.networks import run as run_model
 from ranksearch.objectives import Scoring
 from ranksearch.planning import CandidateConfig, Choice, Problem, prepare
 from ranksearch.searching import SearchSettings, search
-from ranksearch.searching.baselines import BASELINES, Context, Evaluations, get_baseline
+from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.baselines.published import prepare_published
 from ranksearch.tasks import Task, divergence
 
@@ -26,7 +26,7 @@ OWN: Mapping[str, tuple[int | None, int]] = {
 Trials (None: as many as the run gives to every method) and fine-tuned plans.
 """
 
-METHODS = (*OWN, *(name for name in BASELINES if name != "knapsack"))
+METHODS = (*OWN, *(name for name in ALLOCATORS if name != "knapsack"))
 """`knapsack` is the analytic plan, here called `ranksearch`."""
 
 VARIANTS = ("published", "ours")
@@ -41,7 +41,7 @@ def variants(method: str) -> tuple[str, ...]:
 
 def config_of(method: str, variant: str) -> CandidateConfig:
     """What the candidates of a cell are made by; equal ones are prepared once."""
-    return CandidateConfig() if variant == "ours" else get_baseline(method).published
+    return CandidateConfig() if variant == "ours" else ALLOCATORS.get(method).published
 
 
 @dataclass
@@ -104,7 +104,6 @@ def choose(
         picked = [result.plan.choices[table.layer.name] for table in problem.tables]
         choice = tuple(t.candidates.index(c) for t, c in zip(problem.tables, picked, strict=True))
         return choice, len(ran)
-    limit = Budget.of(problem.dense, budget, metric).limit
     evaluate = Evaluations(bench.score, bench.known)
-    context = Context(problem, limit, metric, evaluate, seed, trials)
-    return get_baseline(method).allocate(context), evaluate.used
+    context = Context(problem, Budget.of(problem.dense, budget, metric), evaluate, seed, trials)
+    return ALLOCATORS.get(method).allocate(context), evaluate.used

@@ -17,15 +17,20 @@ from typer.testing import Result
 import ranksearch.runs.deliver
 import ranksearch.runs.run
 import ranksearch.runs.settings
-from ranksearch import decompositions
 from ranksearch.api import load
-from ranksearch.costs import measure_cost
+from ranksearch.costs import COSTS, measure_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import read_plan, write_plan
+from ranksearch.registry import Registry
 from ranksearch.runs import RunFolder, RunOptions
 from ranksearch.runs.options import PANELS
+from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import read_front
+from ranksearch.searching.baselines import ALLOCATORS
+from ranksearch.searching.studies import SAMPLERS
+from ranksearch.tasks import LOSSES
 from ranksearch.tasks.sources.models import load_model
 
 Invoke = Callable[..., Result]
@@ -58,10 +63,16 @@ def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytes
         assert "[1536]" in text
 
 
-def test_help_names_every_objective() -> None:
-    text = RunOptions.model_fields["objective"].description
-    assert text is not None
-    assert all(name in text for name in OBJECTIVES)
+@pytest.mark.parametrize(
+    "registry", [ALLOCATORS, COSTS, DECOMPOSITIONS, LOSSES, OBJECTIVES, SAMPLERS, SEARCH_SPACES]
+)
+def test_help_names_what_is_registered(
+    registry: Registry[Any], invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    text = " ".join(invoke("run", "-h").output.replace("│", " ").split())
+    for name in registry:
+        assert f"{name} ({registry.summary(name)})" in text
 
 
 def test_overview(invoke: Invoke) -> None:
@@ -660,21 +671,19 @@ class Taken(SVD):
 def test_own_decompositions_from_the_run_to_compress(
     invoke: Invoke, run: Invoke, own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = dict(decompositions._REGISTRY)
-    monkeypatch.setattr(decompositions, "_REGISTRY", registry)
     (tmp_path / "dec.py").write_text(MINE)
     out = tmp_path / "out"
     found = run("--budget", "0.5", "--decompositions", "dec.py:Mine", "--out", out)
     assert found.exit_code == 0, found.output
     assert f"{tmp_path}/dec.py:Mine" in (out / "config.toml").read_text()
-    del registry["mine"]  # as in a new process
+    del DECOMPOSITIONS._known["mine"]  # as in a new process
     monkeypatch.chdir(own_folder)
     again = invoke("compress", out / "plan-0.5.json", "--epochs", "0", "--out", tmp_path / "again")
     assert again.exit_code == 0, again.output
     taken = refused(
         run("--budget", "0.5", "--decompositions", f"{tmp_path}/dec.py:Taken", "--out", tmp_path / "t")
     )
-    assert "expected one of its own, got 'cp', which CP has" in taken
+    assert "expected one of its own, got 'cp', which is taken" in taken
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.api import load
 from ranksearch.compression import save_compressed
 from ranksearch.costs import chain_cost, layer_cost, measure_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.networks import Layer, discover, load_weights, read_weights
 from ranksearch.planning import Candidate, Plan, PlanRecord, build, chain_of, make_record
@@ -52,7 +52,7 @@ def compressed(model: nn.Module, example: Tensor, name: str | None = None) -> tu
     choices = {}
     for layer in layers:
         if layer.reason is None:
-            chain = decompositions.get("svd").chain(layer, "", (2,))
+            chain = DECOMPOSITIONS.get("svd").chain(layer, "", (2,))
             choices[layer.name] = Candidate("svd", "", (2,), chain_cost(layer, chain), 0.5)
             cost = cost - layer_cost(layer) + choices[layer.name].cost
     plan = Plan(choices, cost)

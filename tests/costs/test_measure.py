@@ -8,8 +8,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ranksearch import decompositions
 from ranksearch.costs import Cost, chain_cost, layer_cost, measure_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Layer, discover
 from ranksearch.planning import Candidate, Plan, skeleton
 
@@ -24,8 +24,8 @@ def measured(model: nn.Module, example: Tensor) -> Cost:
 def candidates(layer: Layer, rank: int) -> list[Candidate]:
     """One candidate of each form of each decomposition; the ranks differ from each other."""
     found = []
-    for name in decompositions.names():
-        decomposition = decompositions.get(name)
+    for name in DECOMPOSITIONS.names():
+        decomposition = DECOMPOSITIONS.get(name)
         for form in decomposition.forms(layer):
             most = decomposition.max_ranks(layer, form)
             ranks = tuple(min(rank + k, m) for k, m in enumerate(most))
@@ -98,7 +98,7 @@ def test_a_layer_called_at_two_sizes() -> None:
 def test_pointwise_first_factors_run_at_the_inputs_resolution() -> None:
     conv = nn.Conv2d(8, 8, 3, stride=2, padding=1, bias=False)
     (layer,) = discover(conv, torch.zeros(1, 8, 16, 16))
-    chain = decompositions.get("tucker2").chain(layer, "", (2, 3))
+    chain = DECOMPOSITIONS.get("tucker2").chain(layer, "", (2, 3))
     params = 8 * 2 + 2 * 3 * 9 + 3 * 8
     macs = 16 * 16 * 8 * 2 + 8 * 8 * (2 * 3 * 9 + 3 * 8)
     assert chain_cost(layer, chain) == Cost(params=params, flops=2 * macs)

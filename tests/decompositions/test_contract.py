@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.calibration import Whitened, kernel_error, unfold_chunks, whiten
 from ranksearch.costs import chain_cost, measure_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Layer, chain_module, discover, reconstruct
 from ranksearch.planning import CandidateConfig, Effort, Fit, fit_candidate
 from ranksearch.planning.refine import refine
@@ -62,9 +62,9 @@ EFFORT = Effort(iterations=3, fit_flops=1e12)
 CASES = _cases()
 APPLICABLE = [
     pytest.param(case, name, form, id=f"{name}{form and '-' + form}-{case.id}")
-    for name in decompositions.names()
+    for name in DECOMPOSITIONS.names()
     for case in CASES
-    for form in decompositions.get(name).forms(case.layer)
+    for form in DECOMPOSITIONS.get(name).forms(case.layer)
 ]
 each = pytest.mark.parametrize(("case", "name", "form"), APPLICABLE)
 
@@ -94,7 +94,7 @@ def kernel_of(case: Case) -> Tensor:
 
 
 def middle_ranks(case: Case, name: str, form: str) -> tuple[int, ...]:
-    return tuple(max(1, limit // 3) for limit in decompositions.get(name).max_ranks(case.layer, form))
+    return tuple(max(1, limit // 3) for limit in DECOMPOSITIONS.get(name).max_ranks(case.layer, form))
 
 
 def as_module(case: Case, white: Whitened, fit: Fit) -> nn.Sequential:
@@ -106,7 +106,7 @@ def as_module(case: Case, white: Whitened, fit: Fit) -> nn.Sequential:
 
 @each
 def test_full_rank_reproduces_the_layer(case: Case, name: str, form: str) -> None:
-    decomposition, layer = decompositions.get(name), case.layer
+    decomposition, layer = DECOMPOSITIONS.get(name), case.layer
     white = whiten(kernel_of(case), moments_of(case), output_moments(case))
     ranks = decomposition.max_ranks(layer, form)
     chain = decomposition.chain(layer, form, ranks)
@@ -123,7 +123,7 @@ def test_full_rank_reproduces_the_layer(case: Case, name: str, form: str) -> Non
 
 @each
 def test_a_planted_kernel_is_recovered(case: Case, name: str, form: str) -> None:
-    decomposition, layer = decompositions.get(name), case.layer
+    decomposition, layer = DECOMPOSITIONS.get(name), case.layer
     ranks = tuple(min(2, limit) for limit in decomposition.max_ranks(layer, form))
     chain = decomposition.chain(layer, form, ranks)
     generator = torch.Generator().manual_seed(3)
@@ -144,7 +144,7 @@ def test_degenerate_kernels_are_fitted_exactly(case: Case, name: str, form: str,
         for dim, size in enumerate(shape):
             kernel *= torch.randn(size, generator=generator).reshape(-1, *[1] * (len(shape) - dim - 1))
     white = whiten(kernel, moments_of(case), output_moments(case))
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     for ranks in (tuple(1 for _ in middle_ranks(case, name, form)), middle_ranks(case, name, form)):
         fit = fit_candidate(white, case.layer, decomposition, form, ranks, config=EFFORT)
         assert fit.error <= 1e-5 * white.scale
@@ -155,7 +155,7 @@ def test_degenerate_kernels_are_fitted_exactly(case: Case, name: str, form: str,
 
 @each
 def test_refinement_only_improves_and_is_what_it_says(case: Case, name: str, form: str) -> None:
-    decomposition, layer = decompositions.get(name), case.layer
+    decomposition, layer = DECOMPOSITIONS.get(name), case.layer
     A, G, kernel = moments_of(case), output_moments(case), kernel_of(case)
     white = whiten(kernel, A, G)
     ranks = middle_ranks(case, name, form)
@@ -172,7 +172,7 @@ def test_refinement_only_improves_and_is_what_it_says(case: Case, name: str, for
 
 @each
 def test_error_does_not_rise_with_the_ranks(case: Case, name: str, form: str) -> None:
-    decomposition, layer = decompositions.get(name), case.layer
+    decomposition, layer = DECOMPOSITIONS.get(name), case.layer
     white = whiten(kernel_of(case), moments_of(case), output_moments(case))
     limits = decomposition.max_ranks(layer, form)
     fits: list[Fit] = []
@@ -185,7 +185,7 @@ def test_error_does_not_rise_with_the_ranks(case: Case, name: str, form: str) ->
 
 @each
 def test_predicted_cost_is_built_cost(case: Case, name: str, form: str) -> None:
-    decomposition, layer = decompositions.get(name), case.layer
+    decomposition, layer = DECOMPOSITIONS.get(name), case.layer
     chain = decomposition.chain(layer, form, middle_ranks(case, name, form))
     factors = [torch.zeros(factor.shape(layer.kernel_size)) for factor in chain]
     module = chain_module(layer, chain, factors, torch.zeros(layer.out_channels) if layer.bias else None)
@@ -195,7 +195,7 @@ def test_predicted_cost_is_built_cost(case: Case, name: str, form: str) -> None:
 @each
 def test_output_error_is_what_the_activation_metric_says(case: Case, name: str, form: str) -> None:
     """With G = I, ε is half the mean squared output error per position."""
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     white = whiten(kernel_of(case), moments_of(case))
     ranks = middle_ranks(case, name, form)
     chain = decomposition.chain(case.layer, form, ranks)
@@ -209,7 +209,7 @@ def test_output_error_is_what_the_activation_metric_says(case: Case, name: str, 
 
 @each
 def test_built_modules_train_and_are_plain(case: Case, name: str, form: str) -> None:
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     white = whiten(kernel_of(case), moments_of(case))
     ranks = middle_ranks(case, name, form)
     chain = decomposition.chain(case.layer, form, ranks)
@@ -227,7 +227,7 @@ def test_built_modules_train_and_are_plain(case: Case, name: str, form: str) -> 
 
 @each
 def test_chains_cover_each_axis_once(case: Case, name: str, form: str) -> None:
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     chain = decomposition.chain(case.layer, form, middle_ranks(case, name, form))
     assert sorted(axis for factor in chain for axis in factor.axes) == list(range(case.layer.spatial_dims))
     assert chain[0].in_channels == case.layer.in_channels
@@ -239,7 +239,7 @@ def test_chains_cover_each_axis_once(case: Case, name: str, form: str) -> None:
 @each
 def test_factors_are_balanced_and_bounded(case: Case, name: str, form: str) -> None:
     """No component of CP grows against another: entries stay of the size that the kernel asks for."""
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     white = whiten(kernel_of(case), moments_of(case), output_moments(case))
     ranks = middle_ranks(case, name, form)
     chain = decomposition.chain(case.layer, form, ranks)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.costs import Cost, chain_cost, layer_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.networks import Factor, Layer, chain_module, discover, reconstruct
 from ranksearch.planning import Candidate, Plan, build, chain_of, skeleton, verify
@@ -26,7 +26,7 @@ class RandomFactors:
 
 
 def candidate(layer: Layer, decomposition: str, ranks: tuple[int, ...], form: str = "") -> Candidate:
-    chain = decompositions.get(decomposition).chain(layer, form, ranks)
+    chain = DECOMPOSITIONS.get(decomposition).chain(layer, form, ranks)
     return Candidate(decomposition, form, ranks, chain_cost(layer, chain), 0.0)
 
 
@@ -44,10 +44,10 @@ def plan_of(layers: tuple[Layer, ...], decomposition: str = "svd", ranks: tuple[
 def assert_stands_for(conv: nn.Module, example: Tensor) -> None:
     """Every decomposition's chain gives what the layer gives with the kernel that the chain stands for."""
     (layer,) = discover(conv, example)
-    for name in decompositions.names():
-        for form in decompositions.get(name).forms(layer):
+    for name in DECOMPOSITIONS.names():
+        for form in DECOMPOSITIONS.get(name).forms(layer):
             ranks = tuple(
-                min(4 - k, m) for k, m in enumerate(decompositions.get(name).max_ranks(layer, form))
+                min(4 - k, m) for k, m in enumerate(DECOMPOSITIONS.get(name).max_ranks(layer, form))
             )
             chosen = candidate(layer, name, ranks, form)
             factors = RandomFactors().factors(layer, chosen)

@@ -27,7 +27,7 @@ from ranksearch.planning import (
     prepare,
 )
 from ranksearch.planning.plan import DENSE
-from ranksearch.search_spaces import get_search_space
+from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchSettings, search
 from ranksearch.tasks import Task
 
@@ -80,36 +80,34 @@ def test_a_larger_weight_never_gives_the_layer_a_larger_error(seed: int, allocat
     tables = tables_of(seed)
     dense = dense_cost(tables)
     for budget in (0.6, 0.4, 0.2):
-        limit = Budget.of(dense, budget, "params").limit
+        within = Budget.of(dense, budget, "params")
         errors = []
         for weight in (0.2, 0.5, 1.0, 2.0, 5.0, 50.0):
             weighed = LayerWeights(1, weight).weighed(tables)
-            choice = allocate(weighed, Budget.at_most(dense, limit, "params"))
+            choice = allocate(weighed, within)
             errors.append(weighed[0].candidates[choice[0]].error)
             cost = sum(t.candidates[k].cost.params for t, k in zip(weighed, choice, strict=True))
-            assert cost + 50 <= limit
+            assert cost + 50 <= within.limit
         assert errors == sorted(errors, reverse=True)
 
 
 def test_equal_weights_are_none() -> None:
     tables = tables_of(3)
     dense = dense_cost(tables)
-    limit = Budget.of(dense, 0.4, "params").limit
+    within = Budget.of(dense, 0.4, "params")
     heavy = tuple(replace(table, weight=8.0) for table in tables)
-    assert analytic(heavy, Budget.at_most(dense, limit, "params")) == analytic(
-        tables, Budget.at_most(dense, limit, "params")
-    )
+    assert analytic(heavy, within) == analytic(tables, within)
 
 
 def test_the_space_of_sensitivities_starts_from_the_weighed_plan() -> None:
     tables = LayerWeights(2, 5.0).weighed(tables_of(1))
     dense = dense_cost(tables)
-    limit = Budget.of(dense, 0.4, "params").limit
-    space = get_search_space("sensitivities")(tables, Budget.at_most(dense, limit, "params"))
+    within = Budget.of(dense, 0.4, "params")
+    space = SEARCH_SPACES.get("sensitivities")(tables, within)
     first = space.initial()
     assert first is not None
-    assert space.suggest(FixedTrial(first)) == analytic(tables, Budget.at_most(dense, limit, "params"))
-    assert space.analytic != analytic(LayerWeights().weighed(tables), Budget.at_most(dense, limit, "params"))
+    assert space.suggest(FixedTrial(first)) == analytic(tables, within)
+    assert space.analytic != analytic(LayerWeights().weighed(tables), within)
 
 
 def test_the_first_layers_stay_dense(tiny_task: Task, tiny_problem: Problem) -> None:
@@ -174,8 +172,8 @@ def test_the_plain_plan_is_scored_beside_that_of_a_prior(tiny_problem: Problem) 
         (result,) = search(problem, settings)
         (plain,) = [r for r in result.records if r.origin == "plain"]
         (own,) = [r for r in result.records if r.origin == "analytic"]
-        limit = Budget.of(problem.dense, 0.4, "params").limit
-        unweighed = analytic(tiny_problem.tables, Budget.at_most(problem.dense, limit, "params"))
+        within = Budget.of(problem.dense, 0.4, "params")
+        unweighed = analytic(tiny_problem.tables, within)
         assert plain.plan == tiny_problem.plan(unweighed)
         assert own.plan != plain.plan
         assert (plain.stage, own.stage) == (stage, stage)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from ranksearch import decompositions
 from ranksearch.costs import Budget, Kept, chain_cost, layer_cost, measure_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.networks import Layer, discover
 from ranksearch.planning import (
@@ -48,7 +48,7 @@ def make_model(width: int = 4, stride: int = 1, norm: bool = False, extra: bool 
 
 def plan_for(layers: tuple[Layer, ...], example: torch.Tensor = EXAMPLE) -> Plan:
     conv, head = (x for x in layers if x.reason is None)
-    chain = decompositions.get("tucker2").chain(conv, "", (2, 3))
+    chain = DECOMPOSITIONS.get("tucker2").chain(conv, "", (2, 3))
     chosen = Candidate("tucker2", "", (2, 3), chain_cost(conv, chain), 0.125)
     dense = measure_cost(make_model(), example)
     choices = {conv.name: chosen, head.name: Candidate(DENSE, "", (), layer_cost(head), 0.0)}
@@ -143,7 +143,7 @@ def test_the_chain_of_a_record_builds_the_module(name: str, padding: int | str) 
     model = nn.Sequential(nn.Conv2d(6, 8, 3, stride=stride, padding=padding, padding_mode="reflect"))
     example = torch.randn(2, 6, 8, 8)
     (layer,) = discover(model, example)
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     for form in decomposition.forms(layer):
         ranks = tuple(max(1, r // 2) for r in decomposition.max_ranks(layer, form))
         candidate = Candidate(name, form, ranks, layer_cost(layer), 0.0)

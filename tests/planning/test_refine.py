@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.calibration import kernel_error, whiten
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Factor, Layer, contract, discover, reconstruct
 from ranksearch.planning.refine import _Projection, balance, fits_into, pad, refine
 
@@ -40,8 +40,8 @@ def test_whitened_error_is_the_error(kernel: Tensor, layer: Layer) -> None:
     A, G = spd(45, 1), spd(6, 2)
     white = whiten(kernel, A, G)
     assert white.scale == pytest.approx(kernel_error(kernel, torch.zeros_like(kernel), A, G), rel=1e-6)
-    for name in decompositions.names():
-        decomposition = decompositions.get(name)
+    for name in DECOMPOSITIONS.names():
+        decomposition = DECOMPOSITIONS.get(name)
         for form in decomposition.forms(layer):
             ranks = tuple(2 for _ in decomposition.max_ranks(layer, form))
             chain = decomposition.chain(layer, form, ranks)
@@ -70,7 +70,7 @@ def test_svd_is_the_optimum_of_eckart_and_young(kernel: Tensor, layer: Layer) ->
     values = torch.linalg.svdvals(
         torch.linalg.cholesky(G).T @ kernel.flatten(1).double() @ torch.linalg.cholesky(A)
     )
-    svd = decompositions.get("svd")
+    svd = DECOMPOSITIONS.get("svd")
     for rank in (1, 3, 5):
         error = white.error(svd.chain(layer, "", (rank,)), svd.init(white, "", (rank,)))
         assert error == pytest.approx(0.5 * float(values[rank:].square().sum()), rel=1e-6)
@@ -82,7 +82,7 @@ def test_svd_is_the_optimum_of_eckart_and_young(kernel: Tensor, layer: Layer) ->
 
 def test_more_iterations_are_no_worse(kernel: Tensor, layer: Layer) -> None:
     white = whiten(kernel, spd(45, 1), spd(6, 2))
-    cp = decompositions.get("cp")
+    cp = DECOMPOSITIONS.get("cp")
     chain, start = cp.chain(layer, "joint", (6,)), cp.init(white, "joint", (6,))
     errors = [refine(white, chain, start, iterations=k).error for k in (0, 5, 40, 160)]
     assert errors == sorted(errors, reverse=True)
@@ -101,7 +101,7 @@ def test_balancing_keeps_the_kernel_and_evens_the_norms() -> None:
 
 
 def test_padding_keeps_the_kernel(layer: Layer) -> None:
-    tucker = decompositions.get("tucker2")
+    tucker = DECOMPOSITIONS.get("tucker2")
     small, large = tucker.chain(layer, "", (2, 3)), tucker.chain(layer, "", (4, 3))
     factors = [torch.randn(f.shape((3, 3))) for f in small]
     grown = pad(small, large, factors, (3, 3))
@@ -118,7 +118,7 @@ def test_small_errors_are_as_exact_in_single_precision() -> None:
     factors = [torch.randn(size, 4, generator=generator) for size in (8, 8, 3, 3)]
     exact = torch.einsum("or,ir,hr,wr->oihw", *factors)
     white = whiten(exact + 1e-3 * torch.randn(exact.shape, generator=generator), spd(72, 0), spd(8, 1))
-    cp = decompositions.get("cp")
+    cp = DECOMPOSITIONS.get("cp")
     chain = cp.chain(layer, "joint", (4,))
     components = contract(chain[:-1], cp.init(white, "joint", (4,))[:-1]).flatten(1).double()
     single, _ = _Projection.of(white, chain, torch.float32).loss(components.float())

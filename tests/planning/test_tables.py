@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.calibration import Whitened, kernel_error, whiten
 from ranksearch.costs import ALWAYS, Cost, chain_cost, layer_cost
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError
 from ranksearch.networks import Layer, discover, reconstruct
 from ranksearch.planning import Candidate, CandidateConfig, Effort, fit_candidate, prepare
@@ -53,7 +53,7 @@ def test_interpolated_errors_of_svd_are_exact(layer: Layer, dead: int) -> None:
     white = whiten(smooth_kernel(dead), spd(72, 1), spd(16, 2))
     config = CandidateConfig(decompositions=("svd",), fits_per_form=3)
     table = layer_candidates(layer, white, config)
-    svd = decompositions.get("svd")
+    svd = DECOMPOSITIONS.get("svd")
     for candidate in table.candidates[:-1]:
         exact = white.error(svd.chain(layer, "", candidate.ranks), svd.init(white, "", candidate.ranks))
         assert candidate.error == pytest.approx(exact, rel=0.02, abs=2e-6 * white.scale)
@@ -65,7 +65,7 @@ def test_interpolated_errors_are_near_the_fitted(layer: Layer, white: Whitened, 
     table = layer_candidates(layer, white, config)
     assert len(table.candidates) >= 12
     for candidate in table.candidates[:-1]:
-        decomposition = decompositions.get(candidate.decomposition)
+        decomposition = DECOMPOSITIONS.get(candidate.decomposition)
         fitted = fit_candidate(
             white, layer, decomposition, candidate.form, candidate.ranks, config=config
         ).error
@@ -77,7 +77,7 @@ def test_tables_are_pareto_fronts_with_the_dense_layer(layer: Layer, white: Whit
     assert sum(c.is_dense for c in table.candidates) == 1
     for a in table.candidates:
         if not a.is_dense:
-            chain = decompositions.get(a.decomposition).chain(layer, a.form, a.ranks)
+            chain = DECOMPOSITIONS.get(a.decomposition).chain(layer, a.form, a.ranks)
             assert a.cost == chain_cost(layer, chain)
         for b in table.candidates:
             no_worse = a.cost.params <= b.cost.params and a.cost.flops <= b.cost.flops and a.error <= b.error
@@ -108,11 +108,11 @@ def test_ranks_of_a_single_decomposition_are_all_there(layer: Layer, white: Whit
     assert ranks == list(range(1, len(ranks) + 1))
 
 
-@pytest.mark.parametrize("name", decompositions.names())
+@pytest.mark.parametrize("name", DECOMPOSITIONS.names())
 def test_every_decomposition_spans_from_tiny_to_nearly_dense(
     layer: Layer, white: Whitened, name: str
 ) -> None:
-    decomposition = decompositions.get(name)
+    decomposition = DECOMPOSITIONS.get(name)
     for form in decomposition.forms(layer):
         path = rank_path(layer, decomposition, form, white, RankLimits(1, 1), ALWAYS)
         kept = [cost.params / layer_cost(layer).params for cost in path.costs]
@@ -140,13 +140,13 @@ def test_factors_stand_for_the_error_that_is_stated(layer: Layer) -> None:
     config = CandidateConfig(decompositions=("tucker2",))
     candidate = layer_candidates(layer, white, config).candidates[0]
     factors = Fits(lambda name: white, config).factors(layer, candidate)
-    chain = decompositions.get("tucker2").chain(layer, candidate.form, candidate.ranks)
+    chain = DECOMPOSITIONS.get("tucker2").chain(layer, candidate.form, candidate.ranks)
     rebuilt = reconstruct(chain, factors, (3, 3))
     assert candidate.error == pytest.approx(kernel_error(kernel, rebuilt, A, G), rel=1e-3)
 
 
 def test_a_smaller_fit_is_never_thrown_away(layer: Layer, white: Whitened) -> None:
-    cp = decompositions.get("cp")
+    cp = DECOMPOSITIONS.get("cp")
     good = fit_candidate(white, layer, cp, "joint", (6,), config=Effort(iterations=100, fit_flops=1e12))
     larger = fit_candidate(white, layer, cp, "joint", (7,), [good], config=Effort(iterations=0, fit_flops=0))
     assert larger.error <= good.error

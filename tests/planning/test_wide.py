@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch import decompositions
 from ranksearch.calibration import Columns, Moments, kernel_error, whiten
 from ranksearch.calibration import moments as moments_module
 from ranksearch.calibration.moments import collect_moments
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.decompositions.cp import principal_fibres
 from ranksearch.networks import Layer, discover, reconstruct
 from ranksearch.planning import CandidateConfig, Effort, fit_candidate
@@ -51,8 +51,8 @@ def test_the_metric_is_that_of_the_matrix_they_stand_for(kernel: Tensor, layer: 
     A = (1 - WEIGHT) * X.double() @ X.double().T + WEIGHT * kronecker(X)
     wide, full = whiten(kernel, Columns(X, WEIGHT)), whiten(kernel, A)
     assert wide.scale == pytest.approx(kernel_error(kernel, torch.zeros_like(kernel), A), rel=1e-5)
-    for name in decompositions.names():
-        decomposition = decompositions.get(name)
+    for name in DECOMPOSITIONS.names():
+        decomposition = DECOMPOSITIONS.get(name)
         for form in decomposition.forms(layer):
             ranks = tuple(2 for _ in decomposition.max_ranks(layer, form))
             chain = decomposition.chain(layer, form, ranks)
@@ -135,7 +135,7 @@ def test_principal_fibres_are_a_decomposition() -> None:
 
 
 def test_effort_is_bounded(kernel: Tensor, layer: Layer) -> None:
-    white, cp = whiten(kernel, Columns(columns(), WEIGHT)), decompositions.get("cp")
+    white, cp = whiten(kernel, Columns(columns(), WEIGHT)), DECOMPOSITIONS.get("cp")
     errors = [
         fit_candidate(white, layer, cp, "joint", (4,), config=Effort(iterations=50, fit_flops=flops)).error
         for flops in (0.0, 1e12)

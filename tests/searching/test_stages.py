@@ -31,7 +31,7 @@ from ranksearch.planning import Candidate, Plan, Problem, Table, analytic
 from ranksearch.planning.plan import DENSE
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchResult, SearchSettings, search
-from ranksearch.searching.baselines import BASELINES
+from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS, open_storage, quiet_optuna
 from ranksearch.searching.studies.samplers import fresh_sampler
 from ranksearch.searching.studies.trials import BROKEN
@@ -54,7 +54,7 @@ class Cheap(Objective):
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch) -> type[Cheap]:
-    monkeypatch.setitem(OBJECTIVES, "cheap", Cheap)
+    OBJECTIVES.register(Cheap)
     monkeypatch.setattr(Cheap, "scored", [])
     monkeypatch.setattr(Cheap, "at_call", staticmethod(lambda count: None))
     return Cheap
@@ -159,10 +159,8 @@ def test_search_returns_the_best_feasible_plan(paper_problem: Problem, space: st
 
 def test_analytic_plan_is_the_first_trial(paper_problem: Problem) -> None:
     (result,) = search(paper_problem, settings())
-    limit = Budget.of(paper_problem.dense, 0.4, "params").limit
-    first_plan = paper_problem.plan(
-        analytic(paper_problem.tables, Budget.at_most(paper_problem.dense, limit, "params"))
-    )
+    within = Budget.of(paper_problem.dense, 0.4, "params")
+    first_plan = paper_problem.plan(analytic(paper_problem.tables, within))
     first = next(record for record in result.records if record.trial == 0)
     assert (first.plan, first.origin) == (first_plan, "analytic")
 
@@ -203,7 +201,7 @@ def test_no_trials_means_the_analytic_plan_and_no_model_run(
     assert not journal.exists()
 
 
-@pytest.mark.parametrize("allocator", [name for name in BASELINES if name != "knapsack"])
+@pytest.mark.parametrize("allocator", [name for name in ALLOCATORS if name != "knapsack"])
 def test_another_allocator_takes_the_place_of_the_search(
     tiny_problem: Problem, allocator: str, tmp_path: Path
 ) -> None:
@@ -389,7 +387,7 @@ def test_hopeless_fine_tunes_are_pruned_and_the_steps_saved_recorded(
             report(step, level - 0.01 * step)
         return Score(level - 0.4, 0.1, {"before": level})
 
-    monkeypatch.setattr(OBJECTIVES["finetune"], "score", scripted)
+    monkeypatch.setattr(OBJECTIVES.get("finetune"), "score", scripted)
     monkeypatch.setattr(Cheap, "scored", [])
     storage = InMemoryStorage()
     (result,) = search(

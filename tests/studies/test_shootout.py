@@ -18,7 +18,7 @@ from methods import METHODS, variants
 from stats import paired
 
 from ranksearch.errors import InputError
-from ranksearch.searching.baselines import BASELINES
+from ranksearch.searching.baselines import ALLOCATORS
 
 # ---- parts ----
 
@@ -61,7 +61,7 @@ def test_seeds_widen_the_interval_by_what_differs_between_them() -> None:
 
 
 def test_every_baseline_takes_part() -> None:
-    assert set(METHODS) - {"ranksearch", "ranksearch_search", "ranksearch_finetune"} == set(BASELINES) - {
+    assert set(METHODS) - {"ranksearch", "ranksearch_search", "ranksearch_finetune"} == set(ALLOCATORS) - {
         "knapsack"
     }
     assert variants("ranksearch") == ("ours",)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksearch.planning import CandidateConfig, Choice, Front, choice_of, walk, walk_on
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 
 RATIOS = tuple(k / 10 for k in range(1, 10))
 
@@ -56,4 +56,6 @@ def _alone(context: Context, fronts: list[Front], layer: int, position: int) -> 
     return context.evaluate(tuple(choice))
 
 
-AIMET = Baseline("aimet", aimet, CandidateConfig(decompositions=("spatial_svd", "svd"), error="plain"))
+AIMET = Allocator(
+    "aimet", aimet, CandidateConfig(decompositions=("spatial_svd", "svd"), error="plain"), evaluates=True
+)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ranksearch import decompositions
 from ranksearch.calibration import Whitened
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.planning import CandidateConfig, Choice, Fit, Problem, Table
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.measures import interpolated, whitened_residual
 from ranksearch.searching.baselines.rules import least_level
 
@@ -30,7 +30,7 @@ def relative_norms(problem: Problem, table: Table) -> NDArray[np.float64]:
     values = problem.fits.whitened(table.layer.name).output_energies.cpu().numpy()
     norms = interpolated(problem, table, _squared_norm)
     for k, candidate in enumerate(table.candidates):
-        if not candidate.is_dense and decompositions.get(candidate.decomposition).closed_form:
+        if not candidate.is_dense and DECOMPOSITIONS.get(candidate.decomposition).closed_form:
             (rank,) = candidate.ranks
             norms[k] = values[rank] if rank < len(values) else 0.0
     return np.asarray(norms / max(values[0], np.finfo(float).tiny))
@@ -40,4 +40,4 @@ def _squared_norm(white: Whitened, fit: Fit) -> float:
     return float(torch.linalg.matrix_norm(whitened_residual(white, fit), ord=2)) ** 2
 
 
-ALDS = Baseline("alds", alds, CandidateConfig(decompositions=("svd",), error="plain"))
+ALDS = Allocator("alds", alds, CandidateConfig(decompositions=("svd",), error="plain"))

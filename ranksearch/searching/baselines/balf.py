@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ranksearch.planning import CandidateConfig, Choice
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.rules import one_price
 
 
@@ -20,4 +20,4 @@ def balf(context: Context) -> Choice:
     return one_price(context, [table.errors() / max(table.scale, tiny) for table in context.problem.tables])
 
 
-BALF = Baseline("balf", balf, CandidateConfig(decompositions=("svd",), error="activation"))
+BALF = Allocator("balf", balf, CandidateConfig(decompositions=("svd",), error="activation"))

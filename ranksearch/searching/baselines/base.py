@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksearch.costs import Budget
-from ranksearch.errors import InputError, expected
-from ranksearch.planning import CandidateConfig, Choice, Front, LayerWeights, Problem, fronts_of, room_for
+from ranksearch.planning import CandidateConfig, Choice, Front, Problem, fronts_of, room_for
 
 
 @dataclass
@@ -60,26 +59,17 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """A method of the field. Registered under its name in `ranksearch.searching.baselines.BASELINES`.
+class Allocator:
+    """A way to choose ranks. Registered under its name in `ranksearch.searching.baselines.ALLOCATORS`.
 
     `allocate` picks one candidate per table, never above the limit; it raises BudgetError where there is no
     such plan. `published` makes the candidates that the method was published with: of its decompositions a
-    layer takes the first that applies to it, see `prepare_published`.
+    layer takes the first that applies to it, see `prepare_published`. weighs: whether it reads the weights of layers.
+    evaluates: whether it runs the model with plans.
     """
 
     name: str
     allocate: Callable[[Context], Choice]
-    published: CandidateConfig
-
-
-WEIGHING = ("knapsack", "energy")
-"""Allocators that read the weights of layers."""
-
-
-def check_weights(weights: LayerWeights, allocator: str) -> None:
-    """Raise InputError where an allocator would take no notice of the weights of layers."""
-    if weights.weighs and allocator not in WEIGHING:
-        wanted = f"{' or '.join(WEIGHING)}, which weigh the errors of layers"
-        way_out = "Leave out the probe, and the weight of protect-early."
-        raise InputError(expected("allocator", wanted, repr(allocator), way_out))
+    published: CandidateConfig = field(default_factory=CandidateConfig)
+    weighs: bool = False
+    evaluates: bool = False

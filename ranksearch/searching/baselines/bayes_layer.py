@@ -15,7 +15,7 @@ from optuna.samplers import GPSampler
 
 from ranksearch.planning import CandidateConfig, Choice, Front
 from ranksearch.searching.baselines.aimet import monotone
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.rules import one_price
 from ranksearch.searching.studies import quiet_optuna
 
@@ -66,4 +66,6 @@ def measured(context: Context, fronts: list[Front], layer: int, count: int) -> N
     return np.asarray(curve)
 
 
-BAYES_LAYER = Baseline("bayes_layer", bayes_layer, CandidateConfig(decompositions=("svd",), error="plain"))
+BAYES_LAYER = Allocator(
+    "bayes_layer", bayes_layer, CandidateConfig(decompositions=("svd",), error="plain"), evaluates=True
+)

@@ -8,7 +8,7 @@ with one threshold for all layers it is what BALF (arXiv:2509.25136) compares wi
 from __future__ import annotations
 
 from ranksearch.planning import CandidateConfig, Choice, energy
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 
 
 def allocate(context: Context) -> Choice:
@@ -17,4 +17,4 @@ def allocate(context: Context) -> Choice:
     return energy(problem.tables, context.budget)
 
 
-ENERGY = Baseline("energy", allocate, CandidateConfig(decompositions=("svd",), error="plain"))
+ENERGY = Allocator("energy", allocate, CandidateConfig(decompositions=("svd",), error="plain"), weighs=True)

@@ -14,9 +14,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch import decompositions
+from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.planning import CandidateConfig, Choice, Problem, Table
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.rules import least_level
 from ranksearch.searching.baselines.vbmf import threshold
 
@@ -32,7 +32,7 @@ def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
 
     @cache
     def relative(name: str, form: str) -> list[NDArray[np.float64]]:
-        found = decompositions.get(name).spectra(white, form)
+        found = DECOMPOSITIONS.get(name).spectra(white, form)
         cuts = [(cut.energies.sqrt().cpu().numpy(), cut.shape) for cut in found]
         return [values / max(threshold(values, *shape), 1e-300) for values, shape in cuts]
 
@@ -52,6 +52,6 @@ def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
     return np.array(factors)
 
 
-EVBMF = Baseline(
+EVBMF = Allocator(
     "evbmf", evbmf, CandidateConfig(decompositions=("tucker2", "svd"), error="plain", iterations=0)
 )

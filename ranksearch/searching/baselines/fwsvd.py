@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ranksearch.calibration import Whitened
 from ranksearch.planning import CandidateConfig, Choice, Fit, uniform
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.measures import (
     column_moments,
     interpolated,
@@ -32,4 +32,4 @@ def row_weighted(white: Whitened, fit: Fit) -> float:
     return 0.5 * mean_gradient(white) * float((residual.square() * column_moments(white)).sum())
 
 
-FWSVD = Baseline("fwsvd", fwsvd, CandidateConfig(decompositions=("svd",), error="rows"))
+FWSVD = Allocator("fwsvd", fwsvd, CandidateConfig(decompositions=("svd",), error="rows"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ranksearch.planning import CandidateConfig, Choice, analytic
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 
 
 def allocate(context: Context) -> Choice:
@@ -12,4 +12,4 @@ def allocate(context: Context) -> Choice:
     return analytic(problem.tables, context.budget)
 
 
-KNAPSACK = Baseline("knapsack", allocate, CandidateConfig())
+KNAPSACK = Allocator("knapsack", allocate, CandidateConfig(), weighs=True)

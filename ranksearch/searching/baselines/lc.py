@@ -9,7 +9,7 @@ chosen. They set λ by hand; here the least λ that meets the budget is found.
 from __future__ import annotations
 
 from ranksearch.planning import CandidateConfig, Choice
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.baselines.rules import one_price
 
 
@@ -18,4 +18,4 @@ def lc(context: Context) -> Choice:
     return one_price(context, [table.errors() for table in context.problem.tables])
 
 
-LC = Baseline("lc", lc, CandidateConfig(decompositions=("svd",), error="plain"))
+LC = Allocator("lc", lc, CandidateConfig(decompositions=("svd",), error="plain"))

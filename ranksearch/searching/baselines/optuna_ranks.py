@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from ranksearch.planning import CandidateConfig, Choice, choice_of, uniform, walk_on
 from ranksearch.search_spaces import Ranks
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.studies import quiet_optuna
 
 PROPOSALS = 10
@@ -58,13 +58,12 @@ def optuna_ranks(context: Context, sampler: Callable[[int], BaseSampler]) -> Cho
     return choice_of(fronts, walk_on(fronts, places, shares, context.room(fronts)))
 
 
-_PLAIN = CandidateConfig(decompositions=("svd",), error="plain")
-_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "optuna_tpe": lambda seed: TPESampler(seed=seed),
-    # Of a study of some 40 evaluations Optuna's population of 50 would be the first generation.
-    "optuna_nsgaii": lambda seed: NSGAIISampler(seed=seed, population_size=12),
-    "optuna_random": lambda seed: RandomSampler(seed=seed),
-}
-OPTUNA = tuple(
-    Baseline(name, partial(optuna_ranks, sampler=sampler), _PLAIN) for name, sampler in _SAMPLERS.items()
-)
+def _allocator(name: str, sampler: Callable[[int], BaseSampler]) -> Allocator:
+    plain = CandidateConfig(decompositions=("svd",), error="plain")
+    return Allocator(name, partial(optuna_ranks, sampler=sampler), plain, evaluates=True)
+
+
+OPTUNA_TPE = _allocator("optuna_tpe", lambda seed: TPESampler(seed=seed))
+# Of a study of some 40 evaluations Optuna's population of 50 would be the first generation.
+OPTUNA_NSGAII = _allocator("optuna_nsgaii", lambda seed: NSGAIISampler(seed=seed, population_size=12))
+OPTUNA_RANDOM = _allocator("optuna_random", lambda seed: RandomSampler(seed=seed))

@@ -6,7 +6,7 @@ The baseline of every paper on rank selection; as published with the plain trunc
 from __future__ import annotations
 
 from ranksearch.planning import CandidateConfig, Choice, uniform
-from ranksearch.searching.baselines.base import Baseline, Context
+from ranksearch.searching.baselines.base import Allocator, Context
 
 
 def allocate(context: Context) -> Choice:
@@ -15,4 +15,4 @@ def allocate(context: Context) -> Choice:
     return uniform(problem.tables, context.budget)
 
 
-UNIFORM = Baseline("uniform", allocate, CandidateConfig(decompositions=("svd",), error="plain"))
+UNIFORM = Allocator("uniform", allocate, CandidateConfig(decompositions=("svd",), error="plain"))

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from ranksearch.searching.studies.quiet import quiet_optuna
-from ranksearch.searching.studies.samplers import SAMPLERS
-from ranksearch.searching.studies.storage import open_storage
-from ranksearch.searching.studies.trials import finished, open_study, reporter, restored, run_trials, storable
+import lazy_loader
 
-__all__ = [
-    "SAMPLERS",
-    "finished",
-    "open_storage",
-    "open_study",
-    "quiet_optuna",
-    "reporter",
-    "restored",
-    "run_trials",
-    "storable",
-]
+# On demand, so that names are known before torch is loaded; what is offered is in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+
+from ranksearch.searching.studies.registry import SAMPLERS
 
 # Optuna's default population of 50 would spend a whole study of some 40 trials on its first generation.
 _POPULATION = 12
@@ -24,14 +27,18 @@ class _NSGAII(NSGAIISampler):
         return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
-# CMA-ES is left out: Optuna's mixes the trial's number into its seed, so that a resumed study, whose numbers
-# count failed trials, would propose other plans.
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "nsgaii": lambda seed: _NSGAII(seed=seed, population_size=_POPULATION),
-    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
-}
+@dataclass(frozen=True)
+class Sampler:
+    """An Optuna sampler by name; `make(seed)` makes one anew."""
+
+    name: str
+    make: Callable[[int], BaseSampler]
+
+
+TPE = Sampler("tpe", lambda seed: TPESampler(seed=seed))
+RANDOM = Sampler("random", lambda seed: RandomSampler(seed=seed))
+NSGAII = Sampler("nsgaii", lambda seed: _NSGAII(seed=seed, population_size=_POPULATION))
+GP = Sampler("gp", lambda seed: GPSampler(seed=seed, warn_independent_sampling=False))
 
 
 def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
@@ -39,4 +46,4 @@ def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
 
     A study that was killed and resumed therefore goes on exactly as an undisturbed one.
     """
-    return SAMPLERS[name](int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))
+    return SAMPLERS.get(name).make(int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))

@@ -10,12 +10,11 @@ import pytest
 from ranksearch.costs import ALWAYS, Budget, Cost
 from ranksearch.errors import BudgetError, InputError
 from ranksearch.planning import Problem, Table
-from ranksearch.searching.baselines import BASELINES, Context, get_baseline, register
-from ranksearch.searching.baselines.base import Baseline
+from ranksearch.searching.baselines import ALLOCATORS, Context
 
 MakeContext = Callable[..., Context]
 
-each = pytest.mark.parametrize("name", BASELINES)
+each = pytest.mark.parametrize("name", ALLOCATORS)
 metrics = pytest.mark.parametrize("metric", ALWAYS)
 
 
@@ -38,7 +37,7 @@ def test_plans_meet_the_budget_and_spend_it(
 ) -> None:
     for budget in (0.7, 0.4, 0.2):
         context = make_context(problem, budget, metric)
-        choice = get_baseline(name).allocate(context)
+        choice = ALLOCATORS.get(name).allocate(context)
         assert len(choice) == len(problem.tables)
         cost = problem.plan(choice).cost.of(metric)
         assert 0.9 * context.budget.limit <= cost <= context.budget.limit
@@ -48,7 +47,7 @@ def test_plans_meet_the_budget_and_spend_it(
 def test_a_whole_budget_keeps_every_layer_dense(
     problem: Problem, name: str, make_context: MakeContext
 ) -> None:
-    choice = get_baseline(name).allocate(make_context(problem, 1.0))
+    choice = ALLOCATORS.get(name).allocate(make_context(problem, 1.0))
     plan = problem.plan(choice)
     assert all(candidate.is_dense for candidate in plan.choices.values())
     assert plan.cost == problem.dense
@@ -61,22 +60,26 @@ def test_the_smallest_budget_is_met_and_less_is_refused(
 ) -> None:
     least = smallest(problem.tables, metric, problem.dense)
     context = make_context(problem, 1.0, metric)
-    tight = get_baseline(name).allocate(replace(context, budget=Budget.at_most(problem.dense, least, metric)))
+    tight = ALLOCATORS.get(name).allocate(
+        replace(context, budget=Budget.at_most(problem.dense, least, metric))
+    )
     assert problem.plan(tight).cost.of(metric) == least
     with pytest.raises(BudgetError, match="budget: expected at least"):
-        get_baseline(name).allocate(replace(context, budget=Budget.at_most(problem.dense, least - 1, metric)))
+        ALLOCATORS.get(name).allocate(
+            replace(context, budget=Budget.at_most(problem.dense, least - 1, metric))
+        )
 
 
 @each
 def test_same_seed_same_plan(problem: Problem, name: str, make_context: MakeContext) -> None:
-    plans = {get_baseline(name).allocate(make_context(problem, 0.3, seed=3)) for _ in range(2)}
+    plans = {ALLOCATORS.get(name).allocate(make_context(problem, 0.3, seed=3)) for _ in range(2)}
     assert len(plans) == 1
 
 
 @each
 def test_more_budget_never_costs_less(problem: Problem, name: str, make_context: MakeContext) -> None:
     costs = [
-        problem.plan(get_baseline(name).allocate(make_context(problem, budget))).cost.params
+        problem.plan(ALLOCATORS.get(name).allocate(make_context(problem, budget))).cost.params
         for budget in (0.15, 0.3, 0.6, 1.0)
     ]
     assert costs == sorted(costs)
@@ -90,7 +93,7 @@ def test_evaluations_are_counted_and_kept_to_what_was_asked(
     problem: Problem, name: str, make_context: MakeContext
 ) -> None:
     context = make_context(problem, 0.4, evaluations=12)
-    get_baseline(name).allocate(context)
+    ALLOCATORS.get(name).allocate(context)
     layers = len(problem.tables)
     most = {"aimet": 11 * layers, "bayes_layer": 4 * layers}.get(name, 12)
     if name in RUNS_THE_MODEL:
@@ -104,15 +107,15 @@ def test_a_shared_memory_of_scores_changes_nothing(
     problem: Problem, name: str, make_context: MakeContext
 ) -> None:
     first, second = make_context(problem, 0.4), make_context(problem, 0.4)
-    chosen = get_baseline(name).allocate(first)
+    chosen = ALLOCATORS.get(name).allocate(first)
     second.evaluate.known.update(first.evaluate.known)
-    assert get_baseline(name).allocate(second) == chosen
+    assert ALLOCATORS.get(name).allocate(second) == chosen
     assert second.evaluate.used == first.evaluate.used
 
 
 def test_names_are_registered_once() -> None:
-    with pytest.raises(InputError, match="allocator name: expected one that is free, got 'alds'"):
-        register(BASELINES["alds"])
+    with pytest.raises(InputError, match="name of the allocator: expected one that is free, got 'alds'"):
+        ALLOCATORS.register(ALLOCATORS.get("alds"))
     with pytest.raises(InputError, match=r"allocator: expected knapsack or uniform or .*, got 'best'"):
-        get_baseline("best")
-    assert all(isinstance(b, Baseline) and b.name == name for name, b in BASELINES.items())
+        ALLOCATORS.get("best")
+    assert all(ALLOCATORS.get(name).name == name for name in ALLOCATORS)

@@ -17,7 +17,7 @@ from ranksearch.planning import Candidate, CandidateConfig, Choice, Problem, Tab
 from ranksearch.planning.fits import Fits
 from ranksearch.planning.plan import DENSE
 from ranksearch.planning.tables import layer_candidates
-from ranksearch.searching.baselines import BASELINES, Context, Evaluations
+from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.baselines.aimet import aimet, monotone, rungs
 from ranksearch.searching.baselines.alds import alds, relative_norms
 from ranksearch.searching.baselines.balf import balf
@@ -134,9 +134,9 @@ def test_optuna_finds_what_uniform_misses(tiny_problem: Problem) -> None:
     def score(choice: Choice) -> float:
         return (9 - choice[0]) * 0.01 + (9 - choice[1]) * 1.0
 
-    uniform = score(BASELINES["uniform"].allocate(context(tiny_problem, tables, 110)))
+    uniform = score(ALLOCATORS.get("uniform").allocate(context(tiny_problem, tables, 110)))
     for name in ("optuna_tpe", "optuna_nsgaii", "optuna_random"):
-        found = BASELINES[name].allocate(context(tiny_problem, tables, 110, Evaluations(score)))
+        found = ALLOCATORS.get(name).allocate(context(tiny_problem, tables, 110, Evaluations(score)))
         assert score(found) < uniform
 
 
@@ -250,7 +250,7 @@ def test_fwsvd_weighs_inputs(tiny_problem: Problem) -> None:
 
 
 def test_published_candidates_are_of_the_first_decomposition_that_applies(tiny_task: Task) -> None:
-    config = replace(BASELINES["evbmf"].published, fits_per_form=3)
+    config = replace(ALLOCATORS.get("evbmf").published, fits_per_form=3)
     problem = prepare_published(tiny_task, config)
     kinds = {t.layer.name: {c.decomposition for c in t.candidates if not c.is_dense} for t in problem.tables}
     assert kinds == {"0": {"tucker2"}, "3": {"tucker2"}, "8": {"svd"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ranksearch.compression import Fitted, Weights, refit_in_order
+from ranksearch.networks import head
 from ranksearch.objectives.base import Objective, Report, Score, no_report
 from ranksearch.planning import Effort, Plan, build
 
@@ -31,7 +32,7 @@ class Ordered(Objective):
             layer.name: problem.fits.factors(layer, plan.choices[layer.name]) for layer in chosen
         }
         effort = Effort(iterations=self.iterations, fit_flops=problem.fits.config.fit_flops)
-        images = task.inputs("moments")[: self.images]
+        images = head(task.inputs("moments"), self.images)
         if weights:
             ordered = refit_in_order(
                 task, chosen, plan, weights, scoring.moments, effort, images, seed=scoring.seed

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ranksearch.calibration import Moments, calibration_moments
 from ranksearch.compression import CompressConfig, Recalibrated, best_recalibrated, fitted_models, recalibrate
-from ranksearch.networks import run
+from ranksearch.networks import Batch, head
 from ranksearch.planning import Plan, Problem
 from ranksearch.tasks import Estimate, divergence
 
@@ -29,8 +29,8 @@ class Scoring:
     statistics_size: int = 512
 
     @cached_property
-    def held_out(self) -> Tensor:
-        """The divergence images, (N, …); the moments come from others."""
+    def held_out(self) -> Batch:
+        """The divergence images, N of them; the moments come from others."""
         return self.problem.task.inputs("divergence")
 
     @cached_property
@@ -43,12 +43,12 @@ class Scoring:
     def dense_outputs(self) -> Tensor:
         """The dense model's outputs on `held_out`, (N, …)."""
         task = self.problem.task
-        return run(task.model, self.held_out, batch_size=task.batch_size, device=task.device)
+        return task.outputs(task.model, self.held_out)
 
     def divergence(self, model: nn.Module) -> Estimate:
         """Held-out divergence of a model from the dense one."""
         task = self.problem.task
-        outputs = run(model, self.held_out, batch_size=task.batch_size, device=task.device)
+        outputs = task.outputs(model, self.held_out)
         return divergence(self.dense_outputs, outputs, task.loss)
 
     def recalibrated(self, plan: Plan) -> Recalibrated:
@@ -69,10 +69,11 @@ class Scoring:
         task = self.problem.task
         return recalibrate(
             task.laid_out(model),
-            task.inputs("moments")[: self.statistics_size],
+            head(task.inputs("moments"), self.statistics_size),
             self.held_out,
             self.dense_outputs,
             task.loss,
             batch_size=task.batch_size,
             device=task.device,
+            output=task.output,
         )

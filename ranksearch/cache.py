@@ -59,6 +59,9 @@ def _feed(found: Any, part: object) -> None:
         for key, value in part.items():
             found.update(repr(key).encode())
             _feed(found, value)
+    elif isinstance(part, tuple | list) and any(isinstance(value, Tensor) for value in part):
+        for value in part:
+            _feed(found, value)
     else:
         found.update(repr(part).encode())
     found.update(b"\0")

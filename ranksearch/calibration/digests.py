@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ranksearch.cache import digest
-from ranksearch.networks import run, seeded
+from ranksearch.networks import head, seeded
 from ranksearch.tasks import Loss, Task
 
 _PROBED = 2
@@ -36,7 +36,7 @@ def _computes(task: Task) -> tuple[object, ...]:
     model = task.model
     tensors = dict(model.state_dict()) | dict(model.named_buffers())
     plain = {name: _plain(module) for name, module in model.named_modules()}
-    return _source(model), tensors, plain, _loss_source(task.loss)
+    return _source(model), tensors, plain, _loss_source(task.loss), source_of(task.output)
 
 
 def _probe(task: Task) -> list[int]:
@@ -44,9 +44,9 @@ def _probe(task: Task) -> list[int]:
 
     So roughly that it does not matter how many threads add them up.
     """
-    inputs = task.inputs("moments")[:_PROBED]
+    inputs = head(task.inputs("moments"), _PROBED)
     with seeded(0, task.device):
-        outputs = run(task.model, inputs, batch_size=task.batch_size, device=task.device).float()
+        outputs = task.outputs(task.model, inputs).float()
     scale = outputs.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     found: list[int] = (64 * outputs / scale).nan_to_num().round().int().flatten().tolist()
     return found

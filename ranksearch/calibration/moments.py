@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ranksearch.calibration.whitening import Columns
 from ranksearch.errors import InputError, NonFiniteError, expected
-from ranksearch.networks import Layer, copy_model, input_of
+from ranksearch.networks import Batch, Layer, Output, copy_model, forward, input_of, one_tensor, size, to
 from ranksearch.tasks import Loss
 
 _CHUNK_BYTES = 4 * 2**20
@@ -116,12 +116,13 @@ class _Sums:
 def collect_moments(
     model: nn.Module,
     layers: Sequence[Layer],
-    batches: Sequence[Tensor],
+    batches: Sequence[Batch],
     loss: Loss,
     *,
     seed: int,
     device: torch.device,
     temperature: float = TEMPERATURE,
+    output: Output = one_tensor,
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
@@ -129,7 +130,8 @@ def collect_moments(
     G is the Fisher information of the outputs divided by `temperature`, times its square, so that ε estimates the
     divergence that distillation at this temperature minimises.
 
-    Without layers nothing is run. `batches` holds inputs (N, …). Memory is bounded by one batch's activations
+    Without layers nothing is run. `batches` holds inputs; `output` makes one tensor of what the model returns.
+    Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
     NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
     InputError where all examples have the same outputs: no error is defined then.
@@ -138,7 +140,7 @@ def collect_moments(
         return {}
     model = copy_model(model).to(device).eval().requires_grad_(False)
     sums = {layer.name: _empty(layer, device) for layer in layers}
-    total = sum(len(batch) for batch in batches)
+    total = sum(map(size, batches))
     for layer in layers:
         generator = torch.Generator().manual_seed(seed)
         _attach(model.get_submodule(layer.name), layer, sums[layer.name], generator, total)
@@ -146,7 +148,7 @@ def collect_moments(
     samples, differ = 0, False
     first: Tensor | None = None
     for batch in batches:
-        outputs = model(batch.to(device))
+        outputs = forward(model, to(batch, device), output)
         if not bool(torch.isfinite(outputs).all()):
             _check_finite(layers, sums)
             raise _not_finite("model", "outputs")
@@ -157,7 +159,7 @@ def collect_moments(
         value = temperature * loss.value(softened, targets).sum()
         if value.requires_grad:  # not where the forward pass lets no gradient through
             value.backward()
-        samples += len(batch)
+        samples += size(batch)
         on_batch(samples)
     _check_finite(layers, sums)
     if samples > 1 and not differ:

@@ -11,7 +11,7 @@ from ranksearch.cache import FORMAT, Cache, Entry, digest
 from ranksearch.calibration.digests import computation_digest
 from ranksearch.calibration.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
 from ranksearch.calibration.whitening import Columns
-from ranksearch.networks import Layer
+from ranksearch.networks import Layer, size, split
 from ranksearch.progress import Progress, Ticks, no_progress, no_ticks, ticks
 from ranksearch.tasks import Role, Task
 
@@ -31,7 +31,7 @@ def task_moments(
     """
     if computes is None:
         computes = computation_digest(task) if task.cache else ""
-    total = sum(len(task.inputs(role)) for role in roles)
+    total = sum(size(task.inputs(role)) for role in roles)
     found: dict[str, Moments] = {}
     before = 0
     for role in roles:
@@ -40,7 +40,7 @@ def task_moments(
             on_batch(before + done, total)
 
         moments = _role_moments(task, layers, role, seed, computes, told)
-        before += len(task.inputs(role))
+        before += size(task.inputs(role))
         on_batch(before, total)
         found = {name: m if name not in found else found[name].merged(m) for name, m in moments.items()}
     return found
@@ -61,10 +61,11 @@ def _role_moments(
     computed = collect_moments(
         task.model,
         missing,
-        task.inputs(role).split(task.batch_size),
+        split(task.inputs(role), task.batch_size),
         task.loss,
         seed=seed,
         device=task.device,
+        output=task.output,
         on_batch=on_batch,
     )
     for name, moments in computed.items():

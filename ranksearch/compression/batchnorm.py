@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ranksearch.networks import run
+from ranksearch.networks import Batch, Output, call, one_tensor, run, size, split, to
 from ranksearch.tasks import Estimate, Loss, divergence
 
 BLENDS = (0.0, 0.5, 1.0)
@@ -35,8 +35,8 @@ def _norms(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
-def estimate_statistics(model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> None:
-    """Replace running statistics by the mean over batches of `inputs` (N, …), in place; momentum stays.
+def estimate_statistics(model: nn.Module, inputs: Batch, *, batch_size: int, device: torch.device) -> None:
+    """Replace running statistics by the mean over batches of `inputs`, in place; momentum stays.
 
     Only the BatchNorm layers are put into training mode, so that dropout stays off.
     """
@@ -49,9 +49,9 @@ def estimate_statistics(model: nn.Module, inputs: Tensor, *, batch_size: int, de
         norm.train()
     try:
         with torch.no_grad():
-            for batch in inputs.split(batch_size):
-                if len(batch) > 1:
-                    model(batch.to(device))
+            for batch in split(inputs, batch_size):
+                if size(batch) > 1:
+                    call(model, to(batch, device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -60,24 +60,26 @@ def estimate_statistics(model: nn.Module, inputs: Tensor, *, batch_size: int, de
 
 def recalibrate(
     model: nn.Module,
-    inputs: Tensor,
-    held_out: Tensor,
+    inputs: Batch,
+    held_out: Batch,
     dense_outputs: Tensor,
     loss: Loss,
     *,
     batch_size: int,
     device: torch.device,
     blends: Sequence[float] = BLENDS,
+    output: Output = one_tensor,
 ) -> Recalibrated:
     """The blend of old and re-estimated statistics with the least divergence on held-out images.
 
-    inputs (N, …) give the statistics; held_out (M, …) with the dense model's outputs (M, …) on them decide.
+    inputs give the statistics; held_out, M of them, with the dense model's outputs (M, …) on them decide.
     The model is changed in place and handed back in evaluation mode.
     """
     norms = _norms(model)
 
     def score() -> Estimate:
-        return divergence(dense_outputs, run(model, held_out, batch_size=batch_size, device=device), loss)
+        outputs = run(model, held_out, batch_size=batch_size, device=device, output=output)
+        return divergence(dense_outputs, outputs, loss)
 
     if not norms or not any(blends):
         model.eval()

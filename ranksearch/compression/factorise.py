@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ranksearch.calibration import Moments
@@ -12,7 +11,7 @@ from ranksearch.compression.batchnorm import BLENDS, Recalibrated, recalibrate
 from ranksearch.compression.config import CompressConfig
 from ranksearch.compression.in_order import refit_in_order
 from ranksearch.compression.refit import Fitted, refit
-from ranksearch.networks import Layer
+from ranksearch.networks import Layer, cat
 from ranksearch.planning import Effort, Plan, build
 from ranksearch.progress import Progress, no_progress, ticks
 from ranksearch.tasks import Task
@@ -59,7 +58,7 @@ def best_recalibrated(
     Statistics are re-estimated on all calibration images, and blended as given; the models are changed in place.
     dense_outputs: (M, …), of the dense model on the divergence images.
     """
-    calibration = torch.cat([task.inputs("moments"), task.inputs("divergence")])
+    calibration = cat([task.inputs("moments"), task.inputs("divergence")])
     held_out = task.inputs("divergence")
     found = [
         recalibrate(
@@ -71,6 +70,7 @@ def best_recalibrated(
             batch_size=task.batch_size,
             device=task.device,
             blends=blends,
+            output=task.output,
         )
         for model in models
     ]

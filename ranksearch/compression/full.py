@@ -26,7 +26,7 @@ from ranksearch.compression.training import (
 )
 from ranksearch.costs import COSTS, Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
-from ranksearch.networks import Layer, discover, run
+from ranksearch.networks import Layer, discover
 from ranksearch.planning import Plan, verify
 from ranksearch.progress import Progress, no_progress, renamed
 from ranksearch.tasks import Estimate, Role, Task, divergence
@@ -75,7 +75,9 @@ def compress(
     Raises MismatchError where the plan names layers that the model does not have, or costs something else.
     """
     config = config or CompressConfig()
-    layers = planned_layers(discover(task.model, task.example) if layers is None else layers, [plan])
+    layers = planned_layers(
+        discover(task.model, task.example, output=task.output) if layers is None else layers, [plan]
+    )
     check_stages(task, config)
     stages = _stages(config)
     for stage in stages:
@@ -84,7 +86,7 @@ def compress(
     if config.rounds > 1 and not any(stage.steps(task) for stage in stages):
         raise InputError(expected("rounds", "training images left for it between them", "none", _ONE_ROUND))
     held_out = task.inputs("divergence")
-    dense_outputs = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
+    dense_outputs = task.outputs(task.model, held_out)
     blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
     model, choices, ends = task.model, dict(plan.choices), list[Estimate]()
     for part in rounds_of(layers, plan, config.rounds):
@@ -195,7 +197,7 @@ def _trained(
     held_out = task.inputs("divergence")
 
     def score(each: nn.Module) -> Estimate:
-        outputs = run(each, held_out, batch_size=task.batch_size, device=task.device)
+        outputs = task.outputs(each, held_out)
         return divergence(dense_outputs, outputs, task.loss)
 
     followed = follow(before.model, model, score)

@@ -17,13 +17,20 @@ from torch import Tensor, nn
 from ranksearch.calibration import WIDE, Columns, Moments, drawn_columns, shrink, unfold_chunks, whiten
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import (
+    Batch,
     Layer,
     algebra_threads,
+    call,
+    cat,
     chain_module,
     copy_model,
     eval_mode,
+    head,
+    part,
     replace_modules,
     run_recorded,
+    size,
+    to,
 )
 from ranksearch.planning import Effort, Plan, chain_of, fit_candidate
 from ranksearch.progress import Ticks, no_ticks
@@ -58,14 +65,14 @@ def refit_in_order(
     weights: Weights,
     moments: Mapping[str, Moments],
     effort: Effort,
-    inputs: Tensor,
+    inputs: Batch,
     *,
     seed: int = 0,
     on_layer: Ticks = no_ticks,
 ) -> Weights | None:
     """New factors for the layers that a plan factorises, from `weights` on; None where that cannot be had.
 
-    One forward pass of `inputs` (N, …), all of them twice in one batch: one half is what the dense network sees, the
+    One forward pass of `inputs`, all of them twice in one batch: one half is what the dense network sees, the
     other what the compressed one sees, and each layer is fitted when the pass comes to it. Of the inputs as
     many are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
     keeps its factors. `weights` are of at least one layer.
@@ -73,8 +80,8 @@ def refit_in_order(
     None for a model that lets the examples of a batch mix, or has their dimension elsewhere than first.
     """
     chosen = [layer for layer in layers if layer.name in weights]
-    inputs = inputs[: _affordable(chosen)].to(task.device)
-    if not _separable(task.model, chosen, inputs):
+    inputs = to(head(inputs, _affordable(chosen)), task.device)
+    if not _separable(task, chosen, inputs):
         return None
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
     done = 0
@@ -95,7 +102,7 @@ def refit_in_order(
     twins = {model.get_submodule(layer.name): layer for layer in chosen}
     model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
     with eval_mode(task.laid_out(model)):
-        model(torch.cat([inputs, inputs]))
+        call(model, cat([inputs, inputs]))
     return found
 
 
@@ -134,13 +141,14 @@ def _entries(layer: Layer) -> int:
     )
 
 
-def _separable(model: nn.Module, layers: Sequence[Layer], inputs: Tensor) -> bool:
+def _separable(task: Task, layers: Sequence[Layer], inputs: Batch) -> bool:
     """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
-    copied = copy_model(model).to(inputs.device).eval()
+    copied = copy_model(task.model).to(task.device).eval()
     modules = {layer.name: copied.get_submodule(layer.name) for layer in layers}
-    first, second = inputs[:1], inputs[-1:]
-    batches = (first, second, torch.cat([first, second]))
-    seen = [run_recorded(copied, modules, batch, lambda given, _: given)[0] for batch in batches]
+    last = size(inputs) - 1
+    first, second = head(inputs, 1), part(inputs, last, last + 1)
+    batches = (first, second, cat([first, second]))
+    seen = [run_recorded(copied, modules, batch, lambda given, _: given, task.output)[0] for batch in batches]
     for name in modules:
         a, b, both = (found.get(name, []) for found in seen)
         together = [torch.cat(pair) for pair in zip(a, b, strict=False)]

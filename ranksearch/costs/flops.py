@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ranksearch.costs.metric import CostMetric
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from ranksearch.networks import Chain, Layer
+    from ranksearch.networks import Batch, Chain, Layer
 
 
 class FLOPs(CostMetric):
@@ -36,11 +36,11 @@ class FLOPs(CostMetric):
                 macs += prod(size) * prod(factor.shape(layer.kernel_size))
         return 2 * macs
 
-    def of_model(self, model: nn.Module, example: Tensor) -> int:
+    def of_model(self, model: nn.Module, example: Batch) -> int:
         from torch.utils.flop_counter import FlopCounterMode
 
-        from ranksearch.networks import attention_fast_path, eval_mode, first_example, run_once
+        from ranksearch.networks import attention_fast_path, call_once, eval_mode, first_example
 
         with eval_mode(model), attention_fast_path(False), FlopCounterMode(display=False) as counter:
-            run_once(model, first_example(model, example))
+            call_once(model, first_example(model, example))
         return int(counter.get_total_flops())

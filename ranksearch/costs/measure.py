@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from ranksearch.costs.cost import Cost
 from ranksearch.costs.registry import COSTS
-from ranksearch.networks import Chain, Layer
+from ranksearch.networks import Batch, Chain, Layer
 
 ALWAYS = ("params", "flops")
 """Cost metrics that every candidate and plan has a value for, whatever the budget counts."""
@@ -29,6 +29,6 @@ def chain_cost(layer: Layer, chain: Chain, metrics: Sequence[str] = ALWAYS) -> C
     return Cost(**{name: COSTS.get(name).of_chain(layer, chain) for name in metrics})
 
 
-def measure_cost(model: nn.Module, example: Tensor, metrics: Sequence[str] = ALWAYS) -> Cost:
-    """Cost of a whole model for the first example of a batch (N, …)."""
+def measure_cost(model: nn.Module, example: Batch, metrics: Sequence[str] = ALWAYS) -> Cost:
+    """Cost of a whole model for the first example of a batch."""
     return Cost(**{name: COSTS.get(name).of_model(model, example) for name in metrics})

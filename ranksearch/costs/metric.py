@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from ranksearch.networks import Chain, Layer
+    from ranksearch.networks import Batch, Chain, Layer
 
 
 class CostMetric(ABC):
@@ -36,8 +36,8 @@ class CostMetric(ABC):
         """A layer carried out as a chain, in all its calls for one example."""
 
     @abstractmethod
-    def of_model(self, model: nn.Module, example: Tensor) -> int:
-        """A whole model, dense or compressed, for the first example of a batch (N, …)."""
+    def of_model(self, model: nn.Module, example: Batch) -> int:
+        """A whole model, dense or compressed, for the first example of a batch."""
 
     def show(self, amount: int) -> str:
         """An amount as a reader wants it, without the unit."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ranksearch.costs.metric import CostMetric
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from ranksearch.networks import Chain, Layer
+    from ranksearch.networks import Batch, Chain, Layer
 
 
 class Params(CostMetric):
@@ -25,5 +25,5 @@ class Params(CostMetric):
     def of_chain(self, layer: Layer, chain: Chain) -> int:
         return sum(prod(f.shape(layer.kernel_size)) for f in chain) + layer.bias * layer.out_channels
 
-    def of_model(self, model: nn.Module, example: Tensor) -> int:
+    def of_model(self, model: nn.Module, example: Batch) -> int:
         return sum(p.numel() for p in model.parameters())

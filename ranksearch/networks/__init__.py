@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from ranksearch.networks.batches import (
+    Batch,
+    cat,
+    device_of,
+    head,
+    part,
+    repeated,
+    same,
+    shapes_of,
+    size,
+    split,
+    tensors,
+    to,
+)
 from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstruct
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry
 from ranksearch.networks.cpu import algebra_threads, threads
@@ -17,42 +31,71 @@ from ranksearch.networks.layers import (
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
 from ranksearch.networks.recording import input_of, run_recorded
-from ranksearch.networks.running import attention_fast_path, eval_mode, first_example, run, run_once, seeded
+from ranksearch.networks.running import (
+    Output,
+    attention_fast_path,
+    call,
+    call_once,
+    eval_mode,
+    first_example,
+    forward,
+    one_tensor,
+    run,
+    run_once,
+    seeded,
+)
 from ranksearch.networks.surgery import copy_model, replace_modules
 from ranksearch.networks.weights import load_weights, read_weights
 
 __all__ = [
+    "Batch",
     "Chain",
     "Factor",
     "FactorGeometry",
     "Factors",
     "Kind",
     "Layer",
+    "Output",
     "Size",
     "algebra_threads",
     "attention_fast_path",
+    "call",
+    "call_once",
+    "cat",
     "chain_module",
     "channels_last",
     "contract",
     "copy_model",
+    "device_of",
     "discover",
     "eval_mode",
     "factor_geometry",
     "fast_layout",
     "first_example",
+    "forward",
+    "head",
     "input_of",
     "kernel_shape",
     "list_layers",
     "load_weights",
     "named_layers",
+    "one_tensor",
+    "part",
     "read_weights",
     "reconstruct",
+    "repeated",
     "replace_modules",
     "run",
     "run_once",
     "run_recorded",
+    "same",
     "seeded",
+    "shapes_of",
+    "size",
+    "split",
     "takes_fast_layout",
+    "tensors",
     "threads",
+    "to",
     "unmatched",
 ]

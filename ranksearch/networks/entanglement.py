@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError
+from ranksearch.networks.batches import Batch
 from ranksearch.networks.recording import Seen
-from ranksearch.networks.running import attention_fast_path, run_once
+from ranksearch.networks.running import Output, attention_fast_path, one_tensor, run_once
 from ranksearch.networks.surgery import replace_modules
 
 
@@ -41,7 +42,12 @@ class _Watched(nn.Sequential):
 
 
 def entangled(
-    copied: nn.Module, names: Sequence[str], example: Tensor, calls: Seen, output: Tensor
+    copied: nn.Module,
+    names: Sequence[str],
+    example: Batch,
+    calls: Seen,
+    output: Tensor,
+    result: Output = one_tensor,
 ) -> dict[str, str]:
     """Layers that the model uses in another way than calling what is registered under their name.
 
@@ -56,14 +62,14 @@ def entangled(
     modules = dict(copied.named_modules())
     reasons: dict[str, str] = {}
     with attention_fast_path(True):
-        reference = run_once(copied, example)
+        reference = run_once(copied, example, result)
         reproducible = _same(reference, output)
 
         def trouble(group: Sequence[str]) -> str | None:
             wrapped = {name: _Watched(modules[name]).eval() for name in group}
             root = replace_modules(copied, {modules[name]: wrapped[name] for name in group})
             try:
-                result = run_once(root, example)
+                found = run_once(root, example, result)
             except InputError as error:
                 cause = error.__cause__
                 return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
@@ -73,7 +79,7 @@ def entangled(
                 reasons.update(read)
             if any(w.calls != len(calls.get(name, ())) for name, w in wrapped.items() if name not in read):
                 return "the model calls it other than by its registered name"
-            if reproducible and not _same(result, reference):
+            if reproducible and not _same(found, reference):
                 return "the model's output depends on its type or name"
             return None
 

@@ -13,9 +13,10 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ranksearch.errors import InputError, expected
+from ranksearch.networks.batches import Batch
 from ranksearch.networks.entanglement import entangled
 from ranksearch.networks.recording import run_recorded, shapes
-from ranksearch.networks.running import attention_fast_path, first_example
+from ranksearch.networks.running import Output, attention_fast_path, first_example, one_tensor
 from ranksearch.networks.surgery import copy_model
 
 Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
@@ -90,14 +91,18 @@ def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     )
 
 
-def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -> tuple[Layer, ...]:
+def discover(
+    model: nn.Module, example: Batch, *, ignore: Sequence[str] = (), output: Output = one_tensor
+) -> tuple[Layer, ...]:
     """All `Conv1d/2d/3d` and `Linear` modules, in order of their first call; those never called come last.
 
-    `example` is a batch (N, …); its first example is run, on a copy of the model in evaluation mode. A
+    `example` is a batch; its first example is run, on a copy of the model in evaluation mode. A
     convolution of B examples at once (a model that folds patches or frames into the batch) counts as B calls.
     `ignore` holds shell patterns over layer names. `reason` says why a layer has to stay dense.
 
-    Raises InputError where the model does not run on the example, where its output is not a Tensor, and for a
+    `output` makes one tensor of what the model returns.
+
+    Raises InputError where the model does not run on the example, where `output` finds no tensor, and for a
     pattern that matches no layer.
     """
     listed = list_layers(model)
@@ -105,8 +110,10 @@ def discover(model: nn.Module, example: Tensor, *, ignore: Sequence[str] = ()) -
     copied = copy_model(model).eval()
     example = first_example(copied, example)
     with attention_fast_path(False):
-        calls, output = run_recorded(copied, named_layers(copied), example, shapes)
-    reasons |= entangled(copied, [x.name for x in listed if x.name not in reasons], example, calls, output)
+        calls, reference = run_recorded(copied, named_layers(copied), example, shapes, output)
+    reasons |= entangled(
+        copied, [x.name for x in listed if x.name not in reasons], example, calls, reference, output
+    )
     uncalled = {x.name: "never called in the forward pass" for x in listed if x.name not in calls}
     reasons = uncalled | reasons
     position = {name: k for k, name in enumerate(calls)}

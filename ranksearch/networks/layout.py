@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ranksearch.networks.running import eval_mode
+from ranksearch.networks.batches import Batch, cat, device_of, each
+from ranksearch.networks.running import Output, eval_mode, forward, one_tensor
 from ranksearch.networks.surgery import copy_model
 
 
@@ -21,24 +22,24 @@ def fast_layout(model: nn.Module) -> nn.Module:
     return model
 
 
-def channels_last(tensor: Tensor) -> Tensor:
-    """A batch of images, or a kernel, with its channels last in memory; any other tensor as it is."""
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+def channels_last(batch: Batch) -> Batch:
+    """Images, or a kernel, with their channels last in memory; any other tensor of a batch as it is."""
+    return each(lambda t: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t, batch)
 
 
-def takes_fast_layout(model: nn.Module, example: Tensor) -> bool:
+def takes_fast_layout(model: nn.Module, example: Batch, output: Output = one_tensor) -> bool:
     """Whether a model computes the same in channels-last order, with its weights alone in it and with its inputs as
     well; it is not touched. It sees the example (1, …) twice: of a single one any order passes for plain.
 
     A `view` that joins the axes of what a convolution gave refuses that order, and one of a 4-d parameter may give
     something else in it.
     """
-    plain, inputs = copy_model(model).to(example.device), torch.cat([example, example])
+    plain, inputs = copy_model(model).to(device_of(example)), cat([example, example])
     with eval_mode(plain):
-        wanted = plain(inputs)
+        wanted = forward(plain, inputs, output)
         try:
-            found = [fast_layout(plain)(each) for each in (inputs, channels_last(inputs))]
+            found = [forward(fast_layout(plain), batch, output) for batch in (inputs, channels_last(inputs))]
         except Exception:  # whatever a model says against it
             return False
     scale = wanted.abs().max()
-    return all(bool(((each - wanted).abs() <= 1e-2 * scale).all()) for each in found)
+    return all(bool(((one - wanted).abs() <= 1e-2 * scale).all()) for one in found)

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from ranksearch.networks.running import run_once
+from ranksearch.networks.batches import Batch
+from ranksearch.networks.running import Output, one_tensor, run_once
 
 Shape = tuple[int, ...]
 Seen = dict[str, list[tuple[Shape, Shape]]]
@@ -29,8 +30,9 @@ def shapes(given: Tensor, output: Tensor) -> tuple[Shape, Shape]:
 def run_recorded(
     root: nn.Module,
     modules: Mapping[str, nn.Module],
-    example: Tensor,
+    example: Batch,
     note: Callable[[Tensor, Tensor], Noted],
+    result: Output = one_tensor,
 ) -> tuple[dict[str, list[Noted]], Tensor]:
     """One forward pass of `root`, in evaluation mode: by name, what `note` makes of input and output of each call of
     some of its modules; and the output."""
@@ -44,7 +46,7 @@ def run_recorded(
 
     handles = [m.register_forward_hook(recorder(name), with_kwargs=True) for name, m in modules.items()]
     try:
-        return seen, run_once(root, example)
+        return seen, run_once(root, example, result)
     finally:
         for handle in handles:
             handle.remove()

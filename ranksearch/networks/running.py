@@ -1,21 +1,48 @@
-"""Copying a model, swapping its modules, running it once: the model handed in is never changed."""
+"""Running a model: the one door through which every forward pass goes, and the state that it runs in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected, told
+from ranksearch.networks.batches import Batch, device_of, head, shapes_of, split, to
+
+Output = Callable[[Any], Tensor]
+"""Makes one tensor (N, …) of what a model returns."""
 
 
-def first_example(model: nn.Module, example: Tensor) -> Tensor:
-    """The first example of a batch (N, …) as a batch of size 1, on the model's device."""
+def one_tensor(returned: Any) -> Tensor:
+    """What a model returns, where that is a tensor. Raises InputError where it is not."""
+    if not isinstance(returned, Tensor):
+        way_out = "Say which tensor counts: Task(…, output=lambda returned: returned.logits)."
+        raise InputError(expected("model", "a Tensor as output", type(returned).__name__, way_out))
+    return returned
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """A forward pass, the only way in which a model is run: whatever the model returns for a batch."""
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    if isinstance(batch, tuple | list):
+        return model(*batch)
+    return model(batch)
+
+
+def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tensor:
+    """A forward pass whose result is made one tensor, (N, …)."""
+    return output(call(model, batch))
+
+
+def first_example(model: nn.Module, example: Batch) -> Batch:
+    """The first example of a batch as a batch of size 1, on the model's device."""
     parameter = next(model.parameters(), None)
-    one = example[:1] if example.dim() else example
-    return one if parameter is None else one.to(parameter.device)
+    one = head(example, 1)
+    return one if parameter is None else to(one, parameter.device)
 
 
 @contextmanager
@@ -26,34 +53,28 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def run_once(model: nn.Module, example: Tensor) -> Tensor:
-    """Output of one example, without gradients, from the same random numbers each time.
+def call_once(model: nn.Module, example: Batch) -> Any:
+    """What a model returns for a batch, without gradients, from the same random numbers each time.
 
     The model has to be in evaluation mode. Whatever goes wrong in it is an InputError.
     """
-    shape = tuple(example.shape)
     try:
-        with torch.no_grad(), seeded(0, example.device):
-            output = model(example)
+        with torch.no_grad(), seeded(0, device_of(example)):
+            return call(model, example)
     except Exception as error:
         raise InputError(
             expected(
                 "model",
-                f"one that runs on an input of shape {shape}",
+                f"one that runs on an input of shape {shapes_of(example)}",
                 told(error),
                 "Is that the input size the model was made for?",
             )
         ) from error
-    if not isinstance(output, Tensor):
-        raise InputError(
-            expected(
-                "model",
-                f"a Tensor as output for an input of shape {shape}",
-                type(output).__name__,
-                "Wrap the model in a module whose forward picks the tensor out.",
-            )
-        )
-    return output
+
+
+def run_once(model: nn.Module, example: Batch, output: Output = one_tensor) -> Tensor:
+    """The same, made one tensor."""
+    return output(call_once(model, example))
 
 
 @contextmanager
@@ -83,7 +104,9 @@ def attention_fast_path(enabled: bool) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def run(model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> Tensor:
-    """Outputs of a model in evaluation mode: inputs (N, …) → outputs (N, …) on `device`."""
+def run(
+    model: nn.Module, inputs: Batch, *, batch_size: int, device: torch.device, output: Output = one_tensor
+) -> Tensor:
+    """Outputs of a model in evaluation mode: inputs of N examples → outputs (N, …) on `device`."""
     with eval_mode(model):
-        return torch.cat([model(batch.to(device)) for batch in inputs.split(batch_size)])
+        return torch.cat([forward(model, to(batch, device), output) for batch in split(inputs, batch_size)])

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.networks import (
+    Batch,
     Chain,
     Layer,
+    call_once,
     chain_module,
     copy_model,
     eval_mode,
     first_example,
     named_layers,
     replace_modules,
-    run_once,
 )
 from ranksearch.planning.plan import Candidate, Plan
 
@@ -53,14 +54,14 @@ def chain_of(layer: Layer, candidate: Candidate) -> Chain:
     return DECOMPOSITIONS.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
 
 
-def verify(model: nn.Module, example: Tensor, names: Sequence[str] = ()) -> None:
-    """Run a built model once, in evaluation mode, on the first example of a batch (N, …).
+def verify(model: nn.Module, example: Batch, names: Sequence[str] = ()) -> None:
+    """Run a built model once, in evaluation mode, on the first example of a batch.
 
     Raises InputError that names the replaced layers where the model's own code cannot do without one of them.
     """
     try:
         with eval_mode(model):
-            run_once(model, first_example(model, example))
+            call_once(model, first_example(model, example))
     except InputError as error:
         cause = error.__cause__ or error
         what = f"compressed model ({', '.join(names) or 'no layer'} replaced)"

@@ -24,5 +24,5 @@ def inspect_network(task: Task, *, ignore: Sequence[str] = (), metrics: Sequence
     ignore: shell patterns over names of layers that stay dense. Raises InputError where the model does not run on the
     task's example.
     """
-    layers = discover(task.model, task.example, ignore=ignore)
+    layers = discover(task.model, task.example, ignore=ignore, output=task.output)
     return Network(layers, measure_cost(task.model, task.example, metrics))

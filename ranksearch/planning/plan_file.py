@@ -19,7 +19,7 @@ from ranksearch.costs import ALWAYS, Budget, Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
-from ranksearch.networks import Factor, Layer, factor_geometry, kernel_shape, list_layers
+from ranksearch.networks import Batch, Factor, Layer, factor_geometry, kernel_shape, list_layers, tensors
 from ranksearch.planning.builder import chain_of
 from ranksearch.planning.plan import DENSE, Candidate, Plan
 from ranksearch.planning.plan_record import (
@@ -40,7 +40,7 @@ def make_record(
     layers: Sequence[Layer],
     plan: Plan,
     *,
-    example: Tensor,
+    example: Batch,
     dense: Cost,
     budget: Budget,
     seed: int,
@@ -50,12 +50,14 @@ def make_record(
 ) -> PlanRecord:
     """The record of a plan for the dense `model`; scores that are not finite become null.
 
-    `example` is a batch (N, …) of the model's input; `dense` the dense model's cost on one example.
+    `example` is a batch of the model's input; `dense` the dense model's cost on one example.
     """
     known = {layer.name: layer for layer in layers}
     return PlanRecord(
         version=PLAN_VERSION,
-        model=ModelRecord(name=model_name, digest=model_digest(model), input_shape=(1, *example.shape[1:])),
+        model=ModelRecord(
+            name=model_name, digest=model_digest(model), input_shape=(1, *tensors(example)[0].shape[1:])
+        ),
         budget=budget.fraction,
         asked=budget.name,
         metric=budget.metric,

@@ -9,12 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.networks import (
+    Batch,
+    Output,
     attention_fast_path,
     channels_last,
     copy_model,
     eval_mode,
     fast_layout,
+    forward,
+    head,
+    one_tensor,
+    split,
     takes_fast_layout,
+    to,
 )
 from ranksearch.probing.replay import (
     Ordinals,
@@ -36,18 +43,27 @@ CACHE_BYTES = 768 * 2**20
 
 
 class Bench:
-    """A copy of a model with fixed inputs (N, …), in batches. The model itself is not touched.
+    """A copy of a model with fixed inputs, N of them, in batches. The model itself is not touched.
 
     dense: its outputs with its own kernels, (N, …). reused: whether prefixes are reused, by layer, as far as
     they have been asked for.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Batch,
+        *,
+        batch_size: int,
+        device: torch.device,
+        output: Output = one_tensor,
+    ) -> None:
         self._model = copy_model(model).to(device).eval().requires_grad_(False)
-        self._batches = [batch.to(device) for batch in inputs.split(batch_size)]
-        if takes_fast_layout(self._model, self._batches[0][:1]):
+        self._batches = [to(batch, device) for batch in split(inputs, batch_size)]
+        if takes_fast_layout(self._model, head(self._batches[0], 1), output):
             self._model = fast_layout(self._model)
             self._batches = [channels_last(batch) for batch in self._batches]
+        self._output = output
         self._own: dict[str, Tensor] = {}
         self._prefix: tuple[str, Ordinals, bool] = ("", {}, False)
         self._cache: dict[int, Replays] = {}
@@ -55,7 +71,9 @@ class Bench:
         self.reused: dict[str, bool] = {}
         with eval_mode(self._model), attention_fast_path(False):
             self._trace, first = traced(self._model, self._batches[0])
-            self.dense: Tensor = torch.cat([first, *(self._model(batch) for batch in self._batches[1:])])
+            self.dense: Tensor = torch.cat(
+                [output(first), *(forward(self._model, batch, output) for batch in self._batches[1:])]
+            )
 
     def outputs(self, variants: Sequence[Kernels], *, reuse: bool = True) -> list[Tensor]:
         """Outputs (N, …) of the model with each of some sets of kernels; all sets are of the same layers.
@@ -114,7 +132,7 @@ class Bench:
         log.info("%s: what runs before it cannot be reused, the whole model is run", first)
         self.reused[first] = False
 
-    def _replays(self, number: int, batch: Tensor) -> Replays:
+    def _replays(self, number: int, batch: Batch) -> Replays:
         if number in self._cache:
             return self._cache[number]
         first, ordinals, _ = self._prefix
@@ -130,7 +148,7 @@ class Bench:
             self._cached += size
         return replays
 
-    def _run(self, batch: Tensor, kernels: Kernels, replays: Replays) -> tuple[Tensor, bool]:
+    def _run(self, batch: Batch, kernels: Kernels, replays: Replays) -> tuple[Tensor, bool]:
         """Outputs of a batch, and whether what was replayed is as it was: nothing wrote into it."""
         weights = {name: self._model.get_parameter(f"{name}.weight") for name in kernels}
         shared = [] if self._prefix[2] else tensors_in(replays)
@@ -140,7 +158,7 @@ class Bench:
             weight.copy_(kernels[name])
         try:
             with replaying(self._model, replays, fresh=self._prefix[2]):
-                output: Tensor = self._model(batch)
+                output = forward(self._model, batch, self._output)
         finally:
             for name, weight in weights.items():
                 weight.copy_(self._own[name])

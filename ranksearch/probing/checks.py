@@ -14,7 +14,6 @@ import numpy as np
 from ranksearch.compression import recalibrate
 from ranksearch.costs import Budget
 from ranksearch.errors import BudgetError
-from ranksearch.networks import run
 from ranksearch.planning import Plan, Problem, analytic
 from ranksearch.probing.rows import Row, SweepFile, scored
 from ranksearch.probing.scores import Judge, ProbeImages
@@ -72,10 +71,10 @@ def check_plans(
 def _measure(problem: Problem, budget: float, plan: Plan, images: ProbeImages, judge: Judge) -> Row:
     task = problem.task
     held_out = task.inputs("divergence")
-    dense = run(task.model, held_out, batch_size=task.batch_size, device=task.device)
-    settings = {"batch_size": task.batch_size, "device": task.device}
+    dense = task.outputs(task.model, held_out)
+    settings = {"batch_size": task.batch_size, "device": task.device, "output": task.output}
     built = recalibrate(problem.build(plan), task.inputs("moments"), held_out, dense, task.loss, **settings)  # type: ignore[arg-type]
-    outputs = run(built.model, images.inputs, batch_size=task.batch_size, device=task.device)
+    outputs = task.outputs(built.model, images.inputs)
     return Row(
         scope="plan",
         layer="",

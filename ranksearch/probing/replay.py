@@ -16,6 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from ranksearch.networks import Batch, call
+
 Trace = tuple[tuple[str, bool], ...]
 """Calls of submodules in order: (name, True) where one begins, (name, False) where it ends."""
 
@@ -26,11 +28,11 @@ Replays = Mapping[str, tuple[Any, ...]]
 """By name of a module, the outputs that its first calls hand back."""
 
 
-def traced(model: nn.Module, inputs: Tensor) -> tuple[Trace, Any]:
+def traced(model: nn.Module, inputs: Batch) -> tuple[Trace, Any]:
     """One forward pass: the order of its submodules' calls, and its output."""
     trace: list[tuple[str, bool]] = []
     with _hooked(model, lambda name: trace.append((name, True)), lambda name, _: trace.append((name, False))):
-        output = model(inputs)
+        output = call(model, inputs)
     return tuple(trace), output
 
 
@@ -51,12 +53,12 @@ def finished_before(trace: Trace, layer: str) -> Ordinals:
         return {}
     found: dict[str, tuple[int, ...]] = {}
     # What is still open encloses the layer; its finished children are the outermost ones.
-    for name, ordinal in sorted(call for _, _, children in open_calls for call in children):
+    for name, ordinal in sorted(done for _, _, children in open_calls for done in children):
         found[name] = (*found.get(name, ()), ordinal)
     return found
 
 
-def captured(model: nn.Module, inputs: Tensor, ordinals: Ordinals) -> tuple[Replays, Trace]:
+def captured(model: nn.Module, inputs: Batch, ordinals: Ordinals) -> tuple[Replays, Trace]:
     """One forward pass that keeps the outputs of some calls, copied: a later step may write into them."""
     counts: dict[str, int] = {}
     kept: dict[str, tuple[Any, ...]] = dict.fromkeys(ordinals, ())
@@ -73,7 +75,7 @@ def captured(model: nn.Module, inputs: Tensor, ordinals: Ordinals) -> tuple[Repl
             kept[name] = (*kept[name], copied(output))
 
     with _hooked(model, begins, ends):
-        model(inputs)
+        call(model, inputs)
     return kept, tuple(trace)
 
 

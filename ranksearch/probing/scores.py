@@ -8,8 +8,10 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from ranksearch.errors import InputError, expected
+from ranksearch.networks import Batch
 from ranksearch.tasks import Estimate, Role, Task, divergence, pair_of
 
 _SHUFFLES = 16
@@ -17,10 +19,10 @@ _SHUFFLES = 16
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """A fixed subset of a role's images: inputs (N, …) on the CPU, targets (N, …) or None, their indices there."""
+    """A fixed subset of a role's images: inputs, N of them, on the CPU, targets (N, …) or None, their indices there."""
 
     role: Role
-    inputs: Tensor
+    inputs: Batch
     targets: Tensor | None
     indices: tuple[int, ...]
 
@@ -50,7 +52,7 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages
     inputs, labels = zip(*(pair_of(dataset[k]) for k in indices), strict=True)
     labelled = all(label is not None for label in labels)
     targets = torch.stack([torch.as_tensor(label) for label in labels]) if labelled else None
-    return ProbeImages(role, torch.stack(inputs), targets, indices)
+    return ProbeImages(role, default_collate(list(inputs)), targets, indices)
 
 
 class Judge:

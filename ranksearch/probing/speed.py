@@ -12,9 +12,9 @@ from math import ceil
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ranksearch.networks import copy_model, eval_mode
+from ranksearch.networks import Batch, call, channels_last, copy_model, eval_mode, repeated, to
 from ranksearch.planning import Plan, Problem, skeleton
 from ranksearch.progress import Ticks, no_ticks
 
@@ -53,8 +53,7 @@ def measure_speed(
     task = problem.task
     models = [copy_model(task.model)]
     models += [skeleton(task.model, problem.layers, plan) for plan in plans.values()]
-    example = task.example.to(task.device)
-    batch = example.expand(BATCH, *example.shape[1:]).contiguous()
+    batch = repeated(to(task.example, task.device), BATCH)
     seconds = median_seconds([task.laid_out(model) for model in models], batch, progress)
     return Speed(
         BATCH,
@@ -67,7 +66,7 @@ def measure_speed(
 
 def median_seconds(
     models: list[nn.Module],
-    batch: Tensor,
+    batch: Batch,
     progress: Ticks = no_ticks,
 ) -> list[float]:
     """Of each model, the median time of a forward pass in evaluation mode."""
@@ -75,10 +74,13 @@ def median_seconds(
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer
 
-    if batch.dim() == 4:
-        batch = batch.contiguous(memory_format=torch.channels_last)
+    batch = channels_last(batch)
     timers = [
-        Timer("model(batch)", globals={"model": model, "batch": batch}, num_threads=torch.get_num_threads())
+        Timer(
+            "call(model, batch)",
+            globals={"call": call, "model": model, "batch": batch},
+            num_threads=torch.get_num_threads(),
+        )
         for model in models
     ]
     found: list[list[float]] = [[] for _ in models]

@@ -148,7 +148,9 @@ def _sweep(
     reporter: Reporter,
 ) -> _Swept:
     images = pick_images(task, wanted.images_from, wanted.images, seed=options.seed)
-    bench = Bench(task.model, images.inputs, batch_size=task.batch_size, device=task.device)
+    bench = Bench(
+        task.model, images.inputs, batch_size=task.batch_size, device=task.device, output=task.output
+    )
     judge = Judge(task, images, bench.dense)
     if judge.dense.accuracy is not None:
         reporter.line(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
+from ranksearch.networks import Batch, call, one_tensor, shapes_of, to
 from ranksearch.objects import load_object
 from ranksearch.runs.options import RunOptions
 from ranksearch.tasks import CROSS_ENTROPY, LOSSES, MetricFn, Task, make_splits
@@ -123,7 +124,7 @@ def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
 def check_task(task: Task, data: Data) -> None:
     """Run the model and the metric on a first example of each kind, so that what does not fit together shows at
     once."""
-    outputs = _outputs(task, task.example.to(task.device))
+    outputs = _outputs(task, to(task.example, task.device))
     if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
         _check_classes(task, data, outputs.shape[1])
     for role in ("moments", "validation", "test"):
@@ -134,17 +135,17 @@ def check_task(task: Task, data: Data) -> None:
             _check_metric(task, outputs, targets)
 
 
-def _outputs(task: Task, inputs: Tensor) -> Tensor:
+def _outputs(task: Task, inputs: Batch) -> Tensor:
     try:
         with torch.no_grad():
-            outputs = task.model(inputs)
+            returned = call(task.model, inputs)
     except Exception as error:
         what = f"inputs that {task.model_name} accepts"
-        got = f"{tuple(inputs.shape)}: {told(error)}"
+        got = f"{shapes_of(inputs)}: {told(error)}"
         raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
-    if not isinstance(outputs, Tensor):
-        raise InputError(expected("--model", "a model that returns a tensor", type(outputs).__name__))
-    return outputs
+    if not isinstance(returned, Tensor) and task.output is one_tensor:
+        raise InputError(expected("--model", "a model that returns a tensor", type(returned).__name__))
+    return task.output(returned)
 
 
 def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -8,7 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from ranksearch.networks import eval_mode
+from ranksearch.networks import eval_mode, forward
 from ranksearch.tasks.losses import Loss
 from ranksearch.tasks.task import Role, Task
 
@@ -46,7 +46,7 @@ def evaluate(model: nn.Module, task: Task, role: Role) -> Estimate | None:
         for inputs, targets in task.batches(role):
             if targets is None:
                 return None
-            scores.append(task.metric_fn(model(inputs), targets).cpu())
+            scores.append(task.metric_fn(forward(model, inputs, task.output), targets).cpu())
     return Estimate.of(torch.cat(scores))
 
 

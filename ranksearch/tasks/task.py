@@ -15,7 +15,21 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import fast_layout, seeded, takes_fast_layout
+from ranksearch.networks import (
+    Batch,
+    Output,
+    cat,
+    fast_layout,
+    head,
+    one_tensor,
+    run,
+    same,
+    seeded,
+    size,
+    takes_fast_layout,
+    tensors,
+    to,
+)
 from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn
 from ranksearch.tasks.splits import Splits, make_splits
 
@@ -45,6 +59,8 @@ class Task:
     splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
     loss: Loss = CROSS_ENTROPY
     metric_fn: MetricFn = None  # type: ignore[assignment]  # the loss's own, from __post_init__
+    output: Output = one_tensor
+    """Makes one tensor (N, …) of what the model returns: what losses, divergences and metrics are of."""
     model_name: str | None = None
     """Where the model comes from (`torchvision:resnet18`), so that a compressed one can be loaded by itself."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -83,12 +99,16 @@ class Task:
 
     @cached_property
     def _channels_last(self) -> bool:
-        return takes_fast_layout(self.model, self.example.to(self.device))
+        return takes_fast_layout(self.model, to(self.example, self.device), self.output)
 
     def laid_out(self, model: nn.Module) -> nn.Module:
         """A copy of the task's model or a part of one, compressed or not, on the task's device and in the order of
         memory in which it runs fastest; in place, and what it computes stays."""
         return (fast_layout(model) if self._channels_last else model).to(self.device)
+
+    def outputs(self, model: nn.Module, inputs: Batch) -> Tensor:
+        """Outputs of the task's model, or of a compressed one, in evaluation mode: inputs of N examples → (N, …)."""
+        return run(model, inputs, batch_size=self.batch_size, device=self.device, output=self.output)
 
     def dataset(self, role: Role) -> Dataset[Any] | None:
         """The data of a role; None where there is none."""
@@ -102,7 +122,7 @@ class Task:
 
     def loader(
         self, role: Role, *, shuffle_seed: int | None = None, labelled: bool = True
-    ) -> DataLoader[tuple[Tensor, Any]]:
+    ) -> DataLoader[tuple[Batch, Any]]:
         """Batches (inputs, targets) of a role; shuffled, without a smaller last batch, where `shuffle_seed` is given.
         Targets are None where there are none, or where none are wanted."""
         dataset = self.dataset(role)
@@ -121,25 +141,25 @@ class Task:
 
     def batches(
         self, role: Role, *, shuffle_seed: int | None = None, labelled: bool = True
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    ) -> Iterator[tuple[Batch, Tensor | None]]:
         """(inputs, targets) on the task's device, targets None where the data has no labels, or none are wanted.
         Raises InputError where they are not one number or tensor per example."""
         for inputs, targets in self.loader(role, shuffle_seed=shuffle_seed, labelled=labelled):
             yield self._placed(role, inputs, targets)
 
-    def _placed(self, role: Role, inputs: Tensor, targets: Any) -> tuple[Tensor, Tensor | None]:
+    def _placed(self, role: Role, inputs: Batch, targets: Any) -> tuple[Batch, Tensor | None]:
         if targets is not None and not isinstance(targets, Tensor):
             wanted = "targets that are one number or tensor per example"
             way_out = "Wrap the data; None stands for no label."
             raise InputError(expected(f"{role} data", wanted, type(targets).__name__, way_out))
-        return inputs.to(self.device), None if targets is None else targets.to(self.device)
+        return to(inputs, self.device), None if targets is None else targets.to(self.device)
 
-    def inputs(self, role: Role) -> Tensor:
-        """All inputs of a role as one tensor on the CPU, (N, …); read once and kept, for the calibration roles."""
-        cache: dict[Role, Tensor] = self._cache  # type: ignore[attr-defined]
+    def inputs(self, role: Role) -> Batch:
+        """All inputs of a role as one batch on the CPU; read once and kept, for the calibration roles."""
+        cache: dict[Role, Batch] = self._cache  # type: ignore[attr-defined]
         if role not in cache:
             with seeded(self.seed, self.device):
-                cache[role] = torch.cat([inputs.cpu() for inputs, _ in self.loader(role, labelled=False)])
+                cache[role] = cat([to(inputs, "cpu") for inputs, _ in self.loader(role, labelled=False)])
                 if role == "moments" and not self._repeats(cache[role]):
                     log.warning(
                         "training data: examples differ each time they are read; calibration and validation see them "
@@ -147,11 +167,11 @@ class Task:
                     )
         return cache[role]
 
-    def _repeats(self, inputs: Tensor) -> bool:
+    def _repeats(self, inputs: Batch) -> bool:
         """Whether the first of the moments images are the same when they are read again."""
-        count = min(_READ_AGAIN, len(inputs))
+        count = min(_READ_AGAIN, size(inputs))
         again, _ = _inputs([self.train[k] for k in self.splits.moments[:count]])
-        return torch.equal(again.cpu().nan_to_num(), inputs[:count].nan_to_num())
+        return same(to(again, "cpu"), head(inputs, count))
 
     def inputs_digest(self, role: Role) -> str:
         """What tells the inputs of a role from others; made once."""
@@ -160,7 +180,7 @@ class Task:
             digests[role] = digest(self.inputs(role))
         return digests[role]
 
-    def first(self, role: Role) -> tuple[Tensor, Tensor | None] | None:
+    def first(self, role: Role) -> tuple[Batch, Tensor | None] | None:
         """The first example of a role as a batch of size 1 on the task's device; None where the role has no data."""
         dataset = self.dataset(role)
         if dataset is None:
@@ -168,14 +188,14 @@ class Task:
         return self._placed(role, *_pairs([dataset[0]]))
 
     @property
-    def example(self) -> Tensor:
+    def example(self) -> Batch:
         """One input as a batch of size 1: costs are measured on it."""
-        tensor = pair_of(self.train[self.splits.moments[0]])[0]
-        if not isinstance(tensor, Tensor):
-            way_out = "Wrap data and model so that one tensor goes in."
-            wanted = "examples whose input is one tensor"
-            raise InputError(expected("training data", wanted, type(tensor).__name__, way_out))
-        return tensor.unsqueeze(0)
+        inputs, _ = _inputs([self.train[self.splits.moments[0]]])
+        if not tensors(inputs):
+            way_out = "Wrap the data so that examples are (input, target)."
+            wanted = "examples whose input is a tensor, or a tuple or dict of tensors"
+            raise InputError(expected("training data", wanted, type(inputs).__name__, way_out))
+        return inputs
 
 
 def pair_of(item: Any) -> tuple[Any, Any]:

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from ranksearch.networks import Batch
+
 REACH = 0.1
 """How far an image is moved at most, as a part of its height and width."""
 
 
-def augmenter(example: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
+def augmenter(example: Batch, seed: int) -> Callable[[Batch], Batch]:
     """Changes batches (N, C, H, W) like `example`, each image by itself, in a sequence that `seed` decides.
 
     Reflections fill in what an image that is moved leaves bare. Batches of anything but images come back as they are.
     """
-    if example.dim() != 4 or min(example.shape[-2:]) < 2:
+    if not isinstance(example, Tensor) or example.dim() != 4 or min(example.shape[-2:]) < 2:
         return lambda batch: batch
     height, width = example.shape[-2:]
     reach = [max(1, round(REACH * size)) for size in (width, height)]

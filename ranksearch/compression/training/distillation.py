@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ranksearch.compression.training.augmentation import augmenter
 from ranksearch.compression.training.features import distance, recorded
 from ranksearch.errors import InputError, NonFiniteError, expected, told
-from ranksearch.networks import copy_model, run_once, seeded
+from ranksearch.networks import Batch, call, cat, copy_model, forward, one_tensor, run_once, seeded, to
 from ranksearch.tasks import Role, Task
 
 
@@ -68,16 +68,16 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
 
 def check_outputs(task: Task) -> None:
     """Raises InputError where the model does not run, or does not return a tensor, in training mode."""
-    model, example = copy_model(task.model).to(task.device), task.example.to(task.device)
-    run_once(model.eval(), example)  # what goes wrong here has nothing to do with training
-    two = torch.cat([example, example])  # BatchNorm refuses to train on one
+    model, example = copy_model(task.model).to(task.device), to(task.example, task.device)
+    run_once(model.eval(), example, task.output)  # what goes wrong here has nothing to do with training
+    two = cat([example, example])  # BatchNorm refuses to train on one
     try:
         with torch.no_grad(), seeded(task.seed, task.device):
-            outputs = model.train()(two)
+            returned = call(model.train(), two)
     except Exception as error:
-        wanted = "a model that takes one tensor in training mode too"
+        wanted = "a model that runs on its inputs in training mode too"
         raise InputError(expected("training", wanted, told(error), _UNTRAINED.capitalize())) from error
-    _first(outputs)
+    _first(returned, task)
 
 
 def finetune(
@@ -161,7 +161,7 @@ def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             parameter.grad = None
 
 
-def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Batch, Tensor | None]]:
     """Shuffled epochs, each with an order of its own."""
     for epoch in count():
         yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
@@ -171,16 +171,16 @@ def _distillation(
     model: nn.Module,
     teacher: nn.Module,
     blocks: Sequence[str],
-    inputs: Tensor,
+    inputs: Batch,
     targets: Tensor | None,
     task: Task,
     config: FinetuneConfig,
 ) -> Tensor:
     names = blocks if config.feature_weight else ()
     with torch.no_grad(), recorded(teacher, names) as wanted_features:
-        wanted = teacher(inputs)
+        wanted = forward(teacher, inputs, task.output)
     with recorded(model, names) as features:
-        outputs = _first(model(inputs))
+        outputs = _first(call(model, inputs), task)
     loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
     if config.label_weight and targets is not None:
         labels = task.loss.value(outputs, targets).mean()
@@ -190,9 +190,11 @@ def _distillation(
     return loss
 
 
-def _first(outputs: Any) -> Tensor:
-    """The outputs themselves; in training some models hand out those of auxiliary classifiers behind them."""
-    found = outputs[0] if isinstance(outputs, tuple) else outputs
+def _first(returned: Any, task: Task) -> Tensor:
+    """The outputs; in training some models hand out those of auxiliary classifiers behind them."""
+    if task.output is not one_tensor:
+        return task.output(returned)
+    found = returned[0] if isinstance(returned, tuple) else returned
     if not isinstance(found, Tensor):
         wanted = "a model that returns in training what it returns in evaluation, a tensor"
         raise InputError(expected("training", wanted, type(found).__name__, _UNTRAINED.capitalize()))

@@ -26,9 +26,9 @@ Given = TypeVar("Given")
 class Registry(Generic[T]):
     """Things of one kind by their `name`.
 
-    kind: what messages call one of them, such as `allocator`. group: the entry-point group by which installed packages
-    add theirs, "" for none. is_one: whether an object is of this kind. instances: whether a class stands for an
-    instance of it, made without arguments.
+    kind: the parameter by which one of them is chosen, such as `allocator`; messages are about it. group: the
+    entry-point group by which installed packages add theirs, "" for none. is_one: whether an object is of this kind.
+    wanted: what to call one in a message. instances: whether a class stands for an instance, made without arguments.
     """
 
     kind: str
@@ -46,10 +46,10 @@ class Registry(Generic[T]):
 
     def register(self, thing: Given) -> Given:
         """Make something known under its name; usable as a decorator. Raises InputError for a name that is taken."""
-        found = self._made(thing, "what is registered")
+        found = self._made(thing, self.kind)
         name = found.name  # type: ignore[attr-defined]
         if name in self:
-            raise InputError(expected(f"name of the {self.kind}", "one that is free", repr(name)))
+            raise InputError(expected(self.kind, "a name that is free", repr(name)))
         self._known[name] = found
         return thing
 
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         """What has that name. Raises InputError that lists the names."""
         if name not in self._known:
             if name in self._offered:
-                self._known[name] = self._made(_load(self._offered[name][0]), name)
+                self._known[name] = self._made(_load(self._offered[name][0]), self.kind)
             elif name in self._brought():
                 self._known[name] = self._from_package(self._brought()[name])
             else:
@@ -74,7 +74,7 @@ class Registry(Generic[T]):
         if ":" not in spec:
             return self.get(spec)
         loaded = load_object(spec, option=self.kind)
-        found = self._made(loaded, spec)
+        found = self._made(loaded, self.kind, f" ({spec})")
         name = found.name  # type: ignore[attr-defined]
         if name not in self:
             self._known[name] = found
@@ -97,17 +97,20 @@ class Registry(Generic[T]):
             return f"from {self._brought()[name].value.partition(':')[0]}"
         return (getattr(self._known[name], "__doc__", "") or "").strip().partition("\n")[0].rstrip(".")
 
+    def __len__(self) -> int:
+        return len(self.names())
+
     def __contains__(self, name: object) -> bool:
         return name in self._offered or name in self._known or name in self._brought()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def _made(self, thing: Any, what: str) -> T:
+    def _made(self, thing: Any, what: str, whence: str = "") -> T:
         """The thing, or the instance that a class stands for. Raises InputError where it is not of this kind."""
         found = thing() if self.instances and isinstance(thing, type) else thing
         if not self.is_one(found) or not isinstance(getattr(found, "name", None), str):
-            raise InputError(expected(what, self.wanted, f"{type(found).__name__}"))
+            raise InputError(expected(what, self.wanted, f"{type(found).__name__}{whence}"))
         return found  # type: ignore[no-any-return]
 
     def _brought(self) -> dict[str, EntryPoint]:

@@ -23,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ranksearch.cli.flags import in_flags
+
 log = logging.getLogger("ranksearch")
 
 PLAIN_WIDTH = 120
@@ -158,5 +160,5 @@ class _Screen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "printed", False):
-            text = f"{record.levelname.lower()}: {record.getMessage()}"
+            text = f"{record.levelname.lower()}: {in_flags(record.getMessage())}"
             self._console.print(escape(text), soft_wrap=True)

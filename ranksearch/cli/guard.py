@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.flags import in_flags
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, RankSearchError
 
@@ -61,7 +62,7 @@ def resumable(reporter: ConsoleReporter, command: str, folder: Path) -> Iterator
 def print_error(message: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     for line in message.splitlines():
-        console.print(f"[bold red]error:[/] {_plain(line)}")
+        console.print(f"[bold red]error:[/] {_plain(in_flags(line))}")
 
 
 def _plain(text: str) -> str:

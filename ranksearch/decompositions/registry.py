@@ -17,7 +17,7 @@ def _is_one(thing: Any) -> bool:
 
 
 DECOMPOSITIONS: Registry[Decomposition] = Registry(
-    "decomposition", "ranksearch.decompositions", _is_one, "a Decomposition"
+    "decompositions", "ranksearch.decompositions", _is_one, "a Decomposition"
 )
 
 _HERE = "ranksearch.decompositions"

@@ -4,13 +4,14 @@ from .deliver import RunReport
 from .options import RunOptions
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
-from .probe_options import parse_probe
+from .probe_options import ProbeOptions, parse_probe
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import candidate_config
 from .tasks import image_options
 
 __all__ = [
+    "ProbeOptions",
     "RunFolder",
     "RunOptions",
     "RunReport",

@@ -84,6 +84,7 @@ def _wanted(message: str) -> str:
     """pydantic's words to ours."""
     if message.startswith("Extra inputs"):
         return "a known option"
+    message = message.removeprefix("Value error, ")
     message = re.sub(r"^(Input|Value|Tuple) should (be|have) (a )?", "", message)
     message = re.sub(r" after validation, not \d+$", "", message).replace("item", "value")
     return re.sub(r"^(greater|less) than", r"a number \1 than", message)

@@ -66,10 +66,10 @@ def _kept(value: Any) -> Kept:
     try:
         return Kept.parse(value)
     except InputError as error:
-        # pydantic collects what is wrong with each option; the text after `expected` is what it shows.
-        wanted = str(error).removeprefix("budget: expected ").partition(", got ")
-        way_out = wanted[2].partition(". ")[2]
-        raise ValueError(f"{wanted[0]}. {way_out}" if way_out else wanted[0]) from error
+        # pydantic collects what is wrong with every option, and asks for what was wanted alone.
+        wanted, _, got = str(error).removeprefix("budget: expected ").partition(", got ")
+        way_out = got.partition(". ")[2].rstrip("?")
+        raise ValueError(f"{wanted} ({way_out[0].lower()}{way_out[1:]}?)" if way_out else wanted) from error
 
 
 def _limits(value: Any) -> Any:

@@ -31,7 +31,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     """The options that the search is about; the journal lies in the run folder unless a storage is named."""
     if not options.budget:
         way_out = "Such as --budget 0.2, which keeps a fifth."
-        raise InputError(expected("--budget", "the fraction to keep, 0 < budget <= 1", "none", way_out))
+        raise InputError(expected("--budget", "how much to keep", "none", way_out))
     settings = SearchSettings(
         budgets=options.budget,
         metric=COSTS.resolve(options.metric).name,

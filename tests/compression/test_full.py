@@ -20,7 +20,7 @@ from ranksearch.compression.training import MATCHING, FinetuneConfig
 from ranksearch.compression.training.followed import Followed, between
 from ranksearch.costs import Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import run
+from ranksearch.networks import discover, run
 from ranksearch.planning import Effort, Plan, Problem
 from ranksearch.tasks import Estimate, Task, divergence
 from ranksearch.tasks.splits import Splits
@@ -58,7 +58,7 @@ def test_cost_divergence_and_blend_are_those_of_the_model(tiny_problem: Problem)
 def test_refitting_reaches_less_error_with_more_iterations(tiny_problem: Problem) -> None:
     task = tiny_problem.task
     plan = half(tiny_problem)
-    layers = planned_layers(task, [plan])
+    layers = planned_layers(discover(task.model, task.example), [plan])
     moments = calibration_moments(task, layers)
     errors = [
         refit(task, layers, plan, moments, Effort(iterations=k, fit_flops=1e12))[1].error for k in (0, 5, 100)
@@ -220,7 +220,7 @@ def test_same_seed_same_model(tiny_problem: Problem) -> None:
 
 def test_moments_may_be_shared(tiny_problem: Problem) -> None:
     task, plan = tiny_problem.task, half(tiny_problem)
-    moments = calibration_moments(task, planned_layers(task, [plan, dense(tiny_problem)]))
+    moments = calibration_moments(task, planned_layers(tiny_problem.layers, [plan, dense(tiny_problem)]))
     shared = compress(task, plan, moments=moments, config=CompressConfig(iterations=5))
     alone = compress(task, plan, config=CompressConfig(iterations=5))
     assert shared.plan.error == pytest.approx(alone.plan.error, rel=1e-9)
@@ -238,4 +238,4 @@ def test_layers_that_have_to_stay_dense_are_refused(tiny_problem: Problem) -> No
     hooked = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False))
     model = torch.nn.Sequential(hooked, *list(task.model.children())[1:])
     with pytest.raises(MismatchError, match="layer 0: expected one that can be factorised"):
-        planned_layers(replace(task, model=model), [half(tiny_problem)])
+        planned_layers(discover(model, task.example), [half(tiny_problem)])

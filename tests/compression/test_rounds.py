@@ -14,7 +14,7 @@ from ranksearch.api import load
 from ranksearch.compression import CompressConfig, compress, save_compressed
 from ranksearch.compression.rounds import grouped, rounds_of
 from ranksearch.compression.training import FinetuneConfig
-from ranksearch.costs import Cost, measure_cost
+from ranksearch.costs import Budget, Cost, measure_cost
 from ranksearch.errors import InputError
 from ranksearch.networks import Layer, run
 from ranksearch.networks.layers import Call
@@ -125,7 +125,7 @@ def test_the_result_is_what_the_plan_says(tiny_problem: Problem, rounds: int, tm
     assert ("rounds", count, count) in stages
     record = make_record(
         task.model, tiny_problem.layers, done.plan, example=task.example, dense=tiny_problem.dense,
-        budget=0.5, metric="params", limit=plan.cost.params, seed=0,
+        budget=Budget.at_most(tiny_problem.dense, plan.cost.params), seed=0,
     )  # fmt: skip
     save_compressed(tmp_path, done.model, record)
     torch.testing.assert_close(load(tmp_path, task.model)(held_out), outputs[1], rtol=1e-4, atol=1e-4)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ranksearch.costs import Kept
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.runs import RunOptions, load_options, write_toml
 from ranksearch.runs.config import MEANS_NONE, absolute, check_same, parse, read_toml
@@ -28,7 +29,7 @@ def test_texts_of_the_command_line_are_parsed() -> None:
             "timeout": None,
         }
     )
-    assert options.budget == (0.5, 0.3, 0.2)
+    assert [kept.name for kept in options.budget] == ["0.5", "0.3", "0.2"]
     assert options.decompositions == ("svd", "cp")
     assert options.ignore == ("conv1", "fc", "layer4.*")
     assert options.rank_multiple == (("*", 8), ("layer1.*", 4))
@@ -57,7 +58,8 @@ OTHER: dict[str, Any] = {
     "batch_size": 6,
     "workers": 7,
     "cache": "/elsewhere/cache",
-    "budget": [0.5, 0.25],
+    "budget": [0.5, 0.25, "54k"],
+    "limit": ["flops=0.5", "params=54k"],
     "metric": "flops",
     "decompositions": ["cp"],
     "min_rank": 2,
@@ -118,7 +120,7 @@ def test_single_values_in_toml(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("budget = 0.2\nrank-multiple = 8\ninput-size = 32\nmean = 0.5\nignore = 'fc'\n")
     options = load_options({}, path)
-    assert options.budget == (0.2,)
+    assert options.budget == (Kept(fraction=0.2),)
     assert options.rank_multiple == (("*", 8),)
     assert options.input_size == (32,)
     assert options.mean == (0.5,)
@@ -129,7 +131,7 @@ def test_command_line_goes_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("budget = 0.2\nseed = 3\n")
     options = load_options({"seed": "4", "metric": None}, path)
-    assert (options.budget, options.seed, options.metric) == ((0.2,), 4, "params")
+    assert (options.budget, options.seed, options.metric) == ((Kept(fraction=0.2),), 4, "params")
 
 
 NULLABLE = [name for name, field in RunOptions.model_fields.items() if field.default in (None, ())]
@@ -205,10 +207,12 @@ def test_absolute(key: str, value: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"budget": "1.5"}, "--budget: expected a number less than or equal to 1, got '1.5'."),
-        ({"budget": "0"}, "--budget: expected a number greater than 0, got '0'."),
+        ({"budget": "1.5"}, "--budget: expected a fraction to keep (0.2), a percentage (20%) or an amount"),
+        ({"budget": "0"}, "above 0 and at most 1, got '0'."),
         ({"budget": "nan"}, "--budget: expected"),
-        ({"budget": "half"}, "--budget: expected valid number"),
+        ({"budget": "half"}, "--budget: expected a fraction to keep"),
+        ({"budget": "20"}, "(did you mean 20%?), got '20'."),
+        ({"limit": "flops=x"}, "--limit: expected a fraction to keep"),
         ({"seed": "1.5"}, "--seed: expected valid integer"),
         ({"metric": "macs"}, "--metric: expected 'params' or 'flops', got 'macs'."),
         ({"rank_multiple": ["x=0"]}, "--rank-multiple: expected a number greater than or equal to 1"),
@@ -271,7 +275,7 @@ def test_refusal_shows_both_values() -> None:
 def test_resume_takes_what_is_not_given_from_the_run(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("budget = [0.2]\nseed = 5\n")
     options = load_options({"resume": True, "out": str(tmp_path), "seed": "6"})
-    assert (options.budget, options.seed) == ((0.2,), 6)
+    assert (options.budget, options.seed) == ((Kept(fraction=0.2),), 6)
 
 
 def test_neither_options_nor_help_import_torch() -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-
-from ranksearch.searching.studies.registry import SAMPLERS
 
 # Optuna's default population of 50 would spend a whole study of some 40 trials on its first generation.
 _POPULATION = 12
@@ -39,11 +36,3 @@ TPE = Sampler("tpe", lambda seed: TPESampler(seed=seed))
 RANDOM = Sampler("random", lambda seed: RandomSampler(seed=seed))
 NSGAII = Sampler("nsgaii", lambda seed: _NSGAII(seed=seed, population_size=_POPULATION))
 GP = Sampler("gp", lambda seed: GPSampler(seed=seed, warn_independent_sampling=False))
-
-
-def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
-    """A sampler whose only memory is the study, seeded by how many trials are finished.
-
-    A study that was killed and resumed therefore goes on exactly as an undisturbed one.
-    """
-    return SAMPLERS.get(name).make(int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.errors import InputError, MismatchError, expected
-from ranksearch.searching.studies.samplers import fresh_sampler
+from ranksearch.searching.studies.registry import SAMPLERS
 
 BROKEN = 1e9
 """Stands for an infinite score in a study: samplers and databases want finite numbers."""
@@ -90,6 +92,14 @@ def run_trials(
         else:
             _tell(study, trial, storable(value))
         after(ordinal + 1)
+
+
+def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
+    """A sampler whose only memory is the study, seeded by how many trials are finished.
+
+    A study that was killed and resumed therefore goes on exactly as an undisturbed one.
+    """
+    return SAMPLERS.get(name).make(int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))
 
 
 def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialState | None = None) -> None:

@@ -114,7 +114,7 @@ def test_a_shared_memory_of_scores_changes_nothing(
 
 
 def test_names_are_registered_once() -> None:
-    with pytest.raises(InputError, match="name of the allocator: expected one that is free, got 'alds'"):
+    with pytest.raises(InputError, match="allocator: expected a name that is free, got 'alds'"):
         ALLOCATORS.register(ALLOCATORS.get("alds"))
     with pytest.raises(InputError, match=r"allocator: expected knapsack or uniform or .*, got 'best'"):
         ALLOCATORS.get("best")

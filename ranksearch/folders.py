@@ -29,7 +29,7 @@ def usable(out: Path) -> Iterator[None]:
     except OSError as error:
         got = f"{out} ({error.strerror})"
         raise InputError(
-            expected("--out", "a folder that can be made and written to", got, "Choose another --out.")
+            expected("out", "a folder that can be made and written to", got, "Choose another `out`.")
         ) from error
 
 
@@ -50,18 +50,16 @@ def check_content(
     """
     with usable(path):
         if path.exists() and not path.is_dir():
-            raise InputError(expected("--out", "a folder", f"the file {path}"))
+            raise InputError(expected("out", "a folder", f"the file {path}"))
         content = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
     if mark.is_file():
         if not resume:
-            way_out = "Continue it with --resume, or choose another --out."
-            raise InputError(
-                expected("--out", "a new or empty folder", f"{path}, which holds {kind}", way_out)
-            )
+            way_out = "Continue it with `resume`, or choose another `out`."
+            raise InputError(expected("out", "a new or empty folder", f"{path}, which holds {kind}", way_out))
     elif content and not (resume and set(content) <= set(preliminary)):
         what = f"the folder of {kind}" if resume else "a new or empty folder"
         raise InputError(
-            expected("--out", what, f"{path}, which holds {content[0].name}", "Choose another --out.")
+            expected("out", what, f"{path}, which holds {content[0].name}", "Choose another `out`.")
         )
 
 
@@ -77,7 +75,7 @@ def locked(path: Path) -> Iterator[None]:
                 owner = os.read(descriptor, 32).decode() or "another process"
                 got = f"{path}, where {owner} is at work"
                 raise InputError(
-                    expected("--out", "a folder of its own", got, "Wait for it, or stop it.")
+                    expected("out", "a folder of its own", got, "Wait for it, or stop it.")
                 ) from error
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()}".encode())

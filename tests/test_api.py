@@ -66,7 +66,7 @@ def test_mistakes(tiny_task: Task) -> None:
         ranksearch.search(tiny_task, budget=0.5, decompositions=["tucker"])
     with pytest.raises(InputError, match=r"budget: expected a fraction to keep .*, got 'half'"):
         ranksearch.search(tiny_task, budget="half")
-    with pytest.raises(InputError, match=r"rank-multiple: expected a whole number, 1 or more, got 8\.5"):
+    with pytest.raises(InputError, match=r"rank_multiple: expected a whole number, 1 or more, got 8\.5"):
         ranksearch.search(tiny_task, budget=0.5, rank_multiple=8.5)  # type: ignore[call-overload]
     other = Task(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), tiny_task.train, calibration_size=96)
     plan = ranksearch.search(tiny_task, budget=0.5, n_trials=0).plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -123,3 +124,11 @@ def test_what_a_room_offers_is_there_and_documented(room: str) -> None:
         thing = getattr(door, name)
         if callable(thing) and str(getattr(thing, "__module__", "")).startswith("ranksearch"):
             assert thing.__doc__, f"{room}.{name}"
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if room_of(name) not in ("runs", "cli")])
+def test_the_core_does_not_speak_command_line(module: str) -> None:
+    """Below the runs messages name parameters, which the command line says as flags."""
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not re.search(r"(^|[\s\"'`(])--[a-z]", node.value), node.value

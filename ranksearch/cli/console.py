@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ranksearch.cli.flags import in_flags
+from ranksearch.cli.flags import in_flags, with_flags
 
 log = logging.getLogger("ranksearch")
 
@@ -61,6 +61,7 @@ class ConsoleReporter:
 
     def line(self, text: str) -> None:
         """A fact on the way, left out by --quiet."""
+        text = with_flags(text)
         log.info(text, extra=PRINTED)
         if not self.quiet:
             self.out.print(escape(text), soft_wrap=True)

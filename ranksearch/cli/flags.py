@@ -9,12 +9,17 @@ from ranksearch.runs import ProbeOptions, RunOptions
 _KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields})
 
 
+def with_flags(text: str) -> str:
+    """A text with options in place of the parameters that stand in backticks."""
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", _option, text)
+
+
 def in_flags(message: str) -> str:
-    """A message with options in place of parameters.
+    """An error or a warning in the words of the command line.
 
     Parameters stand in backticks, `` `epochs=0` ``, or are what a message is about and begins with, `budget: …`.
     """
-    message = re.sub(r"`(\w+)(?:=([^`]*))?`", _option, message)
+    message = with_flags(message)
     head, colon, rest = message.partition(":")
     return f"{_flag(head)}{colon}{rest}" if head.replace("-", "_") in _KNOWN else message
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ranksearch.cli.flags import with_flags
 from ranksearch.costs import ALWAYS, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import score_label, scores_by_price
@@ -107,7 +108,7 @@ def plan_view(record: PlanRecord) -> RenderableType:
     if record.dense_layers:
         reasons = _table("layer", "reason", left=2)
         for kept in record.dense_layers:
-            reasons.add_row(kept.name, kept.reason)
+            reasons.add_row(kept.name, with_flags(kept.reason))
         parts.append(_titled("layers that stay dense", reasons))
     if record.scores:
         scores = _table("score", "value")
@@ -171,6 +172,6 @@ def layers_view(
             layer.kind,
             "×".join(map(str, kernel_shape(layer))),
             *(shown(metric, amount) for metric, amount in layer_cost(layer).amounts.items()),
-            Text(names) if layer.reason is None else Text(f"dense: {layer.reason}", "yellow"),
+            Text(names) if layer.reason is None else Text(f"dense: {with_flags(layer.reason)}", "yellow"),
         )
     return _titled(f"layers, for an input of {'×'.join(map(str, example))}", table)

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from ranksearch.compression.training import MATCHING, FinetuneConfig
 from ranksearch.errors import InputError, expected
 
-_ONE_ROUND = "Without training one round does as well: --rounds 1."
+_ONE_ROUND = "Without training one round does as well: `rounds=1`."
 
 
 @dataclass(frozen=True)
 class CompressConfig:
     """How a plan is carried out.
 
-    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. asymmetric: whether fits to
+    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. in_order: whether fits to
     the inputs that the compressed network really gives its layers compete. match_epochs: of feature matching on the
-    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, 0 for none. rounds: groups of layers
+    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, two as on the command line, 0 for none;
+    left out where the task has no images for it. rounds: groups of layers
     that are factorised one after the other, the last ones first, with an equal part of that training after each; no
     more than the plan factorises layers. seed: of everything random.
     """
@@ -26,7 +27,7 @@ class CompressConfig:
     in_order: bool = True
     match_epochs: int = 0
     matching: FinetuneConfig = MATCHING
-    epochs: int = 0
+    epochs: int = 2
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     rounds: int = 1
     seed: int = 0
@@ -35,4 +36,4 @@ class CompressConfig:
         if not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(expected("rounds", "a whole number, 1 or more", self.rounds))
         if self.rounds > 1 and not (self.epochs or self.match_epochs):
-            raise InputError(expected("rounds", "epochs of training to share out", "--epochs 0", _ONE_ROUND))
+            raise InputError(expected("rounds", "epochs of training to share out", "`epochs=0`", _ONE_ROUND))

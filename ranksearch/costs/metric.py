@@ -19,7 +19,7 @@ class CostMetric(ABC):
     """
 
     name: ClassVar[str]
-    """As in `--metric NAME`; also the name of its amounts in files."""
+    """What it is chosen by; also the name of its amounts in files."""
 
     unit: ClassVar[str]
     """What it counts, as in `at most 53,944 of 269,722 parameters`."""

@@ -65,7 +65,7 @@ def verify(model: nn.Module, example: Batch, names: Sequence[str] = ()) -> None:
     except InputError as error:
         cause = error.__cause__ or error
         what = f"compressed model ({', '.join(names) or 'no layer'} replaced)"
-        way_out = "Keep the layer that its code asks for dense: --ignore NAME."
+        way_out = "Keep the layer that its code asks for dense: `ignore`."
         raise InputError(
             expected(what, "one that runs", f"{type(cause).__name__}: {cause}", way_out)
         ) from cause

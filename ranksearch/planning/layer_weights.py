@@ -29,10 +29,10 @@ class LayerWeights:
 
     def __post_init__(self) -> None:
         if not isinstance(self.early, int) or self.early < 0:
-            raise InputError(expected("protect-early", "a whole number of layers, 0 or more", self.early))
+            raise InputError(expected("protect_early", "a whole number of layers, 0 or more", self.early))
         weights = {f"prior of layer {name}": weight for name, weight in self.prior.items()}
         if self.early_weight is not None:
-            weights["the weight of protect-early"] = self.early_weight
+            weights["the weight of `protect_early`"] = self.early_weight
         for what, weight in weights.items():
             if not (isfinite(weight) and weight > 0):
                 raise InputError(expected(what, "a positive number", weight))
@@ -55,9 +55,9 @@ class LayerWeights:
         able = [layer.name for layer in layers if layer.reason is None]
         if 0 < len(able) <= self.early:
             wanted = f"fewer than the {len(able)} layers that can be factorised"
-            raise InputError(expected("protect-early", wanted, self.early))
+            raise InputError(expected("protect_early", wanted, self.early))
         spared = able[: self.early] if self.early_weight is None else []
-        reason = f"one of the first {self.early} (--protect-early {self.early})"
+        reason = f"one of the first {self.early} (`protect_early={self.early}`)"
         return tuple(replace(x, reason=reason) if x.name in spared else x for x in layers)
 
     def weighed(self, tables: Sequence[Table]) -> tuple[Table, ...]:

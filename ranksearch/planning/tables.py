@@ -55,8 +55,8 @@ class CandidateConfig(Effort):
 
     def __post_init__(self) -> None:
         for what, value in (
-            ("min-rank", self.min_rank),
-            *(("rank-multiple", m) for _, m in self.rank_multiple),
+            ("min_rank", self.min_rank),
+            *(("rank_multiple", m) for _, m in self.rank_multiple),
         ):
             if not isinstance(value, int) or value < 1:
                 raise InputError(expected(what, "a whole number, 1 or more", value))
@@ -65,7 +65,7 @@ class CandidateConfig(Effort):
         """Raises InputError where a pattern of rank_multiple matches none of the layers."""
         for pattern, _ in self.rank_multiple:
             if not any(fnmatchcase(layer.name, pattern) for layer in layers):
-                raise unmatched("rank-multiple", pattern, layers)
+                raise unmatched("rank_multiple", pattern, layers)
 
     def multiple(self, name: str) -> int:
         """What the ranks of a layer are multiples of."""

@@ -71,7 +71,7 @@ def plan_truncation(spectra: Mapping[str, LayerSpectra], norm: float, cut: str) 
     ]
     if not found:
         known = sorted({s.cut.name for x in spectra.values() for s in x.spectra})
-        raise InputError(expected("--recovery-cut", " or ".join(known), repr(cut)))
+        raise InputError(expected("recovery_cut", " or ".join(known), repr(cut)))
     return tuple(found)
 
 
@@ -182,7 +182,7 @@ def two_factors(t: Truncation, kernel: Tensor) -> tuple[Chain, tuple[Tensor, Ten
     """The chain of a cut with o and i on different sides: the spatial axes on the side of i, then those of o."""
     if not is_chain(t.cut):
         wanted = "a cut with o and i on different sides, where the network is to be factorised"
-        raise InputError(expected("--recovery-cut", wanted, repr(t.cut.name)))
+        raise InputError(expected("recovery_cut", wanted, repr(t.cut.name)))
     inputs = t.cut.left if 1 in t.cut.left else t.cut.right
     taps_in = tuple(k - 2 for k in inputs if k > 1)
     taps_out = tuple(axis for axis in range(kernel.dim() - 2) if axis not in taps_in)

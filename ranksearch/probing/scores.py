@@ -45,7 +45,7 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages
     """`count` images of a role, drawn without replacement by `seed`; all where there are fewer."""
     dataset = task.dataset(role)
     if dataset is None:
-        raise InputError(expected("--images-from", "a role with images", f"{role}, which has none"))
+        raise InputError(expected("images_from", "a role with images", f"{role}, which has none"))
     size = len(cast(Sized, dataset))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
     indices = tuple(sorted(order[:count]))

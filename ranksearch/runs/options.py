@@ -310,11 +310,6 @@ class RunOptions(BaseModel):
         return self.seed if self.split_seed is None else self.split_seed
 
     @property
-    def delivery_epochs(self) -> int:
-        """Epochs of fine-tuning; an epoch of digits is a handful of steps."""
-        return (20 if self.model == "digits" else 2) if self.epochs is None else self.epochs
-
-    @property
     def data_spec(self) -> str:
         """The data; may be left out for the digits model."""
         if self.data is None and self.model != "digits":

@@ -91,11 +91,18 @@ def compress_config(options: RunOptions) -> CompressConfig:
     """The options that full compression is about."""
     return CompressConfig(
         match_epochs=options.match_epochs,
-        epochs=options.delivery_epochs,
+        epochs=delivery_epochs(options),
         finetune=FinetuneConfig(lr=options.lr, label_weight=options.label_weight, augment=options.augment),
         rounds=options.rounds,
         seed=options.seed,
     )
+
+
+def delivery_epochs(options: RunOptions) -> int:
+    """Epochs of fine-tuning: where nothing is said as many as in Python. An epoch of digits is a handful of steps."""
+    if options.epochs is not None:
+        return options.epochs
+    return 20 if options.model == "digits" else CompressConfig.epochs
 
 
 def early_weights(options: RunOptions) -> LayerWeights:

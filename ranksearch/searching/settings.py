@@ -103,10 +103,10 @@ class SearchSettings:
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise InputError(expected(name.replace("_", "-"), f"a whole number, {least} or more", value))
+                raise InputError(expected(name, f"a whole number, {least} or more", value))
         if not (isfinite(self.finetune_lr) and self.finetune_lr > 0):
             raise InputError(expected("lr", "a positive number", self.finetune_lr))
         if self.timeout is not None and not (isfinite(self.timeout) and self.timeout > 0):
             raise InputError(expected("timeout", "a positive number of seconds", self.timeout))
         if not self.study_name:
-            raise InputError(expected("study-name", "a name", "an empty one"))
+            raise InputError(expected("study_name", "a name", "an empty one"))

@@ -53,7 +53,7 @@ def search(
         raise InputError(expected("model", "at least one layer that can be factorised", "none"))
     trains = settings.finetune_trials or settings.objective == "finetune"
     if settings.searches and trains and problem.task.dataset("finetune") is None:
-        way_out = "Use --finetune-trials 0, and another objective than finetune."
+        way_out = "Use `finetune_trials=0`, and another objective than finetune."
         raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
     remembers = settings.searches or settings.allocator != "knapsack" or bool(problem.layer_weights.prior)
     if storage is None:

@@ -38,9 +38,9 @@ def make_splits(size: int, *, calibration_size: int, val_split: float, seed: int
     images are at most half of what validation leaves.
     """
     if not 0 <= val_split < 1:
-        raise InputError(expected("val-split", "a fraction, 0 <= val-split < 1", val_split))
+        raise InputError(expected("val_split", "a fraction from 0 up to 1", val_split))
     if calibration_size < 3:
-        raise InputError(expected("calibration-size", "at least 3 images", calibration_size))
+        raise InputError(expected("calibration_size", "at least 3 images", calibration_size))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
     n_validation = round(val_split * size)
     n_calibration = min(calibration_size, (size - n_validation) // 2)

@@ -155,7 +155,7 @@ def delivered(task: Task, given: argparse.Namespace) -> tuple[nn.Module, tuple[s
     within = Budget.of(problem.dense, given.budget, given.metric)
     plan = problem.plan(analytic(problem.tables, within))
     layers = [name for name, candidate in plan.choices.items() if not candidate.is_dense]
-    model = compress(task, plan, config=CompressConfig(seed=given.seed)).model
+    model = compress(task, plan, config=CompressConfig(seed=given.seed, epochs=0)).model
     return model, block_names(task.model, layers)
 
 

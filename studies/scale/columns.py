@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from ranksearch.calibration import moments
 from ranksearch.calibration import of_task as calibration
-from ranksearch.compression import compress, in_order
+from ranksearch.compression import CompressConfig, compress, in_order
 from ranksearch.costs import Budget
 from ranksearch.memory import keep_freed_memory
 from ranksearch.networks import threads
@@ -53,7 +53,7 @@ def measure(task: Task, budgets: list[float], seed: int) -> list[dict[str, float
     for budget in budgets:
         within = Budget.of(problem.dense, budget, "params")
         plan = problem.plan(analytic(problem.tables, within))
-        done = compress(task, plan)
+        done = compress(task, plan, config=CompressConfig(epochs=0))
         found = evaluate(done.model, task, "test")
         rows.append(
             {

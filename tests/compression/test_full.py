@@ -37,7 +37,7 @@ def dense(problem: Problem) -> Plan:
 
 
 def test_a_dense_plan_is_the_model(tiny_problem: Problem) -> None:
-    done = compress(tiny_problem.task, dense(tiny_problem))
+    done = compress(tiny_problem.task, dense(tiny_problem), config=CompressConfig(epochs=0))
     x = tiny_problem.task.inputs("divergence")
     torch.testing.assert_close(done.model(x), tiny_problem.task.model(x), rtol=1e-4, atol=1e-4)
     assert done.blend == 0
@@ -46,7 +46,7 @@ def test_a_dense_plan_is_the_model(tiny_problem: Problem) -> None:
 
 def test_cost_divergence_and_blend_are_those_of_the_model(tiny_problem: Problem) -> None:
     task, plan = tiny_problem.task, half(tiny_problem)
-    done = compress(task, plan)
+    done = compress(task, plan, config=CompressConfig(epochs=0))
     assert done.cost == plan.cost == measure_cost(done.model, task.example)
     held_out = task.inputs("divergence")
     outputs = [run(m, held_out, batch_size=32, device=task.device) for m in (task.model, done.model)]
@@ -125,7 +125,9 @@ class Told(Dataset[Any]):
 
 def test_training_without_labels_reads_none(tiny_problem: Problem) -> None:
     task = replace(tiny_problem.task, train=Told(tiny_problem.task.train))
-    weighed = CompressConfig(iterations=3, match_epochs=1, finetune=FinetuneConfig(label_weight=0.5))
+    weighed = CompressConfig(
+        iterations=3, match_epochs=1, epochs=0, finetune=FinetuneConfig(label_weight=0.5)
+    )
     compress(
         task, half(tiny_problem), config=weighed
     )  # label_weight is that of a fine-tuning that there is not
@@ -183,7 +185,7 @@ def test_a_model_that_cannot_be_trained_so_is_refused_early(
     tiny_task: Task, breaks: bool, message: str
 ) -> None:
     task = replace(tiny_task, model=_Told(tiny_task.model, breaks=breaks).eval())
-    with pytest.raises(InputError, match=rf"(?s){message}.*--epochs 0"):
+    with pytest.raises(InputError, match=rf"(?s){message}.*`epochs=0`"):
         check_stages(task, CompressConfig(epochs=1))
     check_stages(task, CompressConfig(epochs=0))
 
@@ -221,8 +223,8 @@ def test_same_seed_same_model(tiny_problem: Problem) -> None:
 def test_moments_may_be_shared(tiny_problem: Problem) -> None:
     task, plan = tiny_problem.task, half(tiny_problem)
     moments = calibration_moments(task, planned_layers(tiny_problem.layers, [plan, dense(tiny_problem)]))
-    shared = compress(task, plan, moments=moments, config=CompressConfig(iterations=5))
-    alone = compress(task, plan, config=CompressConfig(iterations=5))
+    shared = compress(task, plan, moments=moments, config=CompressConfig(iterations=5, epochs=0))
+    alone = compress(task, plan, config=CompressConfig(iterations=5, epochs=0))
     assert shared.plan.error == pytest.approx(alone.plan.error, rel=1e-9)
 
 
@@ -230,7 +232,7 @@ def test_a_plan_that_lies_about_its_cost_is_refused(tiny_problem: Problem) -> No
     plan = half(tiny_problem)
     wrong = Plan(plan.choices, plan.cost + Cost(params=1, flops=0))
     with pytest.raises(MismatchError, match="plan: expected the cost that it states"):
-        compress(tiny_problem.task, wrong, config=CompressConfig(iterations=0))
+        compress(tiny_problem.task, wrong, config=CompressConfig(iterations=0, epochs=0))
 
 
 def test_layers_that_have_to_stay_dense_are_refused(tiny_problem: Problem) -> None:

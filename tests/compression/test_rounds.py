@@ -174,9 +174,9 @@ def test_a_round_that_does_harm_is_not_kept(tiny_problem: Problem, caplog: pytes
 
 def test_mistakes(tiny_problem: Problem) -> None:
     with pytest.raises(
-        InputError, match=r"rounds: expected epochs of training to share out, got --epochs 0\."
+        InputError, match=r"rounds: expected epochs of training to share out, got `epochs=0`\."
     ):
-        CompressConfig(rounds=2)
+        CompressConfig(rounds=2, epochs=0)
     with pytest.raises(InputError, match="rounds: expected a whole number, 1 or more, got 0"):
         CompressConfig(rounds=0, epochs=1)
     s = tiny_problem.task.splits

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ranksearch.api import load
 from ranksearch.compression import save_compressed
-from ranksearch.costs import chain_cost, layer_cost, measure_cost
+from ranksearch.costs import Budget, chain_cost, layer_cost, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.networks import Layer, discover, load_weights, read_weights
@@ -62,9 +62,7 @@ def compressed(model: nn.Module, example: Tensor, name: str | None = None) -> tu
         plan,
         example=example,
         dense=dense,
-        budget=0.5,
-        metric="params",
-        limit=cost.params,
+        budget=Budget.at_most(dense, cost.params),
         seed=0,
         model_name=name,
     )

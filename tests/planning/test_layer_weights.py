@@ -142,10 +142,10 @@ def test_from_python(tiny_task: Task) -> None:
 
 
 def test_mistakes(tiny_task: Task) -> None:
-    with pytest.raises(InputError, match=r"protect-early: expected fewer than the 3 layers .*, got 3\."):
+    with pytest.raises(InputError, match=r"protect_early: expected fewer than the 3 layers .*, got 3\."):
         ranksearch.search(tiny_task, budget=0.5, n_trials=0, protect_early=3)
     for weight in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="the weight of protect-early: expected a positive number"):
+        with pytest.raises(InputError, match="the weight of protect_early: expected a positive number"):
             ranksearch.search(tiny_task, budget=0.5, protect_early=(1, weight))
     with pytest.raises(InputError, match="allocator: expected knapsack or energy, which weigh"):
         ranksearch.search(tiny_task, budget=0.5, allocator="balf", protect_early=(1, 2.0))

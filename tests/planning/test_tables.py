@@ -155,10 +155,10 @@ def test_a_smaller_fit_is_never_thrown_away(layer: Layer, white: Whitened) -> No
 
 def test_patterns_that_match_nothing_and_multiples_of_nothing_are_refused(tiny_task: Task) -> None:
     with pytest.raises(
-        InputError, match=r"rank-multiple: expected a pattern that matches a layer, got 'layer9\.\*'"
+        InputError, match=r"rank_multiple: expected a pattern that matches a layer, got 'layer9\.\*'"
     ):
         prepare(tiny_task, config=CandidateConfig(rank_multiple=(("*", 1), ("layer9.*", 4))))
-    with pytest.raises(InputError, match="min-rank: expected a whole number, 1 or more, got 0"):
+    with pytest.raises(InputError, match="min_rank: expected a whole number, 1 or more, got 0"):
         CandidateConfig(min_rank=0)
-    with pytest.raises(InputError, match="rank-multiple: expected a whole number, 1 or more, got 0"):
+    with pytest.raises(InputError, match="rank_multiple: expected a whole number, 1 or more, got 0"):
         CandidateConfig(rank_multiple=(("*", 0),))

@@ -36,8 +36,8 @@ def test_more_calibration_images_keep_the_validation_split() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"val_split": 1.0}, "val-split: expected a fraction"),
-        ({"calibration_size": 2}, "calibration-size: expected at least 3"),
+        ({"val_split": 1.0}, "val_split: expected a fraction"),
+        ({"calibration_size": 2}, "calibration_size: expected at least 3"),
         ({"size": 5}, "training data: expected enough images"),
     ],
 )

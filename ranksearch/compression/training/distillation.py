@@ -40,7 +40,7 @@ class FinetuneConfig:
     warmup: float = 0.05
 
 
-_UNTRAINED = "train nothing: --epochs 0 --match-epochs 0."
+_UNTRAINED = "train nothing: `epochs=0` and `match_epochs=0`."
 
 MATCHING = FinetuneConfig(lr=5e-4, weight_decay=0.0, feature_weight=3.0, augment=True)
 """For few images: distilled on the features of blocks as well, no image seen twice alike."""
@@ -62,8 +62,8 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
         way_out = f"Hand the model in as float32, or {_UNTRAINED}"
         raise InputError(expected("training", "weights in float32 or bfloat16", "float16", way_out))
     if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
-        what = f"--label-weight {config.label_weight:g}"
-        raise InputError(expected(what, "training images with labels", "none", "Use --label-weight 0."))
+        what = f"`label_weight={config.label_weight:g}`"
+        raise InputError(expected(what, "training images with labels", "none", "Use `label_weight=0`."))
 
 
 def check_outputs(task: Task) -> None:
@@ -106,7 +106,7 @@ def finetune(
     if steps <= 0:
         return model.eval()
     if task.dataset(role) is None:
-        raise InputError(expected("fine-tuning", "training images left for it", "none", "Use --epochs 0."))
+        raise InputError(expected("fine-tuning", "training images left for it", "none", "Use `epochs=0`."))
     check_training(task, config, role)
     with _thawed(model) as parameters, seeded(seed, task.device):
         optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)

@@ -45,5 +45,5 @@ def check_weights(weights: LayerWeights, allocator: str) -> None:
     if weights.weighs and not ALLOCATORS.get(allocator).weighs:
         weighing = [name for name in ALLOCATORS if ALLOCATORS.get(name).weighs]
         wanted = f"{' or '.join(weighing)}, which weigh the errors of layers"
-        way_out = "Leave out the probe, and the weight of protect-early."
+        way_out = "Leave out the probe, and the weight of `protect_early`."
         raise InputError(expected("allocator", wanted, repr(allocator), way_out))

@@ -42,7 +42,7 @@ def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pru
     else:
         for key, wanted in made_for.items():
             if known.get(key) != wanted:
-                what, way_out = f"{key} of study {name!r}", "Choose another study-name or storage."
+                what, way_out = f"{key} of study {name!r}", "Choose another `study_name` or `storage`."
                 raise MismatchError(expected(what, repr(known.get(key)), repr(wanted), way_out))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -109,7 +109,7 @@ def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialSt
         if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
             raise
         got = "another process that has opened it meanwhile"
-        way_out = "One process works at a study at a time: choose another study-name or storage."
+        way_out = "One process works at a study at a time: choose another `study_name` or `storage`."
         raise InputError(
             expected(f"study {study.study_name!r}", "nobody else in it", got, way_out)
         ) from error

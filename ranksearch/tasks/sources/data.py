@@ -72,18 +72,18 @@ class ImageOptions:
         size = self.input_size or self.model.get("input_size") or native
         if size is None:
             raise InputError(
-                expected("--input-size", "a size, for images that differ in size", "none", "Such as 224.")
+                expected("input_size", "a size, for images that differ in size", "none", "Such as 224.")
             )
         channels = size[0] if len(size) == 3 else native[0] if native else 3
         if channels not in (1, 3):
-            raise InputError(expected("--input-size", "1 or 3 channels", f"{channels} of {tuple(size)}"))
+            raise InputError(expected("input_size", "1 or 3 channels", f"{channels} of {tuple(size)}"))
         if channels == 1 and len(mean) != 1:
             mean, std = (0.5,), (0.5,)
         return Preprocess(
             channels=channels,
             size=(size[-2], size[-1]) if len(size) > 1 else (size[0], size[0]),
-            mean=_per_channel("--mean", self.mean or self.model.get("mean") or mean, channels),
-            std=_per_channel("--std", self.std or self.model.get("std") or std, channels),
+            mean=_per_channel("mean", self.mean or self.model.get("mean") or mean, channels),
+            std=_per_channel("std", self.std or self.model.get("std") or std, channels),
             crop_pct=self.crop_pct or self.model.get("crop_pct") or 0.875,
             interpolation=self.interpolation or self.model.get("interpolation") or "bilinear",
         )
@@ -120,13 +120,13 @@ def load_data(
     else:
         is_folder = (base / spec).is_dir()
         way_out = f"Did you mean 'imagefolder:{spec}'?" if is_folder else close_match(spec, ["digits"])
-        raise InputError(expected("--data", FORMS, repr(spec), way_out))
+        raise InputError(expected("data", FORMS, repr(spec), way_out))
     return data if data.test is not None else _split_test(data, test_split, seed)
 
 
 def _split_test(data: Data, fraction: float, seed: int) -> Data:
     if not 0 <= fraction < 1:
-        raise InputError(expected("--test-split", "a fraction, 0 <= test-split < 1", fraction))
+        raise InputError(expected("test_split", "a fraction from 0 up to 1", fraction))
     size = len(cast(Sized, data.train))
     n_test = round(fraction * size)
     if not n_test:
@@ -145,7 +145,7 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
     if "train" not in folders:
         if folders:
             others = ", ".join(sorted(p.name for p in folders.values()))
-            raise InputError(expected("--data", f"a folder train/ in {root}", others))
+            raise InputError(expected("data", f"a folder train/ in {root}", others))
         folders = {"train": root}
     elif "test" not in folders and "validation" in folders:
         folders["test"] = folders.pop("validation")
@@ -156,7 +156,7 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
             odd = sorted(set(dataset.classes) ^ set(sets["train"].classes))[:5]
             raise InputError(
                 expected(
-                    "--data",
+                    "data",
                     f"the same class folders in {folders['train']} and {folders[role]}",
                     ", ".join(odd),
                 )
@@ -180,7 +180,7 @@ class _Files:
                 return image.convert(self.mode), label
         except (OSError, UnidentifiedImageError) as error:
             raise InputError(
-                expected("--data", "an image file that can be read", f"{path} ({error})")
+                expected("data", "an image file that can be read", f"{path} ({error})")
             ) from error
 
 
@@ -196,9 +196,7 @@ def _paths(path: Path) -> Any:
     try:
         return ImageFolder(path)
     except FileNotFoundError as error:
-        raise InputError(
-            expected("--data", f"a folder of images per class in {path}", told(error))
-        ) from error
+        raise InputError(expected("data", f"a folder of images per class in {path}", told(error))) from error
 
 
 def _native_size(folder: Any) -> tuple[int, int, int] | None:
@@ -213,7 +211,7 @@ def _native_size(folder: Any) -> tuple[int, int, int] | None:
                 sizes.add(image.size)
         except (OSError, UnidentifiedImageError) as error:
             raise InputError(
-                expected("--data", "an image file that can be read", f"{path} ({error})")
+                expected("data", "an image file that can be read", f"{path} ({error})")
             ) from error
     if len(sizes) != 1:
         return None
@@ -226,10 +224,10 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
 
     name, _, folder = rest.partition(":")
     if not name or not folder:
-        raise InputError(expected("--data", "torchvision:NAME:DIR", repr(f"torchvision:{rest}")))
+        raise InputError(expected("data", "torchvision:NAME:DIR", repr(f"torchvision:{rest}")))
     if name not in datasets.__all__:
         way_out = close_match(name, datasets.__all__)
-        raise InputError(expected("--data", "the name of a torchvision data set", repr(name), way_out))
+        raise InputError(expected("data", "the name of a torchvision data set", repr(name), way_out))
     kind: Any = getattr(datasets, name)
     root = _directory(folder, base)
     if name in ("MNIST", "FashionMNIST", "KMNIST"):
@@ -240,13 +238,13 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
     elif "split" in parameters:
         parts = [{"split": "train"}, {"split": "test"}]
     else:
-        raise InputError(expected("--data", "a torchvision data set with a training and a test part", name))
+        raise InputError(expected("data", "a torchvision data set with a training and a test part", name))
     fixed: dict[str, Any] = {"download": False} if "download" in parameters else {}
     try:
         train, test = (kind(root=root, **part, **fixed) for part in parts)
     except (RuntimeError, ValueError, OSError, TypeError) as error:
         raise InputError(
-            expected("--data", f"{name} in {root} (nothing is downloaded)", told(error))
+            expected("data", f"{name} in {root} (nothing is downloaded)", told(error))
         ) from error
     first = train[0][0]
     channels = 1 if getattr(first, "mode", "RGB") in ("1", "L") else 3
@@ -276,19 +274,19 @@ def _mnist(name: str, classes: tuple[str, ...], root: Path, images: ImageOptions
 
 
 def _factory(spec: str, base: Path) -> Data:
-    found = load_object(spec, option="--data", base=base)
+    found = load_object(spec, option="data", base=base)
     try:
         made = found() if callable(found) else found
     except InputError:
         raise
     except Exception as error:
-        raise InputError(expected("--data", f"{spec} to return data sets", told(error))) from error
+        raise InputError(expected("data", f"{spec} to return data sets", told(error))) from error
     roles = ("train", "validation", "test")
     if isinstance(made, Mapping):
         unknown = sorted(set(made) - set(roles))
         if unknown or "train" not in made:
             got = ", ".join(map(str, made))
-            raise InputError(expected("--data", f"{spec} to return train[, validation][, test]", got))
+            raise InputError(expected("data", f"{spec} to return train[, validation][, test]", got))
         sets = dict(made)
     elif isinstance(made, tuple | list) and 1 <= len(made) <= 3:
         sets = dict(zip({1: ("train",), 2: ("train", "test"), 3: roles}[len(made)], made, strict=True))
@@ -297,7 +295,7 @@ def _factory(spec: str, base: Path) -> Data:
     for role, dataset in sets.items():
         if dataset is not None and not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             what = f"{spec} to return data sets with len() and [index]"
-            raise InputError(expected("--data", what, f"{type(dataset).__name__} for {role}"))
+            raise InputError(expected("data", what, f"{type(dataset).__name__} for {role}"))
     classes = tuple(map(str, getattr(sets["train"], "classes", ())))
     return Data(sets["train"], sets.get("validation"), sets.get("test"), classes)
 
@@ -306,15 +304,13 @@ def _directory(folder: str, base: Path) -> Path:
     path = base / Path(folder).expanduser()
     if not folder or not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        raise InputError(
-            expected("--data", "an existing folder", str(path), close_match(path.name, siblings))
-        )
+        raise InputError(expected("data", "an existing folder", str(path), close_match(path.name, siblings)))
     return path
 
 
 def _refuse_image_options(images: ImageOptions, spec: str) -> None:
     if images.given():
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in images.given())
+        names = ", ".join(f"`{name}`" for name in images.given())
         raise InputError(expected(names, f"none, {spec} yields finished inputs", "a value", "Leave it out."))
 
 
@@ -325,6 +321,6 @@ def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[flo
         raise InputError(
             expected(name, f"one value, or {channels} for {channels} channels", f"{len(values)}")
         )
-    if name == "--std" and min(values) <= 0:
+    if name == "std" and min(values) <= 0:
         raise InputError(expected(name, "values above 0", tuple(values)))
     return tuple(values)

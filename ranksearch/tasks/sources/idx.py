@@ -34,7 +34,7 @@ def read_mnist(root: Path, name: str, prefix: str) -> MnistPart:
     labels = read_idx(_find(root, name, f"{prefix}-labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.shape != (len(pixels),):
         what = f"as many {prefix} labels as images in {root}"
-        raise InputError(expected("--data", what, f"labels {labels.shape}, images {pixels.shape}"))
+        raise InputError(expected("data", what, f"labels {labels.shape}, images {pixels.shape}"))
     return MnistPart(pixels, labels)
 
 
@@ -45,7 +45,7 @@ def _find(root: Path, name: str, file: str) -> Path:
                 return path
     places = f"{root}, {root}/raw or {root}/{name}/raw"
     raise InputError(
-        expected("--data", f"{file} or {file}.gz in {places}", "no such file", "Nothing is downloaded.")
+        expected("data", f"{file} or {file}.gz in {places}", "no such file", "Nothing is downloaded.")
     )
 
 
@@ -59,4 +59,4 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         shape = np.frombuffer(raw, dtype=">u4", count=axes, offset=4).astype(int)
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise InputError(expected("--data", f"an idx file ({path})", str(error))) from error
+        raise InputError(expected("data", f"an idx file ({path})", str(error))) from error

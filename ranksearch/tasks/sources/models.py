@@ -61,13 +61,11 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
     if ":" not in spec:
         forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
         way_out = close_match(spec, ["digits"]) or _guess(spec)
-        raise InputError(expected("--model", forms, repr(spec), way_out))
-    factory = load_object(spec, option="--model", base=base)
+        raise InputError(expected("model", forms, repr(spec), way_out))
+    factory = load_object(spec, option="model", base=base)
     if isinstance(factory, nn.Module):
         if num_classes is not None:
-            raise InputError(
-                expected("--num-classes", f"none, {spec} is a model, not a factory", num_classes)
-            )
+            raise InputError(expected("num_classes", f"none, {spec} is a model, not a factory", num_classes))
         return factory.eval()
     keywords = {} if num_classes is None else {"num_classes": num_classes}
     return _build(spec, _callable(spec, factory), keywords).eval()
@@ -119,7 +117,7 @@ def wishes(spec: str) -> dict[str, Any]:
 
 def _check_digits(num_classes: int | None) -> None:
     if num_classes not in (None, digits.CLASSES):
-        raise InputError(expected("--num-classes", f"{digits.CLASSES} for digits", num_classes))
+        raise InputError(expected("num_classes", f"{digits.CLASSES} for digits", num_classes))
 
 
 def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
@@ -134,7 +132,7 @@ def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
             raise ValueError("only keywords")
         return name, {cast(str, k.arg): ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, ValueError) as error:
-        raise InputError(expected("--model", "NAME:key=value,… with plain values", repr(spec))) from error
+        raise InputError(expected("model", "NAME:key=value,… with plain values", repr(spec))) from error
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:
@@ -143,7 +141,7 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
     known = models.list_models()
     if name not in known:
         way_out = close_match(name, known)
-        raise InputError(expected("--model", "the name of a torchvision model", repr(name), way_out))
+        raise InputError(expected("model", "the name of a torchvision model", repr(name), way_out))
     builder = models.get_model_builder(name)
     # Detection and segmentation models would fetch a pretrained backbone by default.
     fixed = {"weights": None}
@@ -157,18 +155,18 @@ def _timm(name: str) -> Callable[..., nn.Module]:
         import timm
     except ImportError as error:
         raise InputError(
-            expected("--model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
+            expected("model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
         ) from error
     if not timm.is_model(name):
         base, _, _ = name.partition(".")
         way_out = close_match(base, timm.list_models())
-        raise InputError(expected("--model", "the name of a timm model", repr(name), way_out))
+        raise InputError(expected("model", "the name of a timm model", repr(name), way_out))
     return lambda **keywords: timm.create_model(name, pretrained=False, **keywords)
 
 
 def _callable(spec: str, factory: Any) -> Callable[..., Any]:
     if not callable(factory):
-        raise InputError(expected("--model", f"{spec} to be a function", type(factory).__name__))
+        raise InputError(expected("model", f"{spec} to be a function", type(factory).__name__))
     return cast(Callable[..., Any], factory)
 
 
@@ -176,15 +174,15 @@ def _build(spec: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> 
     if "num_classes" in keywords and not _takes(factory, "num_classes"):
         raise InputError(
             expected(
-                "--num-classes", f"a factory that has it ({spec})", "one without", "Leave --num-classes out."
+                "num_classes", f"a factory that has it ({spec})", "one without", "Leave `num_classes` out."
             )
         )
     try:
         model = factory(**keywords)
     except Exception as error:
-        raise InputError(expected("--model", f"{spec} to return a model", told(error))) from error
+        raise InputError(expected("model", f"{spec} to return a model", told(error))) from error
     if not isinstance(model, nn.Module):
-        raise InputError(expected("--model", f"{spec} to return a torch.nn.Module", type(model).__name__))
+        raise InputError(expected("model", f"{spec} to return a torch.nn.Module", type(model).__name__))
     return model
 
 

@@ -152,7 +152,7 @@ def test_labels_that_are_to_count_have_to_be_there(tiny_task: Task) -> None:
     model = copy.deepcopy(bare.model)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(
-        InputError, match=r"--label-weight 0\.3: expected training images with labels, got none"
+        InputError, match=r"`label_weight=0\.3`: expected training images with labels, got none"
     ):
         finetune(model, bare.model, bare, steps=2, seed=0, config=FinetuneConfig(label_weight=0.3))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())

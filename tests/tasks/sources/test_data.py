@@ -180,7 +180,7 @@ def test_mean_std_and_crop(tmp_path: Path) -> None:
 def test_images_of_differing_sizes_need_a_size(tmp_path: Path) -> None:
     write_image(tmp_path / "ant" / "0.png", (6, 4))
     write_image(tmp_path / "bee" / "0.png", (7, 4))
-    with pytest.raises(InputError, match="--input-size: expected a size, for images that differ in size"):
+    with pytest.raises(InputError, match="input_size: expected a size, for images that differ in size"):
         load_data(f"imagefolder:{tmp_path}")
 
 
@@ -272,9 +272,7 @@ def test_digits() -> None:
     data = load_data("digits")
     assert len(data.classes) == 10
     assert data.validation is not None
-    with pytest.raises(
-        InputError, match="--input-size, --mean: expected none, digits yields finished inputs"
-    ):
+    with pytest.raises(InputError, match="--input-size, mean: expected none, digits yields finished inputs"):
         load_data("digits", images=ImageOptions(input_size=(8,), mean=(0.0,)))
 
 
@@ -317,9 +315,9 @@ def test_errors(tmp_path: Path, spec: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (ImageOptions(mean=(0.1, 0.2)), "--mean: expected one value, or 3 for 3 channels, got 2"),
-        (ImageOptions(std=(0.1, 0.0, 1.0)), "--std: expected values above 0"),
-        (ImageOptions(input_size=(2, 8, 8)), "--input-size: expected 1 or 3 channels"),
+        (ImageOptions(mean=(0.1, 0.2)), "mean: expected one value, or 3 for 3 channels, got 2"),
+        (ImageOptions(std=(0.1, 0.0, 1.0)), "std: expected values above 0"),
+        (ImageOptions(input_size=(2, 8, 8)), "input_size: expected 1 or 3 channels"),
     ],
 )
 def test_image_option_errors(tmp_path: Path, images: ImageOptions, message: str) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from torch.utils.data import TensorDataset
 
+from ranksearch import testing
 from ranksearch.costs import COSTS
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.objectives import OBJECTIVES
-from ranksearch.planning import CandidateConfig, Problem, prepare
+from ranksearch.planning import Problem
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
@@ -37,29 +36,9 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_task() -> Task:
-    """Two convolutions with BatchNorm and a Linear layer, on random images of five classes."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 12, 3, stride=2, padding=1),
-        nn.BatchNorm2d(12),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(12, 5),
-    )
-    for _ in range(60):
-        model(torch.randn(64, 3, 8, 8))  # running statistics that fit the data
-    with torch.no_grad():
-        # Outputs that differ between images, so that divergences are not all but zero.
-        model[-1].weight *= 8
-    data = TensorDataset(torch.randn(160, 3, 8, 8), torch.randint(0, 5, (160,)))
-    return Task(model.eval(), data, calibration_size=96, batch_size=32)
+    return testing.tiny_task()
 
 
 @pytest.fixture(scope="session")
 def tiny_problem(tiny_task: Task) -> Problem:
-    config = CandidateConfig(decompositions=("svd", "spatial_svd"), fits_per_form=3, iterations=3)
-    return prepare(tiny_task, config=config)
+    return testing.tiny_problem(tiny_task)

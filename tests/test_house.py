@@ -29,6 +29,7 @@ ROOMS = (
     "searching.studies",
     "searching.baselines",
     "searching",
+    "testing",
     "probing",
     "api",
     "runs",

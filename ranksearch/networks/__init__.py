@@ -20,6 +20,7 @@ from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstr
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.layers import (
+    Call,
     Kind,
     Layer,
     Size,
@@ -49,6 +50,7 @@ from ranksearch.networks.weights import load_weights, read_weights
 
 __all__ = [
     "Batch",
+    "Call",
     "Chain",
     "Factor",
     "FactorGeometry",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ranksearch.planning.allocation import analytic, balanced_errors, energy, knapsack, uniform
 from ranksearch.planning.builder import build, chain_of, skeleton, verify
-from ranksearch.planning.fits import Effort, fit_candidate
+from ranksearch.planning.fits import Effort, Fits, fit_candidate
 from ranksearch.planning.greedy import (
     Choice,
     Front,
@@ -21,19 +21,21 @@ from ranksearch.planning.greedy import (
 )
 from ranksearch.planning.layer_weights import LayerWeights
 from ranksearch.planning.network import Network, inspect_network
-from ranksearch.planning.plan import Candidate, Plan, Table
+from ranksearch.planning.plan import DENSE, Candidate, Plan, Table
 from ranksearch.planning.plan_file import check_plan, make_record, read_plan, to_plan, write_plan
 from ranksearch.planning.plan_record import LayerRecord, PlanRecord
 from ranksearch.planning.problem import Problem, judged, prepare
-from ranksearch.planning.refine import Fit
-from ranksearch.planning.tables import CandidateConfig
+from ranksearch.planning.refinement import Fit, refine
+from ranksearch.planning.tables import CandidateConfig, layer_candidates
 
 __all__ = [
+    "DENSE",
     "Candidate",
     "CandidateConfig",
     "Choice",
     "Effort",
     "Fit",
+    "Fits",
     "Front",
     "LayerRecord",
     "LayerWeights",
@@ -54,12 +56,14 @@ __all__ = [
     "inspect_network",
     "judged",
     "knapsack",
+    "layer_candidates",
     "layer_front",
     "lower_hull",
     "make_record",
     "prepare",
     "rates",
     "read_plan",
+    "refine",
     "room_for",
     "skeleton",
     "to_plan",

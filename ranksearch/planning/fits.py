@@ -11,7 +11,7 @@ from ranksearch.calibration import Whitened
 from ranksearch.decompositions import DECOMPOSITIONS, Decomposition, Ranks
 from ranksearch.networks import Factors, Layer, algebra_threads
 from ranksearch.planning.plan import Candidate
-from ranksearch.planning.refine import Fit, fits_into, pad, refine
+from ranksearch.planning.refinement import Fit, fits_into, pad, refine
 
 
 @dataclass(frozen=True, kw_only=True)

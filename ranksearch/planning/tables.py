@@ -22,7 +22,7 @@ from ranksearch.networks import Layer, reconstruct, unmatched
 from ranksearch.planning.fits import Effort, fit_candidate
 from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.rank_paths import RankLimits, RankPath, rank_path
-from ranksearch.planning.refine import Fit
+from ranksearch.planning.refinement import Fit
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from math import inf
+from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from ranksearch.compression import recalibrate
@@ -25,6 +24,7 @@ from ranksearch.objectives import (
 from ranksearch.objectives import finetune as finetune_module
 from ranksearch.objectives.base import Report, no_report
 from ranksearch.planning import Plan, Problem, Table, knapsack
+from ranksearch.testing import ObjectiveContract
 
 
 def smallest(tables: Sequence[Table], metric: str, dense: Cost) -> int:
@@ -57,34 +57,12 @@ def dense(tiny_problem: Problem) -> Plan:
     return plan
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-class TestEveryObjective:
-    def test_dense_plan_scores_nothing(
-        self, name: str, scoring: Scoring, dense: Plan, cheapest: Plan
-    ) -> None:
-        objective = make_objective(name, scoring)
-        worst = objective.score(cheapest).value
+class TestEveryObjective(ObjectiveContract):
+    @pytest.fixture(params=OBJECTIVES.names())
+    def objective(self, request: pytest.FixtureRequest) -> type[Objective]:
         # Fine-tuning moves even the dense model a little.
-        assert 0 <= objective.score(dense).value + 1e-7 <= (0.1 * worst if name == "finetune" else 1e-6)
-
-    def test_less_kept_scores_worse(self, name: str, scoring: Scoring, cheapest: Plan) -> None:
-        objective = make_objective(name, scoring)
-        assert objective.score(plan_of(scoring.problem, 0.7)).value < objective.score(cheapest).value
-
-    def test_same_plan_same_score(self, name: str, scoring: Scoring, cheapest: Plan) -> None:
-        first = make_objective(name, scoring).score(cheapest)
-        assert make_objective(name, Scoring(scoring.problem, 8, 1e-3, 0)).score(cheapest) == first
-
-    def test_model_is_not_changed(self, name: str, scoring: Scoring, cheapest: Plan) -> None:
-        model = scoring.problem.task.model
-        before = copy.deepcopy(model.state_dict())
-        make_objective(name, scoring).score(cheapest)
-        after = model.state_dict()
-        assert all(torch.equal(before[key], after[key]) for key in before)
-        assert not model.training
-
-    def test_its_name_is_its_key(self, name: str) -> None:
-        assert OBJECTIVES.get(name).name == name
+        self.tolerance = 0.1 if request.param == "finetune" else 1e-6
+        return OBJECTIVES.get(request.param)
 
 
 def test_unknown_objective(scoring: Scoring) -> None:
@@ -135,11 +113,11 @@ def test_divergence_is_the_recalibrated_models(scoring: Scoring, cheapest: Plan)
 def test_dense_model_runs_once(scoring: Scoring, cheapest: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[nn.Module] = []
 
-    def counting(model: nn.Module, inputs: Tensor, *, batch_size: int, device: torch.device) -> Tensor:
+    def counting(model: nn.Module, inputs: Tensor, **how: Any) -> Tensor:
         runs.append(model)
-        return run(model, inputs, batch_size=batch_size, device=device)
+        return run(model, inputs, **how)
 
-    monkeypatch.setattr("ranksearch.objectives.scoring.run", counting)
+    monkeypatch.setattr("ranksearch.tasks.task.run", counting)
     shared = Scoring(scoring.problem, finetune_steps=2)
     for name in ("divergence", "finetune", "divergence"):
         make_objective(name, shared).score(cheapest)

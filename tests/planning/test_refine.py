@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ranksearch.calibration import kernel_error, whiten
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Factor, Layer, contract, discover, reconstruct
-from ranksearch.planning.refine import _Projection, balance, fits_into, pad, refine
+from ranksearch.planning.refinement import _Projection, balance, fits_into, pad, refine
 
 
 def spd(size: int, seed: int) -> Tensor:

@@ -184,7 +184,7 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) 
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
         ({"device": "gpu"}, "--device: expected a device that is there, got 'gpu'"),
         ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),
-        ({"loss": "own.py:top2"}, "--loss: expected a ranksearch.Loss, got function"),
+        ({"loss": "own.py:top2"}, "loss: expected a ranksearch.Loss, got function"),
         ({"metric_fn": "own.py:tpo2"}, "Did you mean 'top2'?"),
         ({"metric_fn": "own.py:LOSS"}, "--metric-fn: expected a function, got Loss"),
         ({"metric_fn": "own.py:mean_score"}, "to give one score per example, (1,), got ()"),

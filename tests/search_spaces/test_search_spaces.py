@@ -2,122 +2,40 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import optuna
 import pytest
-from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
-from ranksearch.costs import ALWAYS, Budget, Cost, layer_cost
 from ranksearch.errors import InputError
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
-from ranksearch.planning import Candidate, Choice, Table, energy, knapsack, uniform
-from ranksearch.planning.plan import DENSE
+from ranksearch.planning import Choice, Table, energy, uniform
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.search_spaces.base import SearchSpace
 from ranksearch.search_spaces.groups import by_shape, by_stage
+from ranksearch.testing import MANY, SVD, SearchSpaceContract, cost_of, made, sampled
 
-BUDGETS = (0.6, 0.3, 0.2)
-
-
-def conv(name: str, inputs: int, outputs: int, size: int, decompositions: tuple[str, ...]) -> Table:
-    """A 3×3 convolution with every rank of each decomposition, and errors that fall geometrically with it."""
-    call = Call((size, size), (size, size))
-    geometry = ((3, 3), (1, 1), (1, 1), (1, 1), "zeros", 1, False)
-    layer = Layer(name, "conv2d", inputs, outputs, *geometry, (call,))
-    found = [Candidate(DENSE, "", (), layer_cost(layer), 0.0)]
-    for k, decomposition in enumerate(decompositions):
-        per_rank = (inputs * 9 + outputs, (inputs + outputs) * 3, inputs + outputs + 6)[k]
-        for rank in range(1, layer_cost(layer).params // per_rank):
-            params = per_rank * rank
-            error = (0.5 + outputs / 64) * exp(-(5 + k) * params / layer_cost(layer).params)
-            found.append(
-                Candidate(decomposition, "", (rank,), Cost(params=params, flops=2 * params * size**2), error)
-            )
-    found.sort(key=lambda c: (c.cost.params, c.error))
-    return Table(layer, tuple(found), 3.0)
+ALL = MANY
 
 
-def network(decompositions: tuple[str, ...]) -> list[Table]:
-    return [
-        conv("conv1", 3, 16, 32, decompositions),
-        *(conv(f"layer1.{k}.conv", 16, 16, 32, decompositions) for k in range(3)),
-        conv("layer2.0.conv", 16, 32, 16, decompositions),
-        *(conv(f"layer2.{k}.conv", 32, 32, 16, decompositions) for k in range(1, 3)),
-        conv("layer3.0.conv", 32, 64, 8, decompositions),
-    ]
+class TestEverySpace(SearchSpaceContract):
+    @pytest.fixture(params=SEARCH_SPACES.names())
+    def space(self, request: pytest.FixtureRequest) -> type[SearchSpace]:
+        return SEARCH_SPACES.get(request.param)
 
 
-ALL = network(("svd", "spatial_svd", "cp"))
-SVD = network(("svd",))
+def make(name: str, tables: list[Table]) -> SearchSpace:
+    return made(SEARCH_SPACES.get(name), tables)
 
 
-def make(name: str, tables: list[Table], metric: str = "params", budget: float = 0.3) -> SearchSpace:
-    dense = sum((table.dense for table in tables), Cost(params=500, flops=0))
-    return SEARCH_SPACES.get(name)(tables, Budget.of(dense, budget, metric))
-
-
-def cost_of(space: SearchSpace, choice: Choice) -> int:
-    metric, pairs = space.budget.metric, zip(space.tables, choice, strict=True)
-    return space.budget.dense + sum((t.candidates[i].cost - t.dense).of(metric) for t, i in pairs)
-
-
-def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[Choice, dict[str, float]]]:
-    """Random choices of a space with their constraints."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    found = []
-    for _ in range(count):
-        trial = study.ask()
-        choice = space.suggest(trial)
-        found.append((choice, dict(trial.constraints)))
-        study.tell(trial, 0.0)
-    return found
-
-
-@pytest.mark.parametrize("metric", ALWAYS)
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("tables", [ALL, SVD], ids=["all", "svd"])
 @pytest.mark.parametrize("name", SEARCH_SPACES)
-class TestEverySpace:
-    def test_what_it_expresses_it_yields(
-        self, name: str, tables: list[Table], budget: float, metric: str
-    ) -> None:
-        space = make(name, tables, metric, budget)
-        for allocate in (knapsack, uniform, energy):
-            choice = allocate(tables, space.budget)
-            params = space.express(choice)
-            assert params is None or space.suggest(FixedTrial(params)) == choice
+def test_which_spaces_hold_the_analytic_plan(name: str) -> None:
+    assert (make(name, ALL).initial() is None) == (name == "grouped")
 
-    def test_initial_is_the_analytic_plan(
-        self, name: str, tables: list[Table], budget: float, metric: str
-    ) -> None:
-        space = make(name, tables, metric, budget)
-        params = space.initial()
-        assert (params is None) == (name == "grouped")
-        assert params is None or space.suggest(FixedTrial(params)) == space.analytic
 
-    def test_plans_meet_the_budget_or_say_so(
-        self, name: str, tables: list[Table], budget: float, metric: str
-    ) -> None:
-        space = make(name, tables, metric, budget)
-        for choice, constraints in sampled(space, 25):
-            overshoot = cost_of(space, choice) / space.budget.limit - 1
-            if name == "ranks":
-                assert constraints == {"budget": overshoot}
-            else:
-                assert overshoot <= 0
-                assert not constraints
-
-    def test_same_seed_same_plans(self, name: str, tables: list[Table], budget: float, metric: str) -> None:
-        first = sampled(make(name, tables, metric, budget), 8, seed=3)
-        assert sampled(make(name, tables, metric, budget), 8, seed=3) == first
-        assert sampled(make(name, tables, metric, budget), 8, seed=4) != first
-
-    def test_plans_differ(self, name: str, tables: list[Table], budget: float, metric: str) -> None:
-        assert len({choice for choice, _ in sampled(make(name, tables, metric, budget), 25)}) > 5
+@pytest.mark.parametrize("name", SEARCH_SPACES)
+def test_only_raw_ranks_need_a_constraint(name: str) -> None:
+    assert all(bool(constraints) == (name == "ranks") for _, constraints in sampled(make(name, ALL), 10))
 
 
 def test_unknown_space() -> None:

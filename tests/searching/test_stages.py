@@ -33,8 +33,7 @@ from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchResult, SearchSettings, search
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS, open_storage, quiet_optuna
-from ranksearch.searching.studies.samplers import fresh_sampler
-from ranksearch.searching.studies.trials import BROKEN
+from ranksearch.searching.studies.trials import BROKEN, fresh_sampler
 from ranksearch.tasks.splits import Splits
 
 

@@ -163,8 +163,7 @@ def test_layers_without_gradient_are_not_among_those_that_advice_counts() -> Non
     assert [table.layer.name for table in problem.tables] == ["last"]
 
 
-@pytest.mark.parametrize("inputs", [(torch.ones(2), torch.ones(2)), {"x": torch.ones(2)}])
-def test_inputs_of_several_tensors_are_refused(inputs: object) -> None:
-    task = Task(nn.Linear(2, 2), [(inputs, 0)] * 20)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"expected examples whose input is one tensor, got (tuple|dict)"):
+def test_inputs_without_a_tensor_are_refused() -> None:
+    task = Task(nn.Linear(2, 2), [("a word", 0)] * 20)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"expected examples whose input is a tensor, .*, got list"):
         _ = task.example

@@ -1,0 +1,33 @@
+"""Contract suites for what can be added to ranksearch, and small problems to test it on. Needs pytest.
+
+Each suite is a class: subclass it under a name that begins with `Test`, and supply the fixture that it asks for.
+"""
+
+from __future__ import annotations
+
+from ranksearch.testing.allocators import AllocatorContract, cheapest, made_up_context, paper_problems
+from ranksearch.testing.costs import CostContract
+from ranksearch.testing.decompositions import DecompositionContract
+from ranksearch.testing.material import paper_problem, tiny_problem, tiny_task
+from ranksearch.testing.objectives import ObjectiveContract
+from ranksearch.testing.search_spaces import MANY, SVD, SearchSpaceContract, cost_of, made, network, sampled
+
+__all__ = [
+    "MANY",
+    "SVD",
+    "AllocatorContract",
+    "CostContract",
+    "DecompositionContract",
+    "ObjectiveContract",
+    "SearchSpaceContract",
+    "cheapest",
+    "cost_of",
+    "made",
+    "made_up_context",
+    "network",
+    "paper_problem",
+    "paper_problems",
+    "sampled",
+    "tiny_problem",
+    "tiny_task",
+]

@@ -1,0 +1,14 @@
+"""Every registered cost metric keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from ranksearch.costs import COSTS, CostMetric
+from ranksearch.testing import CostContract
+
+
+class TestEveryCost(CostContract):
+    @pytest.fixture(params=COSTS.names())
+    def metric(self, request: pytest.FixtureRequest) -> CostMetric:
+        return COSTS.get(request.param)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, planned_layers, save_compressed
-from ranksearch.costs import COSTS, Kept
+from ranksearch.costs import Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.planning import (
@@ -67,8 +67,8 @@ def search(
     several = isinstance(budget, Sequence) and not isinstance(budget, str)
     wanted = SearchSettings(
         budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
-        metric=COSTS.resolve(metric).name,
-        limits=tuple((COSTS.resolve(name).name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        metric=metric,
+        limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
         seed=seed,
         **settings,
     )

@@ -11,15 +11,11 @@ from ranksearch.costs import COSTS, counted
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
-from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import CandidateConfig, LayerWeights
 from ranksearch.runs.config import flag
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
-from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import SearchSettings
-from ranksearch.searching.baselines import ALLOCATORS
-from ranksearch.searching.studies import SAMPLERS
 
 
 def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
@@ -34,13 +30,13 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         raise InputError(expected("--budget", "how much to keep", "none", way_out))
     settings = SearchSettings(
         budgets=options.budget,
-        metric=COSTS.resolve(options.metric).name,
-        limits=tuple((COSTS.resolve(metric).name, kept) for metric, kept in options.limit),
-        allocator=ALLOCATORS.resolve(options.allocator).name,
-        space=SEARCH_SPACES.resolve(options.space).name,
-        sampler=SAMPLERS.resolve(options.sampler).name,
+        metric=options.metric,
+        limits=options.limit,
+        allocator=options.allocator,
+        space=options.space,
+        sampler=options.sampler,
         n_trials=options.n_trials,
-        objective=OBJECTIVES.resolve(options.objective).name,
+        objective=options.objective,
         timeout=options.timeout,
         refit_trials=options.refit_trials,
         finetune_trials=options.finetune_trials,
@@ -74,7 +70,9 @@ def _check_trials(options: RunOptions) -> None:
     default = RunOptions()
     for name in unused:
         if (value := getattr(options, name)) not in (getattr(default, name), 0):
-            raise InputError(expected(f"{flag(name)} {value}", f"{wanted} beside it", got, way_out))
+            raise InputError(
+                expected(f"{flag(name)} {value}", f"{wanted}, without which it has no effect", got, way_out)
+            )
 
 
 def candidate_config(options: RunOptions) -> CandidateConfig:

@@ -71,9 +71,10 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         budgets = tuple(Kept.parse(budget) for budget in self.budgets)
-        limits = tuple((name, Kept.parse(kept)) for name, kept in self.limits)
+        limits = tuple((COSTS.resolve(name).name, Kept.parse(kept)) for name, kept in self.limits)
         object.__setattr__(self, "budgets", budgets)
         object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "metric", COSTS.resolve(self.metric).name)
         if not budgets:
             raise InputError(expected("budget", "at least one", "none"))
         if len(set(budgets)) < len(budgets):
@@ -82,17 +83,15 @@ class SearchSettings:
             wanted = "knapsack, the only one that keeps to several limits"
             raise InputError(expected("allocator", wanted, repr(self.allocator), "Leave the limits out."))
         names = [self.metric, *(name for name, _ in limits)]
-        for name in names:
-            COSTS.get(name)
         if len(set(names)) < len(names):
             raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
-        for registry, name in (
-            (SEARCH_SPACES, self.space),
-            (ALLOCATORS, self.allocator),
-            (SAMPLERS, self.sampler),
-            (OBJECTIVES, self.objective),
+        for field, registry in (
+            ("space", SEARCH_SPACES),
+            ("allocator", ALLOCATORS),
+            ("sampler", SAMPLERS),
+            ("objective", OBJECTIVES),
         ):
-            registry.get(name)
+            object.__setattr__(self, field, registry.resolve(getattr(self, field)).name)
         whole = {} if self.n_trials is None else {"n_trials": 0}
         for name, least in (
             *whole.items(),

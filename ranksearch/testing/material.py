@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from ranksearch.calibration import ErrorKind, simplify, whiten
 from ranksearch.costs import Cost
-from ranksearch.networks import Call, Layer
+from ranksearch.networks import Call, Layer, call
 from ranksearch.planning import CandidateConfig, Fits, Problem, layer_candidates, prepare
 from ranksearch.tasks import Task
 
@@ -33,7 +33,7 @@ def tiny_task() -> Task:
         nn.Linear(12, 5),
     )
     for _ in range(60):
-        model(torch.randn(64, 3, 8, 8))  # running statistics that fit the data
+        call(model, torch.randn(64, 3, 8, 8))  # running statistics that fit the data
     with torch.no_grad():
         # Outputs that differ between images, so that divergences are not all but zero.
         model[-1].get_parameter("weight").mul_(8)

@@ -149,14 +149,14 @@ def test_non_finite_activations_name_the_layer() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     with torch.no_grad():
         model[0].weight[0, 0] = float("inf")
-    with pytest.raises(NonFiniteError, match=r"layer 1: expected finite inputs .* --ignore"):
+    with pytest.raises(NonFiniteError, match=r"layer 1: expected finite inputs .* `ignore`"):
         collected(model, torch.ones(4, 3))
 
 
 def test_a_model_that_says_the_same_of_all_inputs_is_refused() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     nn.init.zeros_(model[1].weight)
-    with pytest.raises(InputError, match=r"got the same ones for all 7.*--weights"):
+    with pytest.raises(InputError, match=r"got the same ones for all 7.*`weights`"):
         collected(model, torch.randn(7, 4), batch=5)
 
 

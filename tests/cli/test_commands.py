@@ -698,7 +698,7 @@ def test_what_is_asked_of_trials_needs_trials(
     given = ("run", "--model", f"{own}:model", "--data", f"{own}:data", "--budget", "0.5", *more)
     error = refused(invoke(*given))
     assert f"{more[0]} {more[1]}" in error
-    assert "expected --n-trials beside it, got none" in error
+    assert "expected --n-trials, without which it has no effect, got none" in error
 
 
 @pytest.mark.parametrize("more", [("--space", "ranks"), ("--sampler", "random"), ("--timeout", "9")])
@@ -709,7 +709,7 @@ def test_what_is_asked_of_the_search_needs_the_search(
     given = ("run", "--model", f"{own}:model", "--data", f"{own}:data", "--budget", "0.5", "--n-trials", "4")
     error = refused(invoke(*given, "--allocator", "optuna_tpe", *more))
     assert f"{more[0]} {more[1]}" in error
-    assert "expected --allocator knapsack beside it, got optuna_tpe" in error
+    assert "expected --allocator knapsack, without which it has no effect, got optuna_tpe" in error
 
 
 def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ def test_verify_names_the_layers_and_the_way_out() -> None:
     verify(built, EXAMPLE, ["conv"])
     built.wary = True
     with pytest.raises(
-        InputError, match=r"\(conv replaced\).*no attribute 'out_channels'.*--ignore"
+        InputError, match=r"\(conv replaced\).*no attribute 'out_channels'.*`ignore`"
     ) as caught:
         verify(built, EXAMPLE, ["conv"])
     assert isinstance(caught.value.__cause__, AttributeError)

@@ -115,7 +115,7 @@ def test_the_first_layers_stay_dense(tiny_task: Task, tiny_problem: Problem) -> 
     assert [t.layer.name for t in problem.tables] == ["3", "8"]
     assert problem.tables == tiny_problem.tables[1:]
     reasons = {layer.name: layer.reason for layer in problem.layers}
-    assert reasons["0"] == "one of the first 1 (--protect-early 1)"
+    assert reasons["0"] == "one of the first 1 (`protect_early=1`)"
     assert reasons["3"] is None
     assert problem.dense == tiny_problem.dense
 
@@ -145,7 +145,7 @@ def test_mistakes(tiny_task: Task) -> None:
     with pytest.raises(InputError, match=r"protect_early: expected fewer than the 3 layers .*, got 3\."):
         ranksearch.search(tiny_task, budget=0.5, n_trials=0, protect_early=3)
     for weight in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="the weight of protect_early: expected a positive number"):
+        with pytest.raises(InputError, match="the weight of `protect_early`: expected a positive number"):
             ranksearch.search(tiny_task, budget=0.5, protect_early=(1, weight))
     with pytest.raises(InputError, match="allocator: expected knapsack or energy, which weigh"):
         ranksearch.search(tiny_task, budget=0.5, allocator="balf", protect_early=(1, 2.0))

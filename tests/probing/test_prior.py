@@ -149,7 +149,7 @@ def test_probes_of_other_models_are_refused(tiny_task: Task, probe: Callable[...
     path = probe(sweep(RATIOS))
     retrained = nn.Sequential(*tiny_task.model.children())
     retrained[-1] = nn.Linear(12, 5)
-    with pytest.raises(MismatchError, match=r"--probe .*: expected weights with digest .* got .* same model"):
+    with pytest.raises(MismatchError, match=r"`probe=.*`: expected weights with digest .* got .* same model"):
         read(path, replace(tiny_task, model=retrained))
     wider = nn.Sequential(*list(tiny_task.model.children())[:-1], nn.Linear(12, 6))
     with pytest.raises(MismatchError, match=r"layer 8: expected kernel \(6, 12\), got kernel \(5, 12\)"):
@@ -160,7 +160,7 @@ def test_probes_of_other_models_are_refused(tiny_task: Task, probe: Callable[...
 
 
 def test_folders_that_cannot_serve(tiny_task: Task, probe: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no probe\.json in it\. Let it finish: ranksearch probe --resume"):
+    with pytest.raises(InputError, match=r"no probe\.json in it\. Let it finish: `resume` it"):
         read(tmp_path / "nowhere", tiny_task)
     path = probe(None)
     with pytest.raises(MismatchError, match=r"expected a sweep\.csv, got .* Probe the model again"):

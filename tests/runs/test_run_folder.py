@@ -38,7 +38,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     with open_run(options(tmp_path)):
         pass
     with (
-        pytest.raises(InputError, match=r"holds a run\. Continue it with --resume"),
+        pytest.raises(InputError, match=r"holds a run\. Continue it with `resume`"),
         open_run(options(tmp_path)),
     ):
         pass
@@ -48,7 +48,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_other_content_is_not_touched(tmp_path: Path, resume: bool) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with (
-        pytest.raises(InputError, match=r"holds thesis\.tex. Choose another --out"),
+        pytest.raises(InputError, match=r"holds thesis\.tex. Choose another `out`"),
         open_run(options(tmp_path, resume=resume)),
     ):
         pass
@@ -58,15 +58,13 @@ def test_other_content_is_not_touched(tmp_path: Path, resume: bool) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
-    with pytest.raises(InputError, match="--out: expected a folder"), open_run(options(path)):
+    with pytest.raises(InputError, match="out: expected a folder"), open_run(options(path)):
         pass
 
 
 def test_what_cannot_be_made_or_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    told = (
-        r"^--out: expected a folder that can be made and written to, got .* \(%s\)\. Choose another --out\.$"
-    )
+    told = r"^out: expected a folder that can be made and written to, got .* \(%s\)\. Choose another `out`\.$"
     with (
         pytest.raises(InputError, match=told % "Not a directory"),
         open_run(options(tmp_path / "file" / "x")),

@@ -413,7 +413,7 @@ def test_fine_tuning_can_be_left_out(tiny_problem: Problem) -> None:
 
 def test_fine_tuning_without_images_is_refused(tiny_problem: Problem) -> None:
     task = replace(tiny_problem.task, splits=Splits(0, (0, 1), (2, 3), (), ()))
-    with pytest.raises(InputError, match=r"fine-tuning data: .* Use --finetune-trials 0"):
+    with pytest.raises(InputError, match=r"fine-tuning data: .* Use `finetune_trials=0`"):
         search(replace(tiny_problem, task=task), measured())
 
 

@@ -272,7 +272,9 @@ def test_digits() -> None:
     data = load_data("digits")
     assert len(data.classes) == 10
     assert data.validation is not None
-    with pytest.raises(InputError, match="--input-size, mean: expected none, digits yields finished inputs"):
+    with pytest.raises(
+        InputError, match="`input_size`, `mean`: expected none, digits yields finished inputs"
+    ):
         load_data("digits", images=ImageOptions(input_size=(8,), mean=(0.0,)))
 
 

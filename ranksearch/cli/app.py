@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ranksearch.cli.guard import guarded
-from ranksearch.cli.probe import probe
 from ranksearch.cli.signature import with_options
-from ranksearch.runs import RunOptions
+from ranksearch.runs import ProbeOptions, RunOptions
+from ranksearch.runs.options import MAIN_PANEL
 
 app = typer.Typer(
     name="ranksearch",
@@ -55,6 +55,7 @@ PROBE = (
     "threads",
     "quiet",
     "verbose",
+    *ProbeOptions.model_fields,
 )
 LAYERS = ("model", "num_classes", "ignore", "data", "input_size", "decompositions")
 
@@ -63,10 +64,10 @@ Config = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="TOML file with any of these options, without the dashes; its paths are relative to the file, "
-        "and what is given here goes before it: --no-… turns off a switch, none takes back an option that can be "
-        "left without a value.",
-        rich_help_panel="Run",
+        help="TOML file with any of these options, without the dashes; its paths are relative to the file. "
+        "Options on the command line override the file: --no-… turns off a switch, none unsets an option that "
+        "needs no value.",
+        rich_help_panel=MAIN_PANEL,
         show_default=False,
     ),
 ]
@@ -143,6 +144,21 @@ def show(
         from ranksearch.cli.show import show_command
 
         show_command(path, every=every)
+
+
+def probe(config: Config = None, *, given: dict[str, Any]) -> None:
+    """Measure how compressible a model is: layer by layer, cut by cut.
+
+    ranksearch probe --out runs/probe-digits
+
+    ranksearch probe --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k
+
+    Nothing is compressed: kernels are truncated and put back, and the model is looked at.
+    """
+    with guarded():
+        from ranksearch.cli.probe import probe_command
+
+        probe_command(config, given)
 
 
 def layers(config: Config = None, *, given: dict[str, Any]) -> None:

@@ -10,7 +10,10 @@ import typer
 from rich.markup import escape
 
 from ranksearch.registry import Registry
-from ranksearch.runs import RunOptions
+from ranksearch.runs import ProbeOptions, RunOptions
+from ranksearch.runs.options import MAIN, MAIN_PANEL
+
+FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 
 REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple")
 """Options whose values add up where they are given several times; of others the last one counts."""
@@ -22,7 +25,8 @@ def with_options(
     """`function(…, given)` as a command that takes the named options; `given` holds those that were given.
 
     Values stay strings: the options model parses them, as it does those of a file. A switch can be turned off too,
-    since a file or a plan may have turned it on. `shown` overrides what the help says about defaults.
+    since a file or a plan may have turned it on. `shown` overrides what the help says about defaults. Options that most
+    people need come first.
     """
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
 
@@ -30,7 +34,8 @@ def with_options(
         given = {name: arguments.pop(name) for name in names}
         function(**arguments, given={name: value for name, value in given.items() if value not in (None, [])})
 
-    added = [_parameter(name, (shown or {}).get(name)) for name in names]
+    ordered = sorted(names, key=lambda name: MAIN.index(name) if name in MAIN else len(MAIN))
+    added = [_parameter(name, (shown or {}).get(name)) for name in ordered]
     # An option of the function's own comes last: panels of the help are in order of first appearance.
     arguments = [p for p in own if p.default is p.empty]
     parameters = [*arguments, *added, *(p for p in own if p.default is not p.empty)]
@@ -43,21 +48,21 @@ def with_options(
 
 
 def _parameter(name: str, shown: str | None) -> inspect.Parameter:
-    field = RunOptions.model_fields[name]
+    field = FIELDS[name]
     extra = cast(dict[str, Any], field.json_schema_extra)
     flag = f"--{name.replace('_', '-')}"
     is_switch = field.annotation is bool
     kind: Any = bool | None if is_switch else list[str] | None if name in REPEATABLE else str | None
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
     text = escape(_described(field.description or "", extra["choices"]))
-    option = typer.Option(
+    declared = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
         help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,
         metavar=escape(extra["metavar"]),
-        rich_help_panel=extra["panel"],
+        rich_help_panel=MAIN_PANEL if name in MAIN else extra["panel"],
         show_default=False,
     )
-    annotation = Annotated[kind, option]
+    annotation = Annotated[kind, declared]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -23,6 +23,23 @@ from ranksearch.tasks import LOSSES
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
+MAIN = (
+    "model",
+    "weights",
+    "data",
+    "budget",
+    "metric",
+    "epochs",
+    "n_trials",
+    "out",
+    "resume",
+    "seed",
+    "threads",
+)
+"""Options that the help shows first, together: what most people need."""
+
+MAIN_PANEL = "Main options"
+
 
 def listed(value: Any) -> list[Any]:
     """`"a,b"` → ["a", "b"]; a single value → [value]; ["a,b", "c"], an option given twice → ["a", "b", "c"]."""
@@ -105,7 +122,7 @@ Protection = Annotated[
 ]
 
 
-def _in(
+def option(
     panel: str,
     default: Any,
     metavar: str = "",
@@ -126,183 +143,183 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    model: str = _in("Model", "digits", "SPEC")
+    model: str = option("Model", "digits", "SPEC")
     """The trained model: digits (embedded), torchvision:NAME, timm:NAME, package.module:factory or
     path/file.py:factory. Built-in names take keywords of their builder:
     torchvision:resnet50:width_per_group=128."""
 
-    weights: Path | None = _in("Model", None, "FILE", "the factory's own")
+    weights: Path | None = option("Model", None, "FILE", "the factory's own")
     """State dict, .safetensors, or .pt or .pth (read with weights_only=True); none goes on with random
     weights."""
 
-    num_classes: int | None = _in("Model", None, "N", "from the weights, else from the data", ge=1)
+    num_classes: int | None = option("Model", None, "N", "from the weights, else from the data", ge=1)
     """Classes of the model."""
 
-    ignore: Names = _in("Model", (), "PATTERN")
+    ignore: Names = option("Model", (), "PATTERN")
     """Keep layers whose name matches dense, such as 'layer4.*' or fc. Can be repeated."""
 
-    data: str | None = _in("Data", None, "SPEC", "digits, for the digits model")
+    data: str | None = option("Data", None, "SPEC", "digits, for the digits model")
     """digits, imagefolder:DIR (with train/ and test/ or val/, or class folders),
     torchvision:FashionMNIST:DIR, package.module:factory or path/file.py:factory (returns {'train':
     ..., 'validation': ..., 'test': ...})."""
 
-    input_size: Size | None = _in(
+    input_size: Size | None = option(
         "Data", None, "SIZE", "the timm model's, else the images' own", min_length=1, max_length=3
     )
     """Size of an input: 224, or 224,320 (height, width), or 1,28,28 (channels first)."""
 
-    mean: PerChannel | None = _in(
+    mean: PerChannel | None = option(
         "Data", None, "M,M,M", "the timm model's, else the data's (folders: ImageNet's)", min_length=1
     )
     """What is subtracted from inputs in [0, 1], per channel."""
 
-    std: PerChannel | None = _in("Data", None, "S,S,S", "as for --mean", min_length=1)
+    std: PerChannel | None = option("Data", None, "S,S,S", "as for --mean", min_length=1)
     """What inputs are divided by, per channel."""
 
-    crop_pct: Fraction | None = _in("Data", None, "F", "the timm model's, else 0.875")
+    crop_pct: Fraction | None = option("Data", None, "F", "the timm model's, else 0.875")
     """Part of the shorter side that the central crop keeps, where images have to be resized."""
 
-    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = _in(
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = option(
         "Data", None, "MODE", "the timm model's, else bilinear"
     )
     """How images are resized: bilinear, bicubic or nearest."""
 
-    val_split: float = _in("Data", 0.1, "F", ge=0, lt=1)
+    val_split: float = option("Data", 0.1, "F", ge=0, lt=1)
     """Part of the training images for validation, where the data has no validation set."""
 
-    test_split: float = _in("Data", 0.1, "F", ge=0, lt=1)
+    test_split: float = option("Data", 0.1, "F", ge=0, lt=1)
     """Part of the training images for the final evaluation, where the data has no test set."""
 
-    split_seed: int | None = _in("Data", None, "N", "--seed", ge=0)
+    split_seed: int | None = option("Data", None, "N", "--seed", ge=0)
     """Decides which images serve what (see splits.json)."""
 
-    calibration_size: int = _in("Data", 1536, "N", ge=3)
+    calibration_size: int = option("Data", 1536, "N", ge=3)
     """Training images, without labels, to calibrate on: two thirds for moments, one third for scores. At most
     half of what there is."""
 
-    metric_fn: str | None = _in("Data", None, "SPEC", "the loss's: top-1 accuracy of cross_entropy")
+    metric_fn: str | None = option("Data", None, "SPEC", "the loss's: top-1 accuracy of cross_entropy")
     """Metric of your own, package.module:fn or path/file.py:fn: fn(outputs, targets) gives one score per
     example, higher is better."""
 
-    loss: str = _in("Data", "cross_entropy", "NAME", choices=LOSSES)
+    loss: str = option("Data", "cross_entropy", "NAME", choices=LOSSES)
     """What the model was trained with."""
 
-    batch_size: int = _in("Data", 128, "N", ge=1)
+    batch_size: int = option("Data", 128, "N", ge=1)
     """Examples per batch."""
 
-    workers: int = _in("Data", 0, "N", ge=0)
+    workers: int = option("Data", 0, "N", ge=0)
     """Processes that load data."""
 
-    budget: Budgets = _in("Budget", (), "F[,F...]", "required")
+    budget: Budgets = option("Budget", (), "F[,F...]", "required")
     """How much to KEEP of the whole model: a fraction, 0.2 is a fifth, 20%, or an amount, 54k; several (0.5,0.3,0.2)
     give one plan each. Can be repeated."""
 
-    metric: str = _in("Budget", "params", "METRIC", choices=COSTS)
+    metric: str = option("Budget", "params", "METRIC", choices=COSTS)
     """The cost metric: what the budget counts."""
 
-    limit: LimitList = _in("Budget", (), "METRIC=F")
+    limit: LimitList = option("Budget", (), "METRIC=F")
     """A further limit that holds beside the budget, in another cost metric: flops=0.5. Can be repeated."""
 
-    decompositions: Names = _in(
+    decompositions: Names = option(
         "Budget", DECOMPOSITIONS.names(), "NAME[,NAME...]", choices=DECOMPOSITIONS, min_length=1
     )
     """Decompositions to choose from. Can be repeated."""
 
-    min_rank: int = _in("Budget", 1, "N", ge=1)
+    min_rank: int = option("Budget", 1, "N", ge=1)
     """Smallest rank."""
 
-    rank_multiple: Multiples = _in("Budget", (("*", 1),), "[PATTERN=]N")
+    rank_multiple: Multiples = option("Budget", (("*", 1),), "[PATTERN=]N")
     """Ranks are multiples of N, in all layers or those whose name matches (8, 'layer1.*=4'). Can be repeated,
     the last match counts."""
 
-    allocator: str = _in("Search", "knapsack", "NAME", choices=ALLOCATORS)
+    allocator: str = option("Search", "knapsack", "NAME", choices=ALLOCATORS)
     """How a plan is chosen: knapsack, or, to compare with, a method of the literature, whose plan is delivered as it
     is."""
 
-    protect_early: Protection | None = _in("Search", None, "N[=W]", "none")
+    protect_early: Protection | None = option("Search", None, "N[=W]", "none")
     """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W times
     in the allocation; without W they stay dense."""
 
-    probe: Path | None = _in("Search", None, "DIR", "none")
+    probe: Path | None = option("Search", None, "DIR", "none")
     """Folder of a finished probe of the same model: layers that it found more sensitive than they seemed weigh more."""
 
-    n_trials: int | None = _in("Search", None, "N", "0; 40 for allocators that evaluate plans", ge=0)
+    n_trials: int | None = option("Search", None, "N", "0; 40 for allocators that evaluate plans", ge=0)
     """Plans per budget to score, in search of a better one than the analytic plan, which 0 takes; they seldom find
     one."""
 
-    objective: str = _in("Search", "divergence", "NAME", choices=OBJECTIVES)
+    objective: str = option("Search", "divergence", "NAME", choices=OBJECTIVES)
     """What those plans are scored by."""
 
-    space: str = _in("Search", "sensitivities", "SPACE", choices=SEARCH_SPACES)
+    space: str = option("Search", "sensitivities", "SPACE", choices=SEARCH_SPACES)
     """Search space: how a trial becomes a plan."""
 
-    sampler: str = _in("Search", "tpe", "SAMPLER", choices=SAMPLERS)
+    sampler: str = option("Search", "tpe", "SAMPLER", choices=SAMPLERS)
     """Optuna sampler."""
 
-    timeout: float | None = _in("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
+    timeout: float | None = option("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
     """Start no further trial of a budget after this time."""
 
-    refit_trials: int = _in("Search", 2, "N", ge=0)
+    refit_trials: int = option("Search", 2, "N", ge=0)
     """With --n-trials and --finetune-trials 0: the best plans to compare once more, fitted as they would be
     delivered. Without trials, but with --probe, its plan is so compared with the plain one. 0 leaves both out."""
 
-    finetune_trials: int = _in("Search", 4, "N", ge=0)
+    finetune_trials: int = option("Search", 4, "N", ge=0)
     """With --n-trials: the best plans to compare once more, fitted as they would be delivered and then fine-tuned for
     a short while; 0 leaves that out."""
 
-    finetune_steps: int = _in("Search", 60, "N", ge=1)
+    finetune_steps: int = option("Search", 60, "N", ge=1)
     """Steps of that fine-tuning."""
 
-    storage: str | None = _in("Search", None, "URL", "study.jsonl in the run folder")
+    storage: str | None = option("Search", None, "URL", "study.jsonl in the run folder")
     """Optuna storage: a database URL (sqlite:///study.db) or a journal file."""
 
-    study_name: str = _in("Search", "ranksearch", "NAME", min_length=1)
+    study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
     """What names of studies in the storage begin with."""
 
-    match_epochs: int = _in("Delivery", 0, "N", ge=0)
+    match_epochs: int = option("Delivery", 0, "N", ge=0)
     """Epochs of feature matching before any fine-tuning, on the calibration images for moments alone, without labels;
     try 60, with --epochs 0, where you have no other images."""
 
-    epochs: int | None = _in("Delivery", None, "N", "2; 20 for digits", ge=0)
+    epochs: int | None = option("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
 
-    rounds: int = _in("Delivery", 1, "N", ge=1)
+    rounds: int = option("Delivery", 1, "N", ge=1)
     """Groups of layers to factorise one after the other, from the last stage to the first, each followed by its share
     of those epochs; at most as many as the plan factorises layers."""
 
-    lr: float = _in("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
+    lr: float = option("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
     """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""
 
-    augment: bool = _in("Delivery", False)
+    augment: bool = option("Delivery", False)
     """Mirror and move the images of that fine-tuning, anew each time: for several epochs, with --lr 1e-3; within a few
     hundred steps it changes little."""
 
-    label_weight: float = _in("Delivery", 0.0, "F", ge=0, le=1)
+    label_weight: float = option("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""
 
-    out: Path | None = _in("Run", None, "DIR", "runs/MODEL-DATE-TIME")
+    out: Path | None = option("Run", None, "DIR", "runs/MODEL-DATE-TIME")
     """Folder of the run."""
 
-    cache: Path | None = _in("Run", None, "DIR", "~/.cache/ranksearch/calibration")
+    cache: Path | None = option("Run", None, "DIR", "~/.cache/ranksearch/calibration")
     """Folder that keeps moments and candidates for later runs and other budgets, at most 10 GB; none keeps
     nothing."""
 
-    resume: bool = _in("Run", False)
+    resume: bool = option("Run", False)
     """Continue the killed run in --out; its options need not be given again."""
 
-    seed: int = _in("Run", 0, "N", ge=0)
+    seed: int = option("Run", 0, "N", ge=0)
     """Seed of everything random."""
 
-    device: str = _in("Run", "auto", "DEVICE")
+    device: str = option("Run", "auto", "DEVICE")
     """cpu, cuda, cuda:1, mps; auto takes cuda where there is one."""
 
-    threads: int | None = _in("Run", None, "N", "1 for digits, else torch's own choice", ge=1)
+    threads: int | None = option("Run", None, "N", "1 for digits, else torch's own choice", ge=1)
     """Threads of torch on the CPU."""
 
-    quiet: bool = _in("Run", False)
+    quiet: bool = option("Run", False)
     """Print results only."""
 
-    verbose: bool = _in("Run", False)
+    verbose: bool = option("Run", False)
     """Print everything that goes to log.txt."""
 
     @property

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.runs.config import flag, unset
+from ranksearch.runs.options import option
 
 FREE = frozenset({"plots"})
 """Options that a resumed probe may change: they decide only what is made of the measurements."""
@@ -24,19 +25,42 @@ RECOVERY = frozenset({"recovery_epochs", "recovery_norm", "recovery_cut", "proje
 class ProbeOptions(BaseModel):
     """The options of `ranksearch probe` beside those of a run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    images: int = Field(default=1000, ge=2)
-    images_from: Literal["validation", "test"] = "validation"
-    bonds: int = Field(default=8, ge=2)
-    sweep: bool = True
-    moments: bool = True
-    recovery_epochs: int = Field(default=2, ge=0)
-    recovery_norm: float | None = Field(default=None, gt=0, le=1)
-    recovery_cut: str | None = None
-    project_each: Literal["epoch", "step"] = "epoch"
-    trouble: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    plots: bool = True
+    images: int = option("Probe", 1000, "N", ge=2)
+    """Images to evaluate on."""
+
+    images_from: Literal["validation", "test"] = option("Probe", "validation", "ROLE")
+    """Which images: validation or test."""
+
+    bonds: int = option("Probe", 8, "N", ge=2)
+    """Bond dimensions per layer and cut, at most."""
+
+    sweep: bool = option("Probe", True)
+    """Measure truncations, or only the spectra."""
+
+    moments: bool = option("Probe", True)
+    """Spectra in the moments' metric, and the verdict, or neither."""
+
+    recovery_epochs: int = option("Probe", 2, "N", ge=0)
+    """Epochs of retraining, each way; 0 = none."""
+
+    recovery_norm: float | None = option(
+        "Probe", None, "F", "the mildest that costs half the accuracy", gt=0, le=1
+    )
+    """Norm that all layers keep before it."""
+
+    recovery_cut: str | None = option("Probe", None, "CUT", "o|…")
+    """Cut that they are truncated across, such as 'ow|ih'."""
+
+    project_each: Literal["epoch", "step"] = option("Probe", "epoch", "WHEN")
+    """When to project back: after each epoch or step."""
+
+    trouble: float = option("Probe", 0.1, "F", gt=0, allow_inf_nan=False)
+    """Divergence in nats at which trouble starts."""
+
+    plots: bool = option("Probe", True)
+    """Figures, with pip install 'ranksearch[plots]', or none."""
 
 
 def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> ProbeOptions:

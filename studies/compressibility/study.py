@@ -130,7 +130,7 @@ def probe_once(folder: ProbeFolder, options: Mapping[str, Any], wanted: Mapping[
     """Probe into a folder, or go on with what was begun there; a probe that is through is left as it is."""
     if not folder.record.is_file():
         place = {"out": str(folder.path), "resume": folder.probe_config.is_file()}
-        probe_command(None, {**options, **place}, dict(wanted))
+        probe_command(None, {**options, **place, **wanted})
 
 
 def missing(network: Network, given: Given) -> list[str]:

@@ -25,7 +25,7 @@ from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import read_plan, write_plan
 from ranksearch.registry import Registry
 from ranksearch.runs import RunFolder, RunOptions
-from ranksearch.runs.options import PANELS
+from ranksearch.runs.options import MAIN_PANEL, PANELS
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching import read_front
 from ranksearch.searching.baselines import ALLOCATORS
@@ -55,9 +55,16 @@ def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytes
         text = invoke("run", flag).output
         for name in RunOptions.model_fields:
             assert f"--{name.replace('_', '-')} " in text
-        assert [text.index(f"─ {panel} ─") for panel in PANELS] == sorted(
-            text.index(f"─ {panel} ─") for panel in PANELS
-        )
+        panels = [text.index(f"─ {panel} ─") for panel in (MAIN_PANEL, *PANELS)]
+        assert panels == sorted(panels)
+        first = text[panels[0] : panels[1]]
+        assert re.findall(r"│ --(?:\w+-)*(\w+)", first)[:5] == [
+            "model",
+            "weights",
+            "data",
+            "budget",
+            "metric",
+        ]
         assert "--config" in text
         assert "[PATTERN=]N" in text  # brackets are not taken for markup
         assert "[1536]" in text

@@ -26,7 +26,7 @@ def start() -> Callable[..., Any]:
     context.set_forkserver_preload(["ranksearch.runs.probe", "ranksearch.cli.verdict"])
 
     def start(given: dict[str, object], own: dict[str, object]) -> Any:
-        process = context.Process(target=probe_command, args=(None, given, own))
+        process = context.Process(target=probe_command, args=(None, given | own))
         process.start()
         return process
 

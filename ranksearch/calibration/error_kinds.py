@@ -16,7 +16,11 @@ ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 def simplify(
     A: Tensor | Columns, G: Tensor, kind: ErrorKind
 ) -> tuple[Tensor | Columns | None, Tensor | None]:
-    """The moments that an error looks at: A (n, n) and G (O, O), None standing for the identity.
+    """The moments that an error looks at.
+
+    A: An (n, n) tensor, or `Columns`.
+    G: An (O, O) tensor.
+    returns: An (n, n) tensor and an (O, O) tensor, A and G; None stands for the identity.
 
     fisher: both, ε as it is. activation: A alone, G = I (BALF, arXiv:2509.25136). rows: the diagonal of A and
     the mean of G's, the Fisher information summed over the outputs that an input goes to, as far as A and G

@@ -39,10 +39,11 @@ tells nothing of the change that would make it change its mind.
 class Moments:
     """Raw second moments of one layer.
 
-    A: (n, n) float64, n = I·kh·kw, mean of x xᵀ over samples and positions of the unfolded inputs; where an
-    image has more than 64 positions, over that many, drawn anew for each batch. Of a layer with n > 1536
-    about 1,024 columns (n, r) float32 that stand for it.
-    G: (O, O) float64, mean over samples of the sum over positions of g gᵀ, g the loss's gradient at the output.
+    A: An (n, n) float64 tensor with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
+        unfolded inputs x; where an image has more than 64 positions, over that many, drawn anew for each batch. Of a
+        layer with n > 1536 about 1,024 `Columns` that stand for it.
+    G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
+        at the output.
     samples, patches: how many images, and how many columns x, they were estimated from.
     """
 
@@ -77,7 +78,11 @@ class Moments:
 
 
 def shrink(matrix: Tensor, count: int) -> Tensor:
-    """Second moments (n, n) of `count` samples, shrunk towards their diagonal, with a floor."""
+    """Second moments shrunk towards their diagonal, with a floor.
+
+    matrix: An (n, n) tensor, the moments of `count` samples.
+    returns: An (n, n) tensor.
+    """
     weight = len(matrix) / (len(matrix) + count)
     diagonal = matrix.diagonal()
     mean = float(diagonal.mean())
@@ -201,7 +206,11 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
 
 
 def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
-    """A batch's share of the columns of a wide layer, (n, r), drawn from all images and positions."""
+    """A batch's share of the columns of a wide layer, drawn from all images and positions.
+
+    inputs: An (N, …) tensor, what the layer is called with. total: how many examples there are in all batches.
+    returns: An (n, r) float32 tensor with n = I·prod(kernel_size).
+    """
     share = -(-COLUMNS * len(inputs) // total)
     places = max(1, share // len(inputs))
     rows = torch.cat(list(unfold_chunks(inputs, layer, generator, places)), dim=1)
@@ -218,7 +227,10 @@ def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
 def unfold_chunks(
     inputs: Tensor, layer: Layer, generator: torch.Generator, positions: int = POSITIONS
 ) -> Iterable[Tensor]:
-    """A layer's inputs as columns (n, patches), n = I·kh·kw, a bounded number of samples at a time.
+    """A layer's inputs as columns, a bounded number of samples at a time.
+
+    inputs: An (N, …) tensor, what the layer is called with.
+    returns: (n, p) float32 tensors with n = I·prod(kernel_size), one column for each of p patches.
 
     The layer's own padding, padding mode included, is applied before unfolding. At most `positions` patches
     of a sample are taken, at places that `generator` draws; of a Linear's inputs, all.

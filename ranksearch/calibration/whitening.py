@@ -31,7 +31,7 @@ _DIAGONAL_FLOOR = 1e-4
 class Columns:
     """A of a wide layer: (1 − weight) · X Xᵀ + weight · the Kronecker product of its modes' own moments.
 
-    X (n, r), r far below n. What few columns cannot tell, the modes' moments stand for.
+    X: An (n, r) float32 tensor, r far below n. What few columns cannot tell, the modes' moments stand for.
     """
 
     X: Tensor
@@ -41,9 +41,13 @@ class Columns:
 def kernel_error(
     kernel: Tensor, approximation: Tensor, A: Tensor | Columns | None = None, G: Tensor | None = None
 ) -> float:
-    """ε of an approximation: kernels (O, I, …), A (I·kh·kw, I·kh·kw), G (O, O); None stands for the identity.
+    """ε of an approximation.
 
-    Of `Columns` only X counts: the error on the patches themselves.
+    kernel: An (O, I, *kernel_size) tensor.
+    approximation: An (O, I, *kernel_size) tensor.
+    A: An (n, n) tensor with n = I·prod(kernel_size); None stands for the identity. Of `Columns` only X counts: the
+        error on the patches themselves.
+    G: An (O, O) tensor; None stands for the identity.
     """
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
@@ -81,10 +85,13 @@ class Root:
 class Whitened:
     """A kernel in coordinates where ε is half a sum of squares.
 
-    kernel: K = G^½ W (A_i^½ ⊗ A_h^½ ⊗ A_w^½), (O, I, *kernel_size), float64; the modes' own moments A_i, A_h, A_w
-    are traces of A over the other modes.
+    kernel: An (O, I, *kernel_size) float64 tensor, K = G^½ W (A_i^½ ⊗ A_h^½ ⊗ A_w^½); the modes' own moments A_i,
+        A_h, A_w are traces of A over the other modes.
     root: the second moments that are left after the modes are whitened. ε of K̂ is ½‖root.weigh(K − K̂)‖².
-    output_root, input_root, axis_roots: the symmetric roots G^½, A_i^½, A_h^½, …, each with its inverse.
+    output_root: Two (O, O) float64 tensors, the symmetric root G^½ and its inverse; where there is no G, the identity.
+    input_root: Two (I, I) float64 tensors, the same of A_i; without A, or with more than 1,024 channels, only their
+        diagonals.
+    axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
     """
 
     kernel: Tensor
@@ -102,12 +109,13 @@ class Whitened:
 
     @property
     def output_basis(self) -> Tensor:
-        """(O, O): the left singular vectors of the weighed kernel; the first R span its best rank-R outputs."""
+        """An (O, O) float64 tensor: the left singular vectors of the weighed kernel; the first R span its best rank-R
+        outputs."""
         return self._outputs[1]
 
     @property
     def output_energies(self) -> Tensor:
-        """(O,): its squared singular values, falling."""
+        """An (O,) float64 tensor: the squared singular values of the weighed kernel, falling."""
         return self._outputs[0]
 
     @cached_property
@@ -142,7 +150,12 @@ class Whitened:
 
 
 def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | None = None) -> Whitened:
-    """Change to whitened coordinates: kernel (O, I, *kernel_size), A (n, n) with n = I·kh·kw, G (O, O)."""
+    """Change to whitened coordinates.
+
+    kernel: An (O, I, *kernel_size) tensor.
+    A: An (n, n) tensor with n = I·prod(kernel_size), or `Columns`; None stands for the identity.
+    G: An (O, O) tensor; None stands for the identity.
+    """
     kernel = kernel.detach().double()
     o, *modes = kernel.shape
     output_root = _symmetric_root(_eye(o, kernel) if G is None else G.double())

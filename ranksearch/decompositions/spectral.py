@@ -15,20 +15,31 @@ LARGE = 2**18
 
 
 class Spectrum(NamedTuple):
-    """Squared singular values of a matrix, falling, float64, (min(m, n),), and its shape (m, n)."""
+    """What is known of a matrix.
+
+    energies: A (k,) float64 tensor with k = min(m, n): the squared singular values, falling.
+    shape: (m, n).
+    """
 
     energies: Tensor
     shape: tuple[int, int]
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """The smaller Gram matrix of (m, n), float64."""
+    """The smaller Gram matrix.
+
+    matrix: An (m, n) tensor.
+    returns: A (k, k) float64 tensor with k = min(m, n).
+    """
     matrix = matrix.double()
     return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
 
 
 def spectrum(matrix: Tensor) -> Spectrum:
-    """The spectrum of (m, n), from the smaller Gram matrix."""
+    """The spectrum of a matrix, from the smaller Gram matrix.
+
+    matrix: An (m, n) tensor.
+    """
     values: Tensor = torch.linalg.eigvalsh(gram(matrix))
     return Spectrum(values.flip(0).clamp_min(0), (matrix.shape[0], matrix.shape[1]))
 

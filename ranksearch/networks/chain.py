@@ -40,13 +40,21 @@ Chain = tuple[Factor, ...]
 
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:
-    """The kernel (O, I, *kernel_size) that a chain with these weights stands for."""
+    """The kernel that a chain with these weights stands for.
+
+    factors: One tensor for each factor of the chain, of its `shape`.
+    returns: An (O, I, *kernel_size) tensor.
+    """
     kernel = contract(chain, factors)
     return kernel.reshape(kernel.shape[0], kernel.shape[1], *kernel_size)
 
 
 def contract(chain: Chain, factors: Sequence[Tensor]) -> Tensor:
-    """The kernel of a chain that need not cover all axes: (out, in, *taps of the axes it covers, ascending)."""
+    """The kernel of a chain that need not cover all axes.
+
+    factors: One tensor for each factor of the chain, of its `shape`.
+    returns: An (O, I, *taps) tensor; the taps are those of the axes that the chain covers, in ascending order.
+    """
     axes = sorted(axis for factor in chain for axis in factor.axes)
     spatial = dict(zip(axes, _LETTERS, strict=False))
     channel = len(axes)

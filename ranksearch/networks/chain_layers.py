@@ -20,8 +20,11 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
     Each factor takes the layer's stride, padding and dilation on the axes that it convolves over. Only the
     last one has the bias: an earlier one's would show in the zero padding of those that follow.
 
-    factors: one tensor of `Factor.shape` per factor; bias: (O,). They become the parameters, without a copy
-    where they already have the layout of one. Raises ValueError for a chain that cannot stand for the layer.
+    factors: One tensor for each factor of the chain, of its `shape`.
+    bias: An (O,) tensor, or None.
+
+    They become the parameters, without a copy where they already have the layout of one. Raises ValueError for a
+    chain that cannot stand for the layer.
     """
     last = len(chain) - 1
     axes = [factor.axes for factor in chain]

@@ -18,7 +18,10 @@ Noted = TypeVar("Noted")
 
 
 def input_of(args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> Tensor:
-    """What a layer was called with, by position or by keyword."""
+    """What a layer was called with, by position or by keyword.
+
+    returns: A (…) tensor.
+    """
     return args[0] if args else kwargs["input"]
 
 

@@ -17,7 +17,10 @@ Output = Callable[[Any], Tensor]
 
 
 def one_tensor(returned: Any) -> Tensor:
-    """What a model returns, where that is a tensor. Raises InputError where it is not."""
+    """What a model returns, where that is a tensor. Raises InputError where it is not.
+
+    returns: An (N, …) tensor.
+    """
     if not isinstance(returned, Tensor):
         way_out = "Say which tensor counts: Task(…, output=lambda returned: returned.logits)."
         raise InputError(expected("model", "a Tensor as output", type(returned).__name__, way_out))
@@ -34,7 +37,10 @@ def call(model: nn.Module, batch: Batch) -> Any:
 
 
 def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tensor:
-    """A forward pass whose result is made one tensor, (N, …)."""
+    """A forward pass of N examples whose result is made one tensor.
+
+    returns: An (N, …) tensor.
+    """
     return output(call(model, batch))
 
 
@@ -73,7 +79,10 @@ def call_once(model: nn.Module, example: Batch) -> Any:
 
 
 def run_once(model: nn.Module, example: Batch, output: Output = one_tensor) -> Tensor:
-    """The same, made one tensor."""
+    """What `call_once` returns, made one tensor.
+
+    returns: An (N, …) tensor.
+    """
     return output(call_once(model, example))
 
 
@@ -107,6 +116,9 @@ def attention_fast_path(enabled: bool) -> Iterator[None]:
 def run(
     model: nn.Module, inputs: Batch, *, batch_size: int, device: torch.device, output: Output = one_tensor
 ) -> Tensor:
-    """Outputs of a model in evaluation mode: inputs of N examples → outputs (N, …) on `device`."""
+    """Outputs of a model in evaluation mode, for N examples.
+
+    returns: An (N, …) tensor on `device`.
+    """
     with eval_mode(model):
         return torch.cat([forward(model, to(batch, device), output) for batch in split(inputs, batch_size)])

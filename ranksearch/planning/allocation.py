@@ -64,7 +64,9 @@ def analytic(tables: Sequence[Table], budget: Budget) -> Choice:
 
 
 def balanced_errors(tables: Sequence[Table]) -> Errors:
-    """Per table, the candidates' ε over the root of the layer's scale: halfway between ε and the relative error.
+    """The candidates' ε over the root of the layer's scale: halfway between ε and the relative error.
+
+    returns: For each table a (c,) float64 array, one for each of its c candidates.
 
     ε is exact in the limit of small changes. Of a layer cut deep it is a second-order estimate far from where it
     was made: it says too much of a layer with a large scale, since no divergence grows so far, and too little of

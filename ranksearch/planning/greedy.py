@@ -24,7 +24,12 @@ Errors = Sequence[NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Front:
-    """The candidates of one layer that no other beats in (cost, error), by rising cost and falling error."""
+    """The candidates of one layer that no other beats in (cost, error), by rising cost and falling error.
+
+    indices: An (f,) int64 array: their places in the table.
+    costs: An (f,) int64 array.
+    errors: An (f,) float64 array.
+    """
 
     indices: NDArray[np.intp]
     costs: NDArray[np.int64]
@@ -32,7 +37,10 @@ class Front:
 
 
 def layer_front(table: Table, metric: str, errors: NDArray[np.float64] | None = None) -> Front:
-    """The Pareto front of one table in one metric; its last entry has the least error."""
+    """The Pareto front of one table in one metric; its last entry has the least error.
+
+    errors: A (c,) float64 array, one for each of the table's c candidates; None stands for their ε.
+    """
     costs, errors = table.costs(metric), table.errors() if errors is None else np.asarray(errors, dtype=float)
     if errors.shape != costs.shape or not np.isfinite(errors).all():
         what = f"errors of {table.layer.name}"
@@ -143,7 +151,11 @@ def lower_hull(front: Front) -> list[int]:
 
 
 def rates(front: Front, chain: Sequence[int]) -> NDArray[np.float64]:
-    """Error saved per cost, for each step of a chain."""
+    """Error saved per cost.
+
+    chain: s + 1 positions on the front.
+    returns: An (s,) float64 array, one for each step of the chain.
+    """
     rates: NDArray[np.float64] = -np.diff(front.errors[chain]) / np.diff(front.costs[chain])
     return rates
 

@@ -56,9 +56,11 @@ class Table:
         return layer_cost(self.layer, tuple(self.candidates[0].cost.amounts))
 
     def costs(self, metric: str) -> NDArray[np.int64]:
+        """A (c,) int64 array: the cost of each candidate in a metric."""
         return np.array([c.cost.of(metric) for c in self.candidates], dtype=np.int64)
 
     def errors(self) -> NDArray[np.float64]:
+        """A (c,) float64 array: ε of each candidate."""
         return np.array([c.error for c in self.candidates])
 
 

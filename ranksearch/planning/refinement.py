@@ -28,7 +28,10 @@ It keeps nearly parallel components from growing against each other without boun
 
 @dataclass(frozen=True)
 class Fit:
-    """Factors of one chain in whitened coordinates, float64, and their ε."""
+    """Factors of one chain in whitened coordinates, and their ε.
+
+    factors: One float64 tensor for each factor of the chain, of its `shape`.
+    """
 
     chain: Chain
     factors: Factors

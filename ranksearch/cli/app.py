@@ -9,8 +9,7 @@ import typer
 
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.signature import with_options
-from ranksearch.runs import ProbeOptions, RunOptions
-from ranksearch.runs.options import MAIN_PANEL
+from ranksearch.runs import MAIN_PANEL, ProbeOptions, RunOptions
 
 app = typer.Typer(
     name="ranksearch",

@@ -10,8 +10,7 @@ import typer
 from rich.markup import escape
 
 from ranksearch.registry import Registry
-from ranksearch.runs import ProbeOptions, RunOptions
-from ranksearch.runs.options import MAIN, MAIN_PANEL
+from ranksearch.runs import MAIN, MAIN_PANEL, ProbeOptions, RunOptions
 
 FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 

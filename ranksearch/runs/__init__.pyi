@@ -1,7 +1,7 @@
 from .compress import compress_pipeline
 from .config import load_options, parse, write_toml
 from .deliver import RunReport
-from .options import RunOptions
+from .options import MAIN, MAIN_PANEL, RunOptions
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
 from .probe_options import ProbeOptions, parse_probe
@@ -11,6 +11,8 @@ from .settings import candidate_config
 from .tasks import image_options
 
 __all__ = [
+    "MAIN",
+    "MAIN_PANEL",
     "ProbeOptions",
     "RunFolder",
     "RunOptions",

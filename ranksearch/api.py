@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, plann
 from ranksearch.costs import Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
+from ranksearch.keywords import checks_keywords
 from ranksearch.planning import (
     CandidateConfig,
     LayerWeights,
@@ -29,13 +30,64 @@ from ranksearch.tasks import Task
 
 
 @overload
-def search(task: Task, budget: float | str, **options: Any) -> SearchResult: ...
+def search(  # type: ignore[overload-overlap]  # a text, though a sequence of texts, is one budget
+    task: Task,
+    budget: float | str,
+    *,
+    metric: str = ...,
+    limits: Mapping[str, float | str] | None = ...,
+    decompositions: str | Sequence[str] | None = ...,
+    min_rank: int = ...,
+    rank_multiple: int | Mapping[str, int] = ...,
+    ignore: str | Sequence[str] = ...,
+    protect_early: int | tuple[int, float] = ...,
+    probe: str | Path | None = ...,
+    allocator: str = ...,
+    n_trials: int | None = ...,
+    objective: str = ...,
+    space: str = ...,
+    sampler: str = ...,
+    timeout: float | None = ...,
+    refit_trials: int = ...,
+    finetune_trials: int = ...,
+    finetune_steps: int = ...,
+    finetune_lr: float = ...,
+    storage: str | None = ...,
+    study_name: str = ...,
+    seed: int = ...,
+) -> SearchResult: ...
 
 
 @overload
-def search(task: Task, budget: Sequence[float | str], **options: Any) -> list[SearchResult]: ...
+def search(
+    task: Task,
+    budget: Sequence[float | str],
+    *,
+    metric: str = ...,
+    limits: Mapping[str, float | str] | None = ...,
+    decompositions: str | Sequence[str] | None = ...,
+    min_rank: int = ...,
+    rank_multiple: int | Mapping[str, int] = ...,
+    ignore: str | Sequence[str] = ...,
+    protect_early: int | tuple[int, float] = ...,
+    probe: str | Path | None = ...,
+    allocator: str = ...,
+    n_trials: int | None = ...,
+    objective: str = ...,
+    space: str = ...,
+    sampler: str = ...,
+    timeout: float | None = ...,
+    refit_trials: int = ...,
+    finetune_trials: int = ...,
+    finetune_steps: int = ...,
+    finetune_lr: float = ...,
+    storage: str | None = ...,
+    study_name: str = ...,
+    seed: int = ...,
+) -> list[SearchResult]: ...
 
 
+@checks_keywords
 def search(
     task: Task,
     budget: float | str | Sequence[float | str],
@@ -48,8 +100,19 @@ def search(
     ignore: str | Sequence[str] = (),
     protect_early: int | tuple[int, float] = 0,
     probe: str | Path | None = None,
+    allocator: str = "knapsack",
+    n_trials: int | None = None,
+    objective: str = "divergence",
+    space: str = "sensitivities",
+    sampler: str = "tpe",
+    timeout: float | None = None,
+    refit_trials: int = 2,
+    finetune_trials: int = 4,
+    finetune_steps: int = 60,
+    finetune_lr: float = 5e-4,
+    storage: str | None = None,
+    study_name: str = "ranksearch",
     seed: int = 0,
-    **settings: Any,
 ) -> SearchResult | list[SearchResult]:
     """The best plan within a budget; several budgets give a list.
 
@@ -59,18 +122,29 @@ def search(
     mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
     dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
-    settings: the other fields of `SearchSettings`, such as n_trials, space, sampler, storage, or
-    allocator, a name of `ranksearch.searching.baselines` whose plan takes the place of a search.
+    allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
+    n_trials on are those of `SearchSettings`.
 
-    Raises BudgetError where a budget cannot be met, and InputError for options and models that do not fit.
+    Raises BudgetError where a budget cannot be met, and InputError for parameters and models that do not fit.
     """
     several = isinstance(budget, Sequence) and not isinstance(budget, str)
     wanted = SearchSettings(
         budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        allocator=allocator,
+        n_trials=n_trials,
+        objective=objective,
+        space=space,
+        sampler=sampler,
+        timeout=timeout,
+        refit_trials=refit_trials,
+        finetune_trials=finetune_trials,
+        finetune_steps=finetune_steps,
+        finetune_lr=finetune_lr,
+        storage=storage,
+        study_name=study_name,
         seed=seed,
-        **settings,
     )
     multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
@@ -99,6 +173,7 @@ def _several(names: str | Sequence[str]) -> Sequence[str]:
     return (names,) if isinstance(names, str) else names
 
 
+@checks_keywords
 def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compressed) -> None:
     """Write `model.safetensors` and `plan.json`, for `ranksearch.load`.
 
@@ -125,6 +200,7 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
     save_compressed(Path(folder), compressed.model, record)
 
 
+@checks_keywords
 def load(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The compressed model that a folder holds, in evaluation mode.
 

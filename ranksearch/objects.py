@@ -17,10 +17,16 @@ from ranksearch.errors import InputError, expected, told
 
 
 def close_match(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'?`, or nothing where no known word is close; case does not count."""
+    """`Did you mean 'x'?`, or nothing where no known word is close."""
+    found = nearest(word, known)
+    return "" if found is None else f"Did you mean {found!r}?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is closest, None where none is close; case does not count."""
     by_fold = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(word.casefold(), by_fold, n=1)
-    return f"Did you mean {by_fold[found[0]]!r}?" if found else ""
+    return by_fold[found[0]] if found else None
 
 
 def load_object(spec: str, *, option: str, base: Path | None = None) -> Any:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 from ranksearch.compression.training import MATCHING, FinetuneConfig
 from ranksearch.errors import InputError, expected
+from ranksearch.keywords import checks_keywords
 
 _ONE_ROUND = "Without training one round does as well: `rounds=1`."
 
 
+@checks_keywords
 @dataclass(frozen=True)
 class CompressConfig:
     """How a plan is carried out.

@@ -26,6 +26,7 @@ from ranksearch.compression.training import (
 )
 from ranksearch.costs import COSTS, Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
+from ranksearch.keywords import checks_keywords
 from ranksearch.networks import Layer, discover
 from ranksearch.planning import Plan, verify
 from ranksearch.progress import Progress, no_progress, renamed
@@ -59,6 +60,7 @@ class Compressed:
         return self.finetuned or self.matched or self.factorised
 
 
+@checks_keywords
 def compress(
     task: Task,
     plan: Plan,

@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ranksearch.errors import InputError, expected
+from ranksearch.keywords import checks_keywords
 
 MetricFn = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (N, …) and targets (N, …) to one score per example, (N,); higher is better."""
 
 
+@checks_keywords
 @dataclass(frozen=True)
 class Loss:
     """A negative log-likelihood and what follows from it.

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, expected
+from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
     Output,
@@ -41,6 +42,7 @@ _READ_AGAIN = 16
 Role = Literal["moments", "divergence", "finetune", "validation", "test"]
 
 
+@checks_keywords
 @dataclass(frozen=True)
 class Task:
     """What is compressed, on which data.

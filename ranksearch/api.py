@@ -217,7 +217,7 @@ def _builtin(folder: Path, name: str | None) -> nn.Module:
 
     if name is None or not is_builtin(name):
         got = "none" if name is None else f"none, and {name} is not built in"
-        way_out = "Hand it in: ranksearch.load(folder, model=…); its weights do not matter."
+        way_out = "Pass it: ranksearch.load(folder, model=…); its weights do not matter."
         raise InputError(expected(f"{folder}, model", "the dense model", got, way_out))
     with torch.random.fork_rng(devices=[]):
         return make_model(name)

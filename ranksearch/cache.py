@@ -97,7 +97,7 @@ class Cache:
                 save_file(own, path, {"plain": json.dumps(plain)})
             self._prune()
         except (OSError, SafetensorError) as error:
-            log.warning("nothing is cached in %s: %s", self.folder, error)
+            log.warning("cannot cache anything in %s: %s", self.folder, error)
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None

@@ -23,7 +23,7 @@ LOCK = ".lock"
 
 @contextmanager
 def usable(out: Path) -> Iterator[None]:
-    """What the system has against a folder of results is the user's to put right: InputError instead of OSError."""
+    """A folder of results that cannot be used is for the user to correct: InputError instead of OSError."""
     try:
         yield
     except OSError as error:
@@ -73,9 +73,11 @@ def locked(path: Path) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 owner = os.read(descriptor, 32).decode() or "another process"
-                got = f"{path}, where {owner} is at work"
+                got = f"{path}, which {owner} is using"
                 raise InputError(
-                    expected("out", "a folder of its own", got, "Wait for it, or stop it.")
+                    expected(
+                        "out", "a folder that no other process is using", got, "Wait for it, or stop it."
+                    )
                 ) from error
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()}".encode())
@@ -97,8 +99,8 @@ def held(
     """A folder of results, made or gone on with, for this process alone; whether it is gone on with.
 
     mark, kind, preliminary: see `check_content`. found: whether there are results. Raises InputError where the folder
-    holds something already and `resume` is off, or where another process is at work in it. What ends in an InputError
-    before it found anything leaves nothing behind, so that the mistake can be put right.
+    holds something already and `resume` is off, or where another process is using it. What ends in an InputError
+    before it found anything leaves nothing behind, so that the mistake can be corrected.
     """
     check_content(path, mark, kind, resume=resume, preliminary=preliminary)
     existed = path.is_dir()

@@ -49,7 +49,7 @@ class Registry(Generic[T]):
         found = self._made(thing, self.kind)
         name = found.name  # type: ignore[attr-defined]
         if name in self:
-            raise InputError(expected(self.kind, "a name that is free", repr(name)))
+            raise InputError(expected(self.kind, "an unused name", repr(name)))
         self._known[name] = found
         return thing
 
@@ -80,9 +80,7 @@ class Registry(Generic[T]):
             self._known[name] = found
         elif (known := self.get(name)) is not found and type(known) is not loaded:
             got = f"{name!r}, which is taken"
-            raise InputError(
-                expected(f"the name of {spec}", "one of its own", got, "Give yours another name.")
-            )
+            raise InputError(expected(f"the name of {spec}", "an unused name", got, "Choose another name."))
         return self.get(name)
 
     def names(self) -> tuple[str, ...]:

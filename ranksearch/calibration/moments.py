@@ -168,7 +168,7 @@ def collect_moments(
         on_batch(samples)
     _check_finite(layers, sums)
     if samples > 1 and not differ:
-        way_out = "A last layer of zeros, as some models start with, does that: give trained `weights`."
+        way_out = "A last layer that is initialised to zero does this: pass trained `weights`."
         got = f"the same ones for all {samples}"
         raise InputError(
             expected("model", "outputs that differ between the calibration images", got, way_out)
@@ -284,7 +284,7 @@ def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
 
 
 def _not_finite(where: str, what: str) -> NonFiniteError:
-    way_out = "Check the weights and the normalisation of the images; `ignore` leaves a layer out."
+    way_out = "Check the weights and the normalisation of the images; `ignore` skips a layer."
     return NonFiniteError(
         expected(where, f"finite {what} on the calibration images", "NaN or infinity", way_out)
     )

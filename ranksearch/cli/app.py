@@ -96,7 +96,7 @@ def ranksearch(
 
 
 def run(config: Config = None, *, given: dict[str, Any]) -> None:
-    """Search plans for one or several budgets and deliver the compressed models.
+    """Find a plan for each budget and deliver the compressed models.
 
     ranksearch run --budget 0.2
 
@@ -120,7 +120,7 @@ def compress(
 
     ranksearch compress runs/digits/plan-0.2.json --epochs 10
 
-    Options that are left out are those of the run that made the plan.
+    Options default to those of the run that made the plan.
     """
     with guarded():
         from ranksearch.cli.compress import compress_command
@@ -136,7 +136,9 @@ def show(
             help="Plan file, run folder, probe folder, or folder of a compressed model.", metavar="PATH"
         ),
     ],
-    every: Annotated[bool, typer.Option("--all", help="Of a run: all plans, not only the front.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="For a run: show all plans, not only the front.")
+    ] = False,
 ) -> None:
     """Print a plan layer by layer, the front of a run, or the verdict of a probe."""
     with guarded():
@@ -152,7 +154,7 @@ def probe(config: Config = None, *, given: dict[str, Any]) -> None:
 
     ranksearch probe --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k
 
-    Nothing is compressed: kernels are truncated and put back, and the model is looked at.
+    Nothing is compressed: kernels are truncated and put back, and the outputs are compared.
     """
     with guarded():
         from ranksearch.cli.probe import probe_command
@@ -161,7 +163,7 @@ def probe(config: Config = None, *, given: dict[str, Any]) -> None:
 
 
 def layers(config: Config = None, *, given: dict[str, Any]) -> None:
-    """List the layers of a model: which decompositions apply to each, or why it has to stay dense."""
+    """List the layers of a model: which decompositions apply to each, or why it stays dense."""
     with guarded():
         from ranksearch.cli.layers import layers_command
 

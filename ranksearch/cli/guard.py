@@ -23,7 +23,7 @@ USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Ends the command: exit code 2 for what the user can put right, 1 for other errors raised on purpose.
+    """Ends the command: exit code 2 for what the user can correct, 1 for other errors raised on purpose.
 
     Errors that nobody foresaw keep their traceback, which goes to the log too.
     """

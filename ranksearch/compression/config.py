@@ -8,7 +8,7 @@ from ranksearch.compression.training import MATCHING, FinetuneConfig
 from ranksearch.errors import InputError, expected
 from ranksearch.keywords import checks_keywords
 
-_ONE_ROUND = "Without training one round does as well: `rounds=1`."
+_ONE_ROUND = "Without training use `rounds=1`."
 
 
 @checks_keywords
@@ -38,4 +38,6 @@ class CompressConfig:
         if not isinstance(self.rounds, int) or self.rounds < 1:
             raise InputError(expected("rounds", "a whole number, 1 or more", self.rounds))
         if self.rounds > 1 and not (self.epochs or self.match_epochs):
-            raise InputError(expected("rounds", "epochs of training to share out", "`epochs=0`", _ONE_ROUND))
+            raise InputError(
+                expected("rounds", "epochs of training to divide among the rounds", "`epochs=0`", _ONE_ROUND)
+            )

@@ -84,9 +84,11 @@ def compress(
     stages = _stages(config)
     for stage in stages:
         if stage.epochs and not stage.steps(task):
-            log.warning("%s: left out, since no training images are left for it", stage.name)
+            log.warning("%s: skipped, since there are no training images for it", stage.name)
     if config.rounds > 1 and not any(stage.steps(task) for stage in stages):
-        raise InputError(expected("rounds", "training images left for it between them", "none", _ONE_ROUND))
+        raise InputError(
+            expected("rounds", "training images for the epochs between them", "none", _ONE_ROUND)
+        )
     held_out = task.inputs("divergence")
     dense_outputs = task.outputs(task.model, held_out)
     blocks = block_names(task.model, [name for name, c in plan.choices.items() if not c.is_dense])
@@ -207,13 +209,17 @@ def _trained(
     if not after.mean <= before.delivered.mean:
         # A handful of steps at too high a rate can lose more than it gains.
         log.warning(
-            "%s raised the divergence from %.4g to %.4g: delivered without it; try more epochs or a lower lr",
+            "%s raised the divergence from %.4g to %.4g: delivered without it. Try more epochs or a lower `lr`",
             stage.name,
             before.delivered.mean,
             after.mean,
         )
         return before
     if followed.way < 1.0:
-        log.info("%s: %g of the way from the weights before it is nearest", stage.name, followed.way)
+        log.info(
+            "%s: only %g of the way from the weights before it, which is closest to the dense model",
+            stage.name,
+            followed.way,
+        )
     changed: dict[str, Any] = {"model": followed.model, stage.result: after}
     return replace(before, **changed)

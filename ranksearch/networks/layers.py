@@ -196,7 +196,7 @@ def _static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
     if weight is None or parametrize.is_parametrized(module):
         return "its weight is computed from other parameters (a parametrisation such as weight_norm)"
     if type(module) not in LAYER_TYPES:
-        return f"{type(module).__name__} is a subclass with rules of its own"
+        return f"{type(module).__name__} is a subclass, which may behave differently"
     groups = cast(int, getattr(module, "groups", 1))
     if groups > 1:
         return "depthwise convolution" if weight.shape[1] == 1 else f"grouped convolution (groups={groups})"

@@ -1,6 +1,6 @@
 """Allocation: one candidate per layer under a budget, a multiple-choice knapsack.
 
-Three allocators share one idea. Every layer has a chain of candidates from cheap to dear, every step along
+Three allocators share one idea. Every layer has a chain of candidates from cheap to expensive, every step along
 a chain has a key, and the steps of all layers are walked in the order of their keys for as long as they fit.
 `knapsack` walks lower convex hulls by error saved per cost (the Lagrangian relaxation: one sort gives the
 whole front; Shoham & Gersho 1988) and then solves what is left exactly; `uniform` walks by the fraction of a

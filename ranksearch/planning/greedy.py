@@ -199,6 +199,6 @@ def too_small(budget: Budget, least: int) -> BudgetError:
             "budget",
             f"at least {budget.smallest(least)} ({amounts[0]} of {amounts[1]} {unit_of(budget.metric)})",
             f"{budget.name} ({amounts[2]})",
-            "Ask for more, or allow smaller ranks, more decompositions or more layers.",
+            "Raise the budget, or allow smaller ranks, more decompositions or more layers.",
         )
     )

@@ -1,4 +1,4 @@
-"""Which ranks of a form are worth proposing: a path from the smallest to those as dear as the dense layer."""
+"""Which ranks of a form are worth proposing: a path from the smallest to those as expensive as the dense layer."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
 
 _DEAR = 2
-"""Of each form so many of the dearest fits are refined only while the form is in the running."""
+"""This many of the most expensive fits of each form are refined only while the form is in the running."""
 
 _FAR = 1.4
 """A form is beaten where another has an ε smaller by this factor."""
@@ -85,7 +85,7 @@ def layer_candidates(
     """The table of a layer.
 
     `held_out` maps a fit to its ε on moments that it was not fitted to; where it is given, that error counts.
-    Forms that others beat by far when it comes to the dearest ranks are not refined there: these fits take
+    Forms that others beat by far at their most expensive ranks are not refined there: these fits take
     most of the time, and hardly a plan will use them.
     """
     forms = [
@@ -145,7 +145,7 @@ class _Form:
 
 
 def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
-    """Whether at the cost of its dearest fit some other form has a far smaller ε, in parameters and in FLOPs."""
+    """Whether at its most expensive fit some other form has a far smaller ε at equal cost, in parameters and FLOPs."""
     others = [other for other in forms if other is not own and other.fits]
 
     def beaten_in(metric: str) -> bool:

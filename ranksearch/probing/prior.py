@@ -34,7 +34,7 @@ def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[st
     """
     folder, what = ProbeFolder(path), f"`probe={path}`"
     if not folder.record.is_file():
-        way_out = "Let it finish: `resume` it."
+        way_out = "Finish it first, with `resume`."
         raise InputError(expected(what, "the folder of a finished probe", "no probe.json in it", way_out))
     check_same_model(read_probe(folder.record), model, layers, what)
     try:
@@ -47,7 +47,9 @@ def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[st
     if len(informative(rows, names)) < 2:
         low, high = INFORMATIVE
         wanted = f"truncations of at least two layers with a divergence between {low:g} and {high:g} nats"
-        raise InputError(expected(what, wanted, "fewer", "Probe with more `bonds`, or do without."))
+        raise InputError(
+            expected(what, wanted, "fewer", "Probe again with more `bonds`, or leave the probe out.")
+        )
     return layer_weights(rows, names)
 
 

@@ -58,7 +58,7 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages
 class Judge:
     """Scores outputs on fixed images against the dense outputs (N, …); knows what a guess scores.
 
-    chance: the score of outputs that have nothing to do with their image: the dense outputs dealt out to
+    chance: the score of outputs that have nothing to do with their image: the dense outputs shuffled among
     the images at random; the metric with labels, the divergence without.
     """
 

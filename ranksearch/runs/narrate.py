@@ -55,7 +55,7 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
         if layer.reason is not None:
             reasons.setdefault(layer.reason, []).append(layer.name)
     for reason, names in reasons.items():
-        reporter.line(f"dense stay {_listed(names)}: {reason}")
+        reporter.line(f"kept dense: {_listed(names)} ({reason})")
     layer_weights = problem.layer_weights
     if layer_weights.early and layer_weights.early_weight is not None:
         names = [table.layer.name for table in problem.tables[: layer_weights.early]]

@@ -144,40 +144,37 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str = option("Model", "digits", "SPEC")
-    """The trained model: digits (embedded), torchvision:NAME, timm:NAME, package.module:factory or
-    path/file.py:factory. Built-in names take keywords of their builder:
-    torchvision:resnet50:width_per_group=128."""
+    """The trained model: digits (built in), torchvision:NAME, timm:NAME, package.module:factory or
+    path/file.py:factory. Built-in names take keyword arguments of their builder: torchvision:vgg11:dropout=0.1."""
 
     weights: Path | None = option("Model", None, "FILE", "the factory's own")
-    """State dict, .safetensors, or .pt or .pth (read with weights_only=True); none goes on with random
-    weights."""
+    """State dict: .safetensors, or .pt or .pth (read with weights_only=True). none keeps random weights."""
 
     num_classes: int | None = option("Model", None, "N", "from the weights, else from the data", ge=1)
-    """Classes of the model."""
+    """Number of classes of the model."""
 
     ignore: Names = option("Model", (), "PATTERN")
-    """Keep layers whose name matches dense, such as 'layer4.*' or fc. Can be repeated."""
+    """Layers to keep dense, by name or pattern, such as 'layer4.*' or fc. Can be repeated."""
 
     data: str | None = option("Data", None, "SPEC", "digits, for the digits model")
-    """digits, imagefolder:DIR (with train/ and test/ or val/, or class folders),
-    torchvision:FashionMNIST:DIR, package.module:factory or path/file.py:factory (returns {'train':
-    ..., 'validation': ..., 'test': ...})."""
+    """digits, imagefolder:DIR (with train/ and test/ or val/, or class folders), torchvision:FashionMNIST:DIR,
+    package.module:factory or path/file.py:factory (returns {'train': ..., 'validation': ..., 'test': ...})."""
 
     input_size: Size | None = option(
         "Data", None, "SIZE", "the timm model's, else the images' own", min_length=1, max_length=3
     )
-    """Size of an input: 224, or 224,320 (height, width), or 1,28,28 (channels first)."""
+    """Input size: 224, or 224,320 (height, width), or 1,28,28 (channels first)."""
 
     mean: PerChannel | None = option(
         "Data", None, "M,M,M", "the timm model's, else the data's (folders: ImageNet's)", min_length=1
     )
-    """What is subtracted from inputs in [0, 1], per channel."""
+    """Mean to subtract, per channel, for inputs in [0, 1]."""
 
     std: PerChannel | None = option("Data", None, "S,S,S", "as for --mean", min_length=1)
-    """What inputs are divided by, per channel."""
+    """Standard deviation to divide by, per channel."""
 
     crop_pct: Fraction | None = option("Data", None, "F", "the timm model's, else 0.875")
-    """Part of the shorter side that the central crop keeps, where images have to be resized."""
+    """Fraction of the shorter side that the central crop keeps, if images are resized."""
 
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = option(
         "Data", None, "MODE", "the timm model's, else bilinear"
@@ -185,43 +182,48 @@ class RunOptions(BaseModel):
     """How images are resized: bilinear, bicubic or nearest."""
 
     val_split: float = option("Data", 0.1, "F", ge=0, lt=1)
-    """Part of the training images for validation, where the data has no validation set."""
+    """Fraction of the training images to validate on, if the data has no validation set."""
 
     test_split: float = option("Data", 0.1, "F", ge=0, lt=1)
-    """Part of the training images for the final evaluation, where the data has no test set."""
+    """Fraction of the training images for the final evaluation, if the data has no test set."""
 
     split_seed: int | None = option("Data", None, "N", "--seed", ge=0)
-    """Decides which images serve what (see splits.json)."""
+    """Seed for splitting the images (see splits.json)."""
 
     calibration_size: int = option("Data", 1536, "N", ge=3)
-    """Training images, without labels, to calibrate on: two thirds for moments, one third for scores. At most
-    half of what there is."""
+    """Number of training images to calibrate on, without labels: two thirds for moments, one third for scores.
+    At most half of the images."""
 
     metric_fn: str | None = option("Data", None, "SPEC", "the loss's: top-1 accuracy of cross_entropy")
-    """Metric of your own, package.module:fn or path/file.py:fn: fn(outputs, targets) gives one score per
-    example, higher is better."""
+    """Your own task metric, package.module:fn or path/file.py:fn. fn(outputs, targets) returns one score per
+    example; higher is better."""
 
     loss: str = option("Data", "cross_entropy", "NAME", choices=LOSSES)
-    """What the model was trained with."""
+    """Loss that the model was trained with."""
 
     batch_size: int = option("Data", 128, "N", ge=1)
     """Examples per batch."""
 
     workers: int = option("Data", 0, "N", ge=0)
-    """Processes that load data."""
+    """Number of data loader processes."""
 
     budget: Budgets = option("Budget", (), "F[,F...]", "required")
-    """How much to KEEP of the whole model: a fraction, 0.2 is a fifth, 20%, or an amount, 54k; several (0.5,0.3,0.2)
-    give one plan each. Can be repeated."""
+    """How much of the whole model to KEEP: a fraction (0.2 keeps a fifth), a percentage (20%) or an amount
+    (54k). Several (0.5,0.3,0.2) give one plan each. Can be repeated."""
 
     metric: str = option("Budget", "params", "METRIC", choices=COSTS)
     """The cost metric: what the budget counts."""
 
     limit: LimitList = option("Budget", (), "METRIC=F")
-    """A further limit that holds beside the budget, in another cost metric: flops=0.5. Can be repeated."""
+    """A further limit in another cost metric, in addition to the budget: flops=0.5. Can be repeated."""
 
     decompositions: Names = option(
-        "Budget", DECOMPOSITIONS.names(), "NAME[,NAME...]", choices=DECOMPOSITIONS, min_length=1
+        "Budget",
+        DECOMPOSITIONS.names(),
+        "NAME[,NAME...]",
+        "all of these",
+        choices=DECOMPOSITIONS,
+        min_length=1,
     )
     """Decompositions to choose from. Can be repeated."""
 
@@ -229,26 +231,27 @@ class RunOptions(BaseModel):
     """Smallest rank."""
 
     rank_multiple: Multiples = option("Budget", (("*", 1),), "[PATTERN=]N")
-    """Ranks are multiples of N, in all layers or those whose name matches (8, 'layer1.*=4'). Can be repeated,
-    the last match counts."""
+    """Ranks are multiples of N, in all layers or in those whose name matches (8, 'layer1.*=4'). Can be
+    repeated; the last match wins."""
 
     allocator: str = option("Search", "knapsack", "NAME", choices=ALLOCATORS)
-    """How a plan is chosen: knapsack, or, to compare with, a method of the literature, whose plan is delivered as it
-    is."""
+    """How ranks are chosen: knapsack, or a method from the literature for comparison, whose plan is delivered
+    without a search."""
 
     protect_early: Protection | None = option("Search", None, "N[=W]", "none")
-    """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W times
-    in the allocation; without W they stay dense."""
+    """Favour the first N layers that can be factorised, in the order of the forward pass: their errors count W
+    times in the allocation; without W they stay dense."""
 
     probe: Path | None = option("Search", None, "DIR", "none")
-    """Folder of a finished probe of the same model: layers that it found more sensitive than they seemed weigh more."""
+    """Folder of a finished probe of the same model: layers that it found more sensitive than estimated get more
+    weight."""
 
     n_trials: int | None = option("Search", None, "N", "0; 40 for allocators that evaluate plans", ge=0)
-    """Plans per budget to score, in search of a better one than the analytic plan, which 0 takes; they seldom find
-    one."""
+    """Number of plans per budget to score in a search around the analytic plan; 0 takes the analytic plan. A
+    search rarely improves the final model."""
 
     objective: str = option("Search", "divergence", "NAME", choices=OBJECTIVES)
-    """What those plans are scored by."""
+    """How those plans are scored."""
 
     space: str = option("Search", "sensitivities", "SPACE", choices=SEARCH_SPACES)
     """Search space: how a trial becomes a plan."""
@@ -257,70 +260,71 @@ class RunOptions(BaseModel):
     """Optuna sampler."""
 
     timeout: float | None = option("Search", None, "SECONDS", "none", gt=0, allow_inf_nan=False)
-    """Start no further trial of a budget after this time."""
+    """Start no new trial of a budget after this time."""
 
     refit_trials: int = option("Search", 2, "N", ge=0)
-    """With --n-trials and --finetune-trials 0: the best plans to compare once more, fitted as they would be
-    delivered. Without trials, but with --probe, its plan is so compared with the plain one. 0 leaves both out."""
+    """With --n-trials and --finetune-trials 0: number of best plans to compare again, fitted as they would be
+    delivered. Without trials, but with --probe: compare its plan with the one without the probe in that way. 0
+    skips both."""
 
     finetune_trials: int = option("Search", 4, "N", ge=0)
-    """With --n-trials: the best plans to compare once more, fitted as they would be delivered and then fine-tuned for
-    a short while; 0 leaves that out."""
+    """With --n-trials: number of best plans to compare again, fitted as they would be delivered and fine-tuned
+    briefly; 0 skips this."""
 
     finetune_steps: int = option("Search", 60, "N", ge=1)
-    """Steps of that fine-tuning."""
+    """Steps of that brief fine-tuning."""
 
     storage: str | None = option("Search", None, "URL", "study.jsonl in the run folder")
     """Optuna storage: a database URL (sqlite:///study.db) or a journal file."""
 
     study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
-    """What names of studies in the storage begin with."""
+    """Prefix of the names of studies in the storage."""
 
     match_epochs: int = option("Delivery", 0, "N", ge=0)
-    """Epochs of feature matching before any fine-tuning, on the calibration images for moments alone, without labels;
-    try 60, with --epochs 0, where you have no other images."""
+    """Epochs of feature matching before fine-tuning, on the calibration images for moments only, without
+    labels. If you have no other images, try 60 with --epochs 0."""
 
     epochs: int | None = option("Delivery", None, "N", "2; 20 for digits", ge=0)
-    """Epochs of fine-tuning of the delivered model, distilled from the dense one; 0 = none."""
+    """Epochs of fine-tuning the delivered model, by distillation from the dense one; 0 = none."""
 
     rounds: int = option("Delivery", 1, "N", ge=1)
-    """Groups of layers to factorise one after the other, from the last stage to the first, each followed by its share
-    of those epochs; at most as many as the plan factorises layers."""
+    """Factorise the layers in N groups, from the last stage to the first, each followed by an equal share of
+    those epochs. At most the number of layers that the plan factorises."""
 
     lr: float = option("Delivery", 5e-4, "F", gt=0, allow_inf_nan=False)
-    """Learning rate of fine-tuning, of the delivered model and of the plans that are compared."""
+    """Learning rate of fine-tuning, for the delivered model and for plans that are compared."""
 
     augment: bool = option("Delivery", False)
-    """Mirror and move the images of that fine-tuning, anew each time: for several epochs, with --lr 1e-3; within a few
-    hundred steps it changes little."""
+    """Flip and shift the images in that fine-tuning. Useful for several epochs, with --lr 1e-3; within a few
+    hundred steps it makes little difference."""
 
     label_weight: float = option("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""
 
     out: Path | None = option("Run", None, "DIR", "runs/MODEL-DATE-TIME")
-    """Folder of the run."""
+    """Output folder."""
 
     cache: Path | None = option("Run", None, "DIR", "~/.cache/ranksearch/calibration")
-    """Folder that keeps moments and candidates for later runs and other budgets, at most 10 GB; none keeps
-    nothing."""
+    """Folder that keeps moments and candidates for later runs and other budgets, at most 10 GB; none turns the
+    cache off."""
 
     resume: bool = option("Run", False)
-    """Continue the killed run in --out; its options need not be given again."""
+    """Continue the interrupted run in --out; its options need not be repeated."""
 
     seed: int = option("Run", 0, "N", ge=0)
-    """Seed of everything random."""
+    """Random seed."""
 
     device: str = option("Run", "auto", "DEVICE")
-    """cpu, cuda, cuda:1, mps; auto takes cuda where there is one."""
+    """cpu, cuda, cuda:1 or mps; auto uses cuda if available."""
 
     threads: int | None = option("Run", None, "N", "1 for digits, else torch's own choice", ge=1)
-    """Threads of torch on the CPU."""
+    """Number of CPU threads of PyTorch."""
 
     quiet: bool = option("Run", False)
-    """Print results only."""
+    """Print only results."""
 
     verbose: bool = option("Run", False)
-    """Print everything that goes to log.txt."""
+    """Print everything that is written to log.txt."""
 
     @property
     def splitting_seed(self) -> int:

@@ -32,7 +32,7 @@ def stored_probe_options(out: Path | None) -> dict[str, object]:
 def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolder]:
     """The folder of the probe, made or gone on with, for this process alone.
 
-    Raises InputError where it holds something already and `resume` is off, or another process is at work in it, and
+    Raises InputError where it holds something already and `resume` is off, or another process is using it, and
     MismatchError where a probe to resume was started with other options. A probe that ends in an InputError before
     it measured anything leaves nothing behind.
     """

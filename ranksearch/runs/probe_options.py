@@ -28,39 +28,39 @@ class ProbeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     images: int = option("Probe", 1000, "N", ge=2)
-    """Images to evaluate on."""
+    """Number of images to evaluate on."""
 
     images_from: Literal["validation", "test"] = option("Probe", "validation", "ROLE")
     """Which images: validation or test."""
 
     bonds: int = option("Probe", 8, "N", ge=2)
-    """Bond dimensions per layer and cut, at most."""
+    """Maximum number of bond dimensions per layer and cut."""
 
     sweep: bool = option("Probe", True)
-    """Measure truncations, or only the spectra."""
+    """Measure truncations; without it, only the spectra."""
 
     moments: bool = option("Probe", True)
-    """Spectra in the moments' metric, and the verdict, or neither."""
+    """Compute spectra in the metric of the moments, and the verdict."""
 
     recovery_epochs: int = option("Probe", 2, "N", ge=0)
-    """Epochs of retraining, each way; 0 = none."""
+    """Epochs of retraining in each of two ways; 0 = none."""
 
     recovery_norm: float | None = option(
         "Probe", None, "F", "the mildest that costs half the accuracy", gt=0, le=1
     )
-    """Norm that all layers keep before it."""
+    """Fraction of the norm that every layer keeps before retraining."""
 
     recovery_cut: str | None = option("Probe", None, "CUT", "o|…")
-    """Cut that they are truncated across, such as 'ow|ih'."""
+    """Cut across which layers are truncated before retraining, such as 'ow|ih'."""
 
     project_each: Literal["epoch", "step"] = option("Probe", "epoch", "WHEN")
-    """When to project back: after each epoch or step."""
+    """When to truncate again: after each epoch or step."""
 
     trouble: float = option("Probe", 0.1, "F", gt=0, allow_inf_nan=False)
-    """Divergence in nats at which trouble starts."""
+    """Divergence, in nats, at which trouble starts."""
 
     plots: bool = option("Probe", True)
-    """Figures, with pip install 'ranksearch[plots]', or none."""
+    """Draw figures; needs pip install 'ranksearch[plots]'."""
 
 
 def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> ProbeOptions:

@@ -89,7 +89,7 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
     Raises InputError where the folder holds something already and `resume` is off, or another process is at
     work in it, and MismatchError where a run to resume has another configuration. With `resume` and nothing
     there yet the run begins: it was killed before it could write anything. A run that ends in an InputError
-    before it found anything leaves nothing behind, so that the mistake can be put right.
+    before it found anything leaves nothing behind, so that the mistake can be corrected.
     """
     folder = RunFolder(options.out or default_path(options.model))
     with held(

@@ -26,7 +26,7 @@ def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
 def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     """The options that the search is about; the journal lies in the run folder unless a storage is named."""
     if not options.budget:
-        way_out = "Such as --budget 0.2, which keeps a fifth."
+        way_out = "For example --budget 0.2, which keeps a fifth."
         raise InputError(expected("--budget", "how much to keep", "none", way_out))
     settings = SearchSettings(
         budgets=options.budget,
@@ -61,10 +61,10 @@ def _check_trials(options: RunOptions) -> None:
     """That nothing is asked of trials where there are none, nor of the search where an allocator takes its place."""
     if options.allocator != "knapsack":
         unused, wanted, got = OF_SEARCH, "--allocator knapsack", options.allocator
-        way_out = "Other allocators go their own way, without that option."
+        way_out = "Other allocators do not use this option."
     elif options.n_trials is None:
         unused, wanted, got = OF_TRIALS, "--n-trials", "none"
-        way_out = "Such as --n-trials 40; --n-trials 0 takes the analytic plan all the same."
+        way_out = "For example --n-trials 40; --n-trials 0 still takes the analytic plan."
     else:
         return
     default = RunOptions()

@@ -39,7 +39,7 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
     if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
-        way_out = "Nothing is downloaded. --weights none goes on with random weights."
+        way_out = "Nothing is downloaded. --weights none uses random weights."
         raise InputError(
             expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
         )
@@ -90,7 +90,7 @@ def pick_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except Exception as error:  # each backend raises its own kind where it is missing
         got = f"{name!r} ({told(error)})"
-        raise InputError(expected("--device", "a device that is there", got, "Use cpu.")) from error
+        raise InputError(expected("--device", "an available device", got, "Use cpu.")) from error
     return device
 
 
@@ -159,7 +159,7 @@ def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:
 
 def _check_classes(task: Task, data: Data, outputs: int) -> None:
     if outputs == 1:
-        way_out = "One logit wants --loss binary_cross_entropy, one number --loss squared_error."
+        way_out = "For one logit use --loss binary_cross_entropy, for one number --loss squared_error."
         raise InputError(expected("--loss cross_entropy", "a model with two outputs or more", "one", way_out))
     if data.classes and len(data.classes) != outputs:
         got = f"{outputs} of {task.model_name}"

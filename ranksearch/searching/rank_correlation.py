@@ -1,4 +1,4 @@
-"""How far a cheap score can be trusted: does it rank plans as the next dearer one does?"""
+"""How far a cheap score can be trusted: does it rank plans as the next more expensive one does?"""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RankCorrelation:
 
 
 def rank_correlations(records: Iterable[Evaluated]) -> list[RankCorrelation]:
-    """For each budget, each score that its plans have against the next dearer one; pairs that no plan has both of are
-    left out."""
+    """For each budget, each score of its plans against the next more expensive one; pairs that no plan has are left
+    out."""
     plans = merged(records)
     found = []
     for budget in dict.fromkeys(plan.budget for plan in plans):

@@ -54,7 +54,7 @@ def search(
     trains = settings.finetune_trials or settings.objective == "finetune"
     if settings.searches and trains and problem.task.dataset("finetune") is None:
         way_out = "Use `finetune_trials=0`, and another objective than finetune."
-        raise InputError(expected("fine-tuning data", "training images left for it", "none", way_out))
+        raise InputError(expected("fine-tuning data", "training images for it", "none", way_out))
     remembers = settings.searches or settings.allocator != "knapsack" or bool(problem.layer_weights.prior)
     if storage is None:
         storage = open_storage(settings.storage if remembers else None)

@@ -1,4 +1,4 @@
-"""Second stage: the best few distinct plans by a dearer objective, fine-tunes pruned where they are hopeless."""
+"""Second stage: the best few distinct plans by a more expensive objective, hopeless fine-tunes pruned."""
 
 from __future__ import annotations
 

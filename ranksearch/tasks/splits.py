@@ -47,7 +47,9 @@ def make_splits(size: int, *, calibration_size: int, val_split: float, seed: int
     if n_calibration < 3:
         got = f"{size} images, {n_validation} of them for validation"
         raise InputError(
-            expected("training data", "enough images to calibrate on (6 or more beside validation)", got)
+            expected(
+                "training data", "enough images to calibrate on (6 or more in addition to validation)", got
+            )
         )
     n_moments = n_calibration - n_calibration // 3
     bounds = (n_validation, n_validation + n_moments, n_validation + n_calibration)

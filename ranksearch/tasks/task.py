@@ -165,7 +165,7 @@ class Task:
                 if role == "moments" and not self._repeats(cache[role]):
                     log.warning(
                         "training data: examples differ each time they are read; calibration and validation see them "
-                        "so. Hand in data without random augmentation"
+                        "so. Pass data without random augmentation"
                     )
         return cache[role]
 
@@ -217,6 +217,6 @@ def _inputs(items: Sequence[Any]) -> tuple[Any, None]:
 def _check_dataset(role: str, dataset: Any) -> None:
     """That a dataset can be indexed, as split and shuffled ones are."""
     if dataset is not None and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        way_out = "Of a DataLoader that is its .dataset."
-        wanted = "a dataset with a length, whose examples can be had by number"
+        way_out = "For a DataLoader, pass its .dataset."
+        wanted = "a map-style dataset with a length"
         raise InputError(expected(f"{role} data", wanted, type(dataset).__name__, way_out))

@@ -517,7 +517,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--budget: expected how much to keep, got none. Such as --budget 0.2"),
+        ((), "--budget: expected how much to keep, got none. For example --budget 0.2"),
         (("--budget", "2"), "--budget: expected a fraction to keep (0.2), a percentage (20%)"),
         (("--budget", "0.01"), "budget: expected at least 0."),
         (
@@ -550,7 +550,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         ),
         (
             ("--budget", "0.5", "--epochs", "0", "--rounds", "2"),
-            "rounds: expected epochs of training to share out",
+            "rounds: expected epochs of training to divide among the rounds",
         ),
         (("--budget", "0.5", "--ignore", "*"), "at least one layer that can be factorised"),
     ],
@@ -624,7 +624,7 @@ def test_protected_layers_stay_so_on_resume(run: Invoke, invoke: Invoke, tmp_pat
     out = tmp_path / "protected"
     result = run("--budget", "0.8", "--n-trials", "0", "--epochs", "0", "--protect-early", "1", "--out", out)
     assert result.exit_code == 0, result.output
-    assert "dense stay 0: one of the first 1 (--protect-early 1)" in result.stdout
+    assert "kept dense: 0 (one of the first 1 (--protect-early 1))" in result.stdout
     record = read_plan(out / "plan-0.8.json")
     assert record.options["protect_early"] == "1"
     assert [layer.name for layer in record.dense_layers] == ["0"]
@@ -691,7 +691,7 @@ def test_own_decompositions_from_the_run_to_compress(
     taken = refused(
         run("--budget", "0.5", "--decompositions", f"{tmp_path}/dec.py:Taken", "--out", tmp_path / "t")
     )
-    assert "expected one of its own, got 'cp', which is taken" in taken
+    assert "expected an unused name, got 'cp', which is taken" in taken
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_images_that_are_missing_are_told(tiny_problem: Problem, caplog: pytest.
     alone = replace(task, splits=replace(task.splits, finetune=()))
     done = compress(alone, half(tiny_problem), config=CompressConfig(iterations=3, epochs=2))
     assert done.finetuned is None
-    assert "fine-tuning: left out, since no training images are left for it" in caplog.text
+    assert "fine-tuning: skipped, since there are no training images for it" in caplog.text
 
 
 class _Told(nn.Module):

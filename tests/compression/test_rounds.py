@@ -174,7 +174,7 @@ def test_a_round_that_does_harm_is_not_kept(tiny_problem: Problem, caplog: pytes
 
 def test_mistakes(tiny_problem: Problem) -> None:
     with pytest.raises(
-        InputError, match=r"rounds: expected epochs of training to share out, got `epochs=0`\."
+        InputError, match=r"rounds: expected epochs of training to divide among the rounds, got `epochs=0`\."
     ):
         CompressConfig(rounds=2, epochs=0)
     with pytest.raises(InputError, match="rounds: expected a whole number, 1 or more, got 0"):
@@ -182,6 +182,6 @@ def test_mistakes(tiny_problem: Problem) -> None:
     s = tiny_problem.task.splits
     few = replace(tiny_problem.task, splits=Splits(s.seed, s.moments, s.divergence, (), ()))
     with pytest.raises(
-        InputError, match="rounds: expected training images left for it between them, got none"
+        InputError, match="rounds: expected training images for the epochs between them, got none"
     ):
         compress(few, half(tiny_problem), config=replace(QUICK, rounds=2))

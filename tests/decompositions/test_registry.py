@@ -72,7 +72,7 @@ def test_one_of_the_users_own(own: str) -> None:
 
 
 def test_names_are_taken_once(own: str) -> None:
-    with pytest.raises(InputError, match="decompositions: expected a name that is free, got 'input_svd'"):
+    with pytest.raises(InputError, match="decompositions: expected an unused name, got 'input_svd'"):
         DECOMPOSITIONS.register(InputSVD())
 
 

@@ -210,7 +210,7 @@ COMPUTED = "its weight is computed from other parameters (a parametrisation such
         pytest.param(nn.Conv2d(3, 6, 3, groups=3), "depthwise convolution", id="depthwise"),
         pytest.param(nn.Conv2d(3, 3, 3), None, id="plain"),
         pytest.param(
-            Standardised(3, 3, 3), "Standardised is a subclass with rules of its own", id="subclass"
+            Standardised(3, 3, 3), "Standardised is a subclass, which may behave differently", id="subclass"
         ),
         pytest.param(parametrizations.weight_norm(nn.Conv2d(3, 3, 3)), COMPUTED, id="weight_norm"),
         pytest.param(parametrizations.spectral_norm(nn.Conv2d(3, 3, 3)), COMPUTED, id="spectral_norm"),
@@ -339,7 +339,8 @@ def test_attention() -> None:
     )
     found = reasons(attention, torch.randn(1, 5, 4))
     assert (
-        found.pop("attend.out_proj") == "NonDynamicallyQuantizableLinear is a subclass with rules of its own"
+        found.pop("attend.out_proj")
+        == "NonDynamicallyQuantizableLinear is a subclass, which may behave differently"
     )
     assert found == {"embed": None, "head": None}
 

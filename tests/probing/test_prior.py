@@ -160,7 +160,7 @@ def test_probes_of_other_models_are_refused(tiny_task: Task, probe: Callable[...
 
 
 def test_folders_that_cannot_serve(tiny_task: Task, probe: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no probe\.json in it\. Let it finish: `resume` it"):
+    with pytest.raises(InputError, match=r"no probe\.json in it\. Finish it first, with `resume`"):
         read(tmp_path / "nowhere", tiny_task)
     path = probe(None)
     with pytest.raises(MismatchError, match=r"expected a sweep\.csv, got .* Probe the model again"):

@@ -117,7 +117,7 @@ def test_resume_of_a_run_that_was_killed_before_it_wrote_anything(tmp_path: Path
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     with (
         open_run(options(tmp_path)),
-        pytest.raises(InputError, match=r"where process \d+ is at work"),
+        pytest.raises(InputError, match=r"which process \d+ is using"),
         open_run(options(tmp_path, resume=True)),
     ):
         pass

@@ -169,7 +169,7 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) 
         ({"model": "own.py:two_outputs"}, "--model: expected a model that returns a tensor, got tuple"),
         (
             {"model": "own.py:one_logit", "data": "own.py:unlabelled"},
-            "--loss cross_entropy: expected a model with two outputs or more, got one. One logit wants --loss "
+            "--loss cross_entropy: expected a model with two outputs or more, got one. For one logit use --loss "
             "binary_cross_entropy",
         ),
         (
@@ -182,7 +182,7 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) 
         ),
         ({"data": "own.py:column_in_test"}, "to give one score per example, (1,), got (1, 1)"),
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
-        ({"device": "gpu"}, "--device: expected a device that is there, got 'gpu'"),
+        ({"device": "gpu"}, "--device: expected an available device, got 'gpu'"),
         ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),
         ({"loss": "own.py:top2"}, "loss: expected a ranksearch.Loss, got function"),
         ({"metric_fn": "own.py:tpo2"}, "Did you mean 'top2'?"),

@@ -610,7 +610,8 @@ def test_a_study_that_another_process_has_taken_over_is_told(paper_problem: Prob
 
     Cheap.at_call = staticmethod(other)
     with pytest.raises(
-        InputError, match=r"study 'ranksearch-0.4-cheap': expected nobody else in it, got another"
+        InputError,
+        match=r"study 'ranksearch-0.4-cheap': expected a study that no other process is using, got one that another",
     ):
         search(paper_problem, wanted)
     assert essence(search(paper_problem, wanted)) == essence(search(paper_problem, settings(n_trials=4)))

@@ -98,9 +98,9 @@ class Streamed(IterableDataset[Tensor]):
     "data", [iter(items()), Streamed(), DataLoader(TensorDataset(torch.zeros(10, 3)), batch_size=2)]
 )
 def test_data_that_cannot_be_indexed_are_refused(data: Any) -> None:
-    with pytest.raises(InputError, match="train data: expected a dataset with a length"):
+    with pytest.raises(InputError, match="train data: expected a map-style dataset with a length"):
         task(data)
-    with pytest.raises(InputError, match="test data: expected a dataset with a length"):
+    with pytest.raises(InputError, match="test data: expected a map-style dataset with a length"):
         task(Listed(items()), test=data)
 
 

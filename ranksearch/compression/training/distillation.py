@@ -106,7 +106,7 @@ def finetune(
     if steps <= 0:
         return model.eval()
     if task.dataset(role) is None:
-        raise InputError(expected("fine-tuning", "training images left for it", "none", "Use `epochs=0`."))
+        raise InputError(expected("fine-tuning", "training images for it", "none", "Use `epochs=0`."))
     check_training(task, config, role)
     with _thawed(model) as parameters, seeded(seed, task.device):
         optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)

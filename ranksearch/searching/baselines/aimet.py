@@ -42,7 +42,7 @@ def rungs(front: Front, cost: int) -> list[int]:
 
 
 def monotone(scores: list[float]) -> NDArray[np.float64]:
-    """Divergences that do not rise with the cost: the least so far, from cheap to dear; finite."""
+    """Divergences that do not rise with the cost: the least so far, from cheap to expensive; finite."""
     found = np.minimum.accumulate(np.nan_to_num(np.array(scores), nan=1e9, posinf=1e9))
     return np.asarray(np.minimum(found, 1e9))
 

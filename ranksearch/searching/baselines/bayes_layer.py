@@ -61,7 +61,7 @@ def measured(context: Context, fronts: list[Front], layer: int, count: int) -> N
     values = monotone([found[p] for p in known])
     costs = table.costs(context.budget.metric)
     curve = np.interp(costs, front.costs[known], values)
-    # Candidates off the front are as dear as a better one: never chosen.
+    # Candidates off the front cost as much as a better one: never chosen.
     curve[np.setdiff1d(np.arange(len(costs)), front.indices)] = values[0] + 1.0
     return np.asarray(curve)
 

@@ -56,7 +56,7 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
         _cut_torn_line(path)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except (OSError, ValueError, KeyError) as error:
-        got, way_out = f"{path} ({error})", "Name another file, or remove this one to start anew."
+        got, way_out = f"{path} ({error})", "Name another file, or remove this one to start over."
         raise InputError(expected("storage", "an Optuna journal", got, way_out)) from error
 
 

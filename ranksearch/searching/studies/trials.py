@@ -108,10 +108,10 @@ def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialSt
     except ValueError as error:
         if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
             raise
-        got = "another process that has opened it meanwhile"
-        way_out = "One process works at a study at a time: choose another `study_name` or `storage`."
+        got = "one that another process has opened"
+        way_out = "Choose another `study_name` or `storage`."
         raise InputError(
-            expected(f"study {study.study_name!r}", "nobody else in it", got, way_out)
+            expected(f"study {study.study_name!r}", "a study that no other process is using", got, way_out)
         ) from error
 
 

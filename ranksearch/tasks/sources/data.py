@@ -72,7 +72,7 @@ class ImageOptions:
         size = self.input_size or self.model.get("input_size") or native
         if size is None:
             raise InputError(
-                expected("input_size", "a size, for images that differ in size", "none", "Such as 224.")
+                expected("input_size", "a size, for images that differ in size", "none", "For example 224.")
             )
         channels = size[0] if len(size) == 3 else native[0] if native else 3
         if channels not in (1, 3):

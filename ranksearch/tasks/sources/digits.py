@@ -106,7 +106,7 @@ def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
         with whole_file(path) as partial:
             save_file(model.state_dict(), partial)
     except (OSError, SafetensorError) as error:
-        log.warning("the digits model cannot be cached (%s): it is trained at each run", error)
+        log.warning("the digits model cannot be cached (%s): it is trained again in every run", error)
     return model
 
 

@@ -136,7 +136,7 @@ def test_without_images_it_says_so(tiny_task: Task) -> None:
     s = tiny_task.splits
     task = replace(tiny_task, splits=Splits(s.seed, s.moments, s.divergence, (), s.validation))
     assert steps_per_epoch(task) == 0
-    with pytest.raises(InputError, match="fine-tuning: expected training images left for it"):
+    with pytest.raises(InputError, match="fine-tuning: expected training images for it"):
         finetune(broken(task), task.model, task, steps=1, seed=0)
 
 

@@ -28,7 +28,7 @@ def test_evaluations_are_kept_to_what_was_asked(name: str, most: int, kind: str)
 
 
 def test_names_are_registered_once() -> None:
-    with pytest.raises(InputError, match="allocator: expected a name that is free, got 'alds'"):
+    with pytest.raises(InputError, match="allocator: expected an unused name, got 'alds'"):
         ALLOCATORS.register(ALLOCATORS.get("alds"))
     with pytest.raises(InputError, match=r"allocator: expected knapsack or uniform or .*, got 'best'"):
         ALLOCATORS.get("best")

@@ -6,18 +6,17 @@ import hashlib
 import json
 import math
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from ranksearch.costs import ALWAYS, Budget, Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
-from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.errors import MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.networks import Batch, Factor, Layer, factor_geometry, kernel_shape, list_layers, tensors
 from ranksearch.planning.builder import chain_of
@@ -30,6 +29,7 @@ from ranksearch.planning.plan_record import (
     ModelRecord,
     PlanRecord,
 )
+from ranksearch.records import read_record, write_record
 
 PLAN_VERSION: Literal[2] = 2
 PACKAGES = ("ranksearch", "torch", "optuna", "tensorly", "numpy")
@@ -189,44 +189,16 @@ def _factor(layer: Layer, factor: Factor, *, last: bool) -> FactorRecord:
 
 def write_plan(path: Path, record: PlanRecord) -> None:
     """Write a plan file; whoever reads it meanwhile sees the old file or the new one."""
-    content = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, re.sub(r"\[\n\s+(\d+(?:,\n\s+\d+)*)\n\s+\]", _on_one_line, content) + "\n")
-
-
-def _on_one_line(numbers: re.Match[str]) -> str:
-    return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
+    write_record(path, record)
 
 
 def read_plan(path: Path) -> PlanRecord:
     """Read a plan file. InputError names the file, the field, what was expected and what came."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        got = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise InputError(expected(str(path), "a plan file", got)) from error
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except ValueError as error:
-        raise InputError(expected(str(path), "JSON", f"{error}")) from error
-    if not isinstance(data, dict):
-        raise InputError(expected(str(path), "a JSON object", type(data).__name__))
-    got = data.get("version", "none")
-    if type(got) is int and got == 1:
-        text = json.dumps(_upgraded(data))
-    elif type(got) is not int or got != PLAN_VERSION:
-        way_out = "Another version of ranksearch wrote it; make the plan again or use that version."
-        raise InputError(expected(f"{path}, version", f"{PLAN_VERSION}, or 1 from before", got, way_out))
-    try:
-        return PlanRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(_one_line(path, error)) from error
+    return read_record(path, PlanRecord, "plan", {1: _upgraded})
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2.
-
-    What is no plan at all stays so, and is found out by the check that follows.
-    """
+    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
     found = data | {"version": PLAN_VERSION, "limits": []}
     budget = data.get("budget")
     if isinstance(budget, int | float) and 0 < budget <= 1:
@@ -240,29 +212,6 @@ def _upgraded_layer(layer: dict[str, Any]) -> dict[str, Any]:
     cost = {name: layer[name] for name in ALWAYS if name in layer}
     kept = {key: value for key, value in layer.items() if key not in ALWAYS}
     return kept | {"cost": cost, "chain": [] if layer.get("decomposition") == DENSE else None}
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON number")
-
-
-def _one_line(path: Path, error: ValidationError) -> str:
-    """The first of pydantic's complaints in the project's form."""
-    first, *others = error.errors(include_url=False)
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    got = repr(first["input"])
-    got = got if len(got) <= 60 else got[:57] + "…"
-    match first["type"]:
-        case "missing":
-            wanted, got = "a value", "none"
-        case "extra_forbidden":
-            wanted = "no such field"
-        case "value_error":
-            wanted, got = "a plan that makes sense", first["msg"].removeprefix("Value error, ")
-        case _:
-            wanted = first["msg"].removeprefix("Input should be ").removeprefix("Value should ")
-    more = f"And {len(others)} more." if others else ""
-    return expected(f"{path}, {field}" if field else str(path), wanted, got, more)
 
 
 def plan_schema() -> dict[str, Any]:

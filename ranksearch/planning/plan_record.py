@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     JsonValue,
@@ -17,17 +15,13 @@ from pydantic import (
 
 from ranksearch.networks import Kind
 from ranksearch.planning.plan import DENSE
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
+from ranksearch.records import Record
 
 Amounts = dict[str, NonNegativeInt]
 """A cost: an amount for each cost metric, by name."""
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """Which dense model the plan is for."""
 
     name: str | None = Field(
@@ -41,7 +35,7 @@ class ModelRecord(_Record):
     )
 
 
-class FactorRecord(_Record):
+class FactorRecord(Record):
     """One factor of a chain: a plain convolution, or a plain linear layer, with PyTorch's names for its arguments.
 
     A chain runs its factors one after the other, from input to output.
@@ -62,7 +56,7 @@ class FactorRecord(_Record):
     )
 
 
-class LayerRecord(_Record):
+class LayerRecord(Record):
     """A layer that can be factorised, and the candidate that carries it out."""
 
     name: str
@@ -86,14 +80,14 @@ class LayerRecord(_Record):
         return self
 
 
-class DenseRecord(_Record):
+class DenseRecord(Record):
     """A layer that has to stay dense."""
 
     name: str
     reason: str
 
 
-class LimitRecord(_Record):
+class LimitRecord(Record):
     """A further limit that the plan meets."""
 
     metric: str
@@ -102,7 +96,7 @@ class LimitRecord(_Record):
     dense: NonNegativeInt
 
 
-class PlanRecord(_Record):
+class PlanRecord(Record):
     """What a plan file holds."""
 
     version: Literal[2]

@@ -21,7 +21,6 @@ from ranksearch.probing.record import (
     read_probe,
     read_recovery,
     verdict_record,
-    write_record,
 )
 from ranksearch.probing.recovery import WAYS, is_chain, plan_truncation, recover, telling_norm, usual_cut
 from ranksearch.probing.rows import SweepFile
@@ -75,6 +74,5 @@ __all__ = [
     "usual_cut",
     "verdict_record",
     "weights_digest",
-    "write_record",
     "write_spectra",
 ]

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import FiniteFloat
 
 from ranksearch.costs import Cost, layer_cost
-from ranksearch.errors import InputError, expected
-from ranksearch.files import write_text
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.probing.recovery import Epoch
 from ranksearch.probing.scores import Judge, ProbeImages
 from ranksearch.probing.speed import Speed
 from ranksearch.probing.verdict import Point, Verdict
+from ranksearch.records import Record, read_record
 from ranksearch.tasks import Estimate
 
-_Kind = TypeVar("_Kind", bound=BaseModel)
 
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Measured(_Record):
+class Measured(Record):
     """A mean and its standard error; null where it is not finite."""
 
     mean: FiniteFloat | None
     stderr: FiniteFloat | None
 
 
-class ImagesRecord(_Record):
+class ImagesRecord(Record):
     """Which images of which role were evaluated: positions in that role's data."""
 
     role: str
@@ -42,7 +34,7 @@ class ImagesRecord(_Record):
     indices: tuple[int, ...]
 
 
-class DenseScores(_Record):
+class DenseScores(Record):
     """The model as it was handed in; accuracy and loss are null without labels. chance: what a guess scores."""
 
     params: int
@@ -52,7 +44,7 @@ class DenseScores(_Record):
     chance: FiniteFloat
 
 
-class PointRecord(_Record):
+class PointRecord(Record):
     """See `Point`."""
 
     budget: FiniteFloat
@@ -64,7 +56,7 @@ class PointRecord(_Record):
     measured: bool
 
 
-class ProbedLayer(_Record):
+class ProbedLayer(Record):
     """A layer in the verdict; reason: why it has to stay dense, null where it need not. See `LayerVerdict`."""
 
     name: str
@@ -82,14 +74,14 @@ class ProbedLayer(_Record):
     """Whether the sweep ran only what comes after the layer; null where it was not swept."""
 
 
-class TimeRecord(_Record):
+class TimeRecord(Record):
     """Seconds of a forward pass of the plan at a budget."""
 
     budget: FiniteFloat
     seconds: FiniteFloat
 
 
-class SpeedRecord(_Record):
+class SpeedRecord(Record):
     """See `Speed`."""
 
     batch: int
@@ -104,7 +96,7 @@ class SpeedRecord(_Record):
         return self.dense / found[0] if found and found[0] > 0 else None
 
 
-class VerdictRecord(_Record):
+class VerdictRecord(Record):
     """See `Verdict`. score: 1 − budget of `trouble`."""
 
     threshold: FiniteFloat
@@ -115,7 +107,7 @@ class VerdictRecord(_Record):
     speed: SpeedRecord | None = None
 
 
-class EpochRecord(_Record):
+class EpochRecord(Record):
     """Scores after an epoch of recovery."""
 
     way: Literal["projected", "factorised"]
@@ -125,7 +117,7 @@ class EpochRecord(_Record):
     kl: Measured
 
 
-class RecoveryRecord(_Record):
+class RecoveryRecord(Record):
     """Recovery from truncation at a norm across a cut; epochs of all ways that were tried."""
 
     cut: str
@@ -135,7 +127,7 @@ class RecoveryRecord(_Record):
     epochs: tuple[EpochRecord, ...]
 
 
-class ProbeRecord(_Record):
+class ProbeRecord(Record):
     """What probe.json holds. weights: digest of the model's weights; null in files of before there was one."""
 
     version: Literal[1]
@@ -247,28 +239,11 @@ def epoch_record(epoch: Epoch) -> EpochRecord:
     )
 
 
-def write_record(path: Path, record: BaseModel) -> None:
-    """Write a record as JSON, in one step."""
-    write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
-
-
 def read_probe(path: Path) -> ProbeRecord:
     """Read probe.json. Raises InputError."""
-    return _read(path, ProbeRecord)
+    return read_record(path, ProbeRecord, "probe")
 
 
 def read_recovery(path: Path) -> RecoveryRecord:
     """Read recovery.json, which a recovery that is not through yet keeps. Raises InputError."""
-    return _read(path, RecoveryRecord)
-
-
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(expected(str(path), "a probe that can be read", str(error))) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        wanted = "a probe of this version of ranksearch"
-        raise InputError(expected(str(path), wanted, f"{where}: {first['msg']}")) from error
+    return read_record(path, RecoveryRecord, "recovery")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.folders import CONFIG, usable
+from ranksearch.records import in_words
 from ranksearch.runs.options import RunOptions, listed
 
 FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
@@ -84,10 +85,7 @@ def _wanted(message: str) -> str:
     """pydantic's words to ours."""
     if message.startswith("Extra inputs"):
         return "a known option"
-    message = message.removeprefix("Value error, ")
-    message = re.sub(r"^(Input|Value|Tuple) should (be|have) (a )?", "", message)
-    message = re.sub(r" after validation, not \d+$", "", message).replace("item", "value")
-    return re.sub(r"^(greater|less) than", r"a number \1 than", message)
+    return in_words(message)
 
 
 def _near(name: str) -> str:

@@ -46,10 +46,10 @@ from ranksearch.probing import (
     usual_cut,
     verdict_record,
     weights_digest,
-    write_record,
     write_spectra,
 )
 from ranksearch.progress import Reporter, renamed, ticks
+from ranksearch.records import write_record
 from ranksearch.runs.narrate import describe_task
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.probe_options import ProbeOptions

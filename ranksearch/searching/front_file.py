@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
 from ranksearch.costs import ALWAYS, Cost, Kept
-from ranksearch.errors import InputError, expected, told
 from ranksearch.files import write_text
 from ranksearch.objectives import ERROR, score_label, scores_by_price
+from ranksearch.records import Record, read_record, write_record
 from ranksearch.searching.front import Evaluated, State, merged, pareto_front
 from ranksearch.searching.rank_correlation import RankCorrelation, rank_correlations
 from ranksearch.searching.stages import SearchResult
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PlanEntry(_Record):
+class PlanEntry(Record):
     """One plan that was evaluated for one budget; `ranks` says by layer what the plan makes of it."""
 
     budget: float
@@ -42,7 +37,7 @@ class PlanEntry(_Record):
     ranks: dict[str, str]
 
 
-class CorrelationRecord(_Record):
+class CorrelationRecord(Record):
     """Spearman's rank correlation of two scores over the plans of one budget that have both; null if undefined."""
 
     budget: float
@@ -53,7 +48,7 @@ class CorrelationRecord(_Record):
     correlation: FiniteFloat | None
 
 
-class FrontRecord(_Record):
+class FrontRecord(Record):
     """What front.json holds: plans by budget, in the order in which they were first evaluated."""
 
     version: Literal[2]
@@ -64,7 +59,7 @@ class FrontRecord(_Record):
     """The score that the front is a front of."""
     dense: dict[str, int]
     """Cost of the dense model, by cost metric."""
-    weights: dict[str, FiniteFloat] = {}
+    weights: dict[str, FiniteFloat] = Field(default_factory=dict)
     """By layer, what its errors were multiplied by in the allocation; empty where none were."""
     plans: tuple[PlanEntry, ...]
     validity: tuple[CorrelationRecord, ...] = ()
@@ -132,41 +127,30 @@ def describe_correlation(found: CorrelationRecord) -> str:
 
 def write_front(path: Path, record: FrontRecord) -> None:
     """Write front.json."""
-    write_text(path, json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
-
-
-_OURS = "a front of this version of ranksearch"
+    write_record(path, record)
 
 
 def read_front(path: Path) -> FrontRecord:
     """Read front.json. Raises InputError."""
-    try:
-        return FrontRecord.model_validate(_upgraded(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(expected(str(path), "a front that can be read", str(error))) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(expected(str(path), _OURS, f"{where}: {first['msg']}")) from error
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(expected(str(path), _OURS, told(error))) from error
+    return read_record(path, FrontRecord, "front", {1: _upgraded})
 
 
-def _upgraded(data: Any) -> Any:
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
-    if not isinstance(data, dict) or data.get("version") != 1:
-        return data
     found = {key: value for key, value in data.items() if key not in ("dense_params", "dense_flops")}
     found |= {"version": 2, "dense": {name: data.get(f"dense_{name}") for name in ALWAYS}}
     for part in ("plans", "validity"):
-        found[part] = [_upgraded_entry(entry) for entry in found.get(part, ())]
+        if isinstance(entries := data.get(part), list):
+            found[part] = [_upgraded_entry(entry) if isinstance(entry, dict) else entry for entry in entries]
     return found
 
 
 def _upgraded_entry(entry: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in entry.items() if key not in ALWAYS}
-    found["asked"] = Kept(fraction=entry["budget"]).name
-    return found | ({"cost": {name: entry[name] for name in ALWAYS}} if "params" in entry else {})
+    budget = entry.get("budget")
+    if isinstance(budget, int | float) and 0 < budget <= 1:
+        found["asked"] = Kept(fraction=float(budget)).name
+    return found | ({"cost": {name: entry.get(name) for name in ALWAYS}} if "params" in entry else {})
 
 
 def write_trials(path: Path, records: Iterable[Evaluated]) -> None:

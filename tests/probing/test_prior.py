@@ -22,11 +22,11 @@ from ranksearch.probing import (
     describe_prior,
     read_prior,
     weights_digest,
-    write_record,
 )
 from ranksearch.probing.prior import layer_weights
 from ranksearch.probing.record import DenseScores
 from ranksearch.probing.rows import Row
+from ranksearch.records import write_record
 from ranksearch.tasks import Task
 
 ROW = Row("layer", "a", 1, "o|i", None, 1, 4, 0.9, 0.1, 80.0, 1.0, 10.0, 0.5, 1.0, 0.1, 0.2, 0.01)

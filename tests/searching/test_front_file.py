@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,40 @@ def test_front_round_trip(tmp_path: Path) -> None:
     assert read_front(tmp_path / "front.json") == record
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"version": 2}', "[1]"])
-def test_unreadable_fronts(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "front.json: expected JSON"),
+        ("[1]", "front.json: expected a JSON object, got list."),
+        ("{}", "front.json, version: expected 2, or 1 from before, got none."),
+        ('{"version": 2}', "front.json, model: expected a value, got none."),
+        ('{"version": 1}', "front.json, model: expected a value, got none."),
+        (
+            '{"version": 1, "plans": [{}], "model": null, "metric": "params", "score": "error"}',
+            "dense.params",
+        ),
+    ],
+)
+def test_unreadable_fronts(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "front.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"front\.json: expected a front of this version"):
+    with pytest.raises(InputError) as caught:
         read_front(path)
+    assert message in str(caught.value)
+
+
+def test_fronts_of_version_1_are_read(tmp_path: Path) -> None:
+    """As they were written: parameters and FLOPs as fields of their own, budgets as fractions alone."""
+    record = front_record(RESULTS, model="m", metric="params", dense=DENSE)
+    write_front(tmp_path / "front.json", record)
+    data = json.loads((tmp_path / "front.json").read_text())
+    dense = data.pop("dense")
+    data |= {"version": 1, "dense_params": dense["params"], "dense_flops": dense["flops"]}
+    for entry in data["plans"] + data["validity"]:
+        del entry["asked"]
+        entry |= entry.pop("cost", {})
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    assert read_front(tmp_path / "old.json") == record
 
 
 def test_trials_have_a_row_per_evaluation_and_a_column_per_layer(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class SearchSettings:
             if not isinstance(value, int) or value < least:
                 raise InputError(expected(name, f"a whole number, {least} or more", value))
         if not (isfinite(self.finetune_lr) and self.finetune_lr > 0):
-            raise InputError(expected("lr", "a positive number", self.finetune_lr))
+            raise InputError(expected("finetune_lr", "a positive number", self.finetune_lr))
         if self.timeout is not None and not (isfinite(self.timeout) and self.timeout > 0):
             raise InputError(expected("timeout", "a positive number of seconds", self.timeout))
         if not self.study_name:

@@ -764,7 +764,7 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
         ({"refit_trials": -1}, "refit_trials: expected a whole number, 0 or more, got -1"),
         ({"finetune_trials": -1}, "finetune_trials: expected a whole number, 0 or more, got -1"),
         ({"finetune_steps": 0}, "finetune_steps: expected a whole number, 1 or more, got 0"),
-        ({"finetune_lr": 0.0}, "lr: expected a positive number, got 0.0"),
+        ({"finetune_lr": 0.0}, "finetune_lr: expected a positive number, got 0.0"),
         ({"seed": -1}, "seed: expected a whole number, 0 or more, got -1"),
         ({"timeout": 0.0}, "timeout: expected a positive number of seconds, got 0.0"),
         ({"study_name": ""}, "study_name: expected a name, got an empty one"),

@@ -136,6 +136,9 @@ def _split_test(data: Data, fraction: float, seed: int) -> Data:
     return replace(data, train=Subset(data.train, train), test=Subset(data.train, test), test_split=test)
 
 
+# Folders of images
+
+
 def _imagefolder(root: Path, images: ImageOptions) -> Data:
     folders: dict[str, Path] = {}
     for role, names in FOLDERS.items():
@@ -219,6 +222,9 @@ def _native_size(folder: Any) -> tuple[int, int, int] | None:
     return 3, height, width
 
 
+# Data sets of torchvision
+
+
 def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
     from torchvision import datasets
 
@@ -273,6 +279,9 @@ def _mnist(name: str, classes: tuple[str, ...], root: Path, images: ImageOptions
     return Data(sets[0], None, sets[1], classes)
 
 
+# The user's own data
+
+
 def _factory(spec: str, base: Path) -> Data:
     found = load_object(spec, option="data", base=base)
     try:
@@ -306,6 +315,9 @@ def _directory(folder: str, base: Path) -> Path:
         siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         raise InputError(expected("data", "an existing folder", str(path), close_match(path.name, siblings)))
     return path
+
+
+# Checks
 
 
 def _refuse_image_options(images: ImageOptions, spec: str) -> None:

@@ -95,7 +95,7 @@ def test_an_objective(carried_out: Callable[[str], Path]) -> None:
     front = read_front(folder / "front.json")
     assert front.score == "output_distance", "the most expensive of the scores that most plans have"
     assert all("output_distance" in plan.scores for plan in front.plans)
-    pairs = {(found.cheap, found.dear) for found in front.validity}
+    pairs = {(found.cheap, found.expensive) for found in front.rank_correlations}
     assert pairs == {("error", "output_distance"), ("output_distance", "refitted")}
     shown = show(folder, "--all")
     assert "squared distance of outputs" in shown

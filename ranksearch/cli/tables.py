@@ -147,8 +147,8 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
             *_shares(plan.cost, record.dense),
             *(_score(plan.scores, s) for s in scores),
         )
-    validity = [Text(describe_correlation(found), overflow="fold") for found in record.validity]
-    return Group(_titled(title, table), *validity)
+    correlations = [Text(describe_correlation(found), overflow="fold") for found in record.rank_correlations]
+    return Group(_titled(title, table), *correlations)
 
 
 def _standing(plan: PlanEntry) -> str:

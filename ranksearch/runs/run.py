@@ -108,7 +108,7 @@ def record_search(
     write_front(folder.front, front)
     for result in results:
         write_plan(folder.plan(result.budget.name), plan_record(problem, result, options, result.scores))
-    for found in front.validity:
+    for found in front.rank_correlations:
         reporter.line(describe_correlation(found))
 
 

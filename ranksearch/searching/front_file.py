@@ -43,7 +43,7 @@ class CorrelationRecord(Record):
     budget: float
     asked: str
     cheap: str
-    dear: str
+    expensive: str
     plans: int
     correlation: FiniteFloat | None
 
@@ -62,8 +62,8 @@ class FrontRecord(Record):
     weights: dict[str, FiniteFloat] = Field(default_factory=dict)
     """By layer, what its errors were multiplied by in the allocation; empty where none were."""
     plans: tuple[PlanEntry, ...]
-    validity: tuple[CorrelationRecord, ...] = ()
-    """How far each score ranks plans as the next dearer one does, by budget."""
+    rank_correlations: tuple[CorrelationRecord, ...] = ()
+    """How far each score ranks plans as the next more expensive one does, by budget."""
 
 
 def front_record(
@@ -74,8 +74,8 @@ def front_record(
     dense: Cost,
     weights: Mapping[str, float] | None = None,
 ) -> FrontRecord:
-    """Plans of all budgets. The front is that of the score that most plans were given, the dearest of several; of the
-    summed ε where nothing was run."""
+    """Plans of all budgets. The front is that of the score that most plans were given, the most expensive of
+    several; of the summed ε where nothing was run."""
     plans = merged(record for result in results for record in result.records)
     scores = scores_by_price(dict.fromkeys(name for plan in plans for name in plan.scores))
     given = {name: sum(name in plan.scores for plan in plans) for name in scores if name != ERROR}
@@ -103,7 +103,7 @@ def front_record(
             )
             for p in plans
         ),
-        validity=tuple(correlation_record(found) for found in rank_correlations(plans)),
+        rank_correlations=tuple(correlation_record(found) for found in rank_correlations(plans)),
     )
 
 
@@ -115,12 +115,12 @@ def correlation_record(found: RankCorrelation) -> CorrelationRecord:
 
 def describe_correlation(found: CorrelationRecord) -> str:
     """`budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93`."""
-    cheap, dear = score_label(found.cheap), score_label(found.dear)
+    cheap, expensive = score_label(found.cheap), score_label(found.expensive)
     if found.correlation is None:
-        plans = f"{found.plans} plans with {cheap} and {dear}"
+        plans = f"{found.plans} plans with {cheap} and {expensive}"
         return f"budget {found.asked}: {plans}: too few, or too alike, to compare the two"
     return (
-        f"budget {found.asked}: {cheap} ranks {found.plans} plans as {dear} does "
+        f"budget {found.asked}: {cheap} ranks {found.plans} plans as {expensive} does "
         f"with a Spearman correlation of {found.correlation:.2f}"
     )
 
@@ -139,14 +139,17 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
     found = {key: value for key, value in data.items() if key not in ("dense_params", "dense_flops")}
     found |= {"version": 2, "dense": {name: data.get(f"dense_{name}") for name in ALWAYS}}
-    for part in ("plans", "validity"):
-        if isinstance(entries := data.get(part), list):
+    found["rank_correlations"] = found.pop("validity", [])  # and in its entries `expensive` was `dear`
+    for part in ("plans", "rank_correlations"):
+        if isinstance(entries := found.get(part), list):
             found[part] = [_upgraded_entry(entry) if isinstance(entry, dict) else entry for entry in entries]
     return found
 
 
 def _upgraded_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in entry.items() if key not in ALWAYS}
+    found = {
+        "expensive" if key == "dear" else key: value for key, value in entry.items() if key not in ALWAYS
+    }
     budget = entry.get("budget")
     if isinstance(budget, int | float) and 0 < budget <= 1:
         found["asked"] = Kept(fraction=float(budget)).name

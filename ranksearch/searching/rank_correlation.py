@@ -25,7 +25,7 @@ class RankCorrelation:
 
     budget: Budget
     cheap: str
-    dear: str
+    expensive: str
     plans: int
     correlation: float | None
 
@@ -38,16 +38,18 @@ def rank_correlations(records: Iterable[Evaluated]) -> list[RankCorrelation]:
     for budget in dict.fromkeys(plan.budget for plan in plans):
         own = [p for p in plans if p.budget == budget and p.state == "complete"]
         known = scores_by_price(dict.fromkeys(name for p in own for name in p.scores))
-        for cheap, dear in pairwise(known):
-            pairs = [(p.scores[cheap], p.scores[dear]) for p in own if {cheap, dear} <= p.scores.keys()]
+        for cheap, expensive in pairwise(known):
+            pairs = [
+                (p.scores[cheap], p.scores[expensive]) for p in own if {cheap, expensive} <= p.scores.keys()
+            ]
             pairs = [pair for pair in pairs if all(map(isfinite, pair))]
             if pairs:
-                found.append(RankCorrelation(budget, cheap, dear, len(pairs), _spearman(pairs)))
+                found.append(RankCorrelation(budget, cheap, expensive, len(pairs), _spearman(pairs)))
     return found
 
 
 def _spearman(pairs: list[tuple[float, float]]) -> float | None:
-    cheap, dear = zip(*pairs, strict=True)
-    if len(pairs) < _FEWEST or len(set(cheap)) == 1 or len(set(dear)) == 1:
+    cheap, expensive = zip(*pairs, strict=True)
+    if len(pairs) < _FEWEST or len(set(cheap)) == 1 or len(set(expensive)) == 1:
         return None
-    return float(spearmanr(cheap, dear).statistic)
+    return float(spearmanr(cheap, expensive).statistic)

@@ -115,9 +115,12 @@ def test_fronts_of_version_1_are_read(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "front.json").read_text())
     dense = data.pop("dense")
     data |= {"version": 1, "dense_params": dense["params"], "dense_flops": dense["flops"]}
-    for entry in data["plans"] + data["validity"]:
+    for entry in data["plans"] + data["rank_correlations"]:
         del entry["asked"]
         entry |= entry.pop("cost", {})
+        entry |= {"dear": entry.pop("expensive")} if "expensive" in entry else {}
+    data["validity"] = data.pop("rank_correlations")
+    assert data["validity"]
     (tmp_path / "old.json").write_text(json.dumps(data))
     assert read_front(tmp_path / "old.json") == record
 

@@ -25,7 +25,12 @@ def test_spearman_by_hand() -> None:
     divergences = [0.1, 7.0, 0.2, 100.0]
     plans = [evaluated(k, error=k + 1.0, divergence=d) for k, d in enumerate(divergences)]
     (found,) = rank_correlations(plans)
-    assert (found.budget.fraction, found.cheap, found.dear, found.plans) == (0.5, "error", "divergence", 4)
+    assert (found.budget.fraction, found.cheap, found.expensive, found.plans) == (
+        0.5,
+        "error",
+        "divergence",
+        4,
+    )
     assert found.correlation == pytest.approx(0.8)
 
 
@@ -36,7 +41,7 @@ def test_each_score_is_compared_with_the_next_dearer_one_by_budget() -> None:
         for b in (0.2, 0.5)
     ]
     found = rank_correlations(plans)
-    assert [(f.budget.fraction, f.cheap, f.dear) for f in found] == [
+    assert [(f.budget.fraction, f.cheap, f.expensive) for f in found] == [
         (b, *pair) for b in (0.2, 0.5) for pair in (("error", "divergence"), ("divergence", "finetune"))
     ]
     assert all(f.correlation == pytest.approx(-1.0) for f in found)
@@ -46,7 +51,7 @@ def test_the_next_dearer_score_is_one_that_the_plans_have() -> None:
     """Trials scored as delivered have no divergence of quick fits: ε is compared with what there is."""
     plans = [evaluated(k, budget=0.2, error=k, refitted=k) for k in range(5)]
     plans += [evaluated(k, budget=0.5, error=k, divergence=-k, refitted=k) for k in range(5)]
-    found = [(f.budget.fraction, f.cheap, f.dear, f.correlation) for f in rank_correlations(plans)]
+    found = [(f.budget.fraction, f.cheap, f.expensive, f.correlation) for f in rank_correlations(plans)]
     assert found == [
         (0.2, "error", "refitted", pytest.approx(1.0)),
         (0.5, "error", "divergence", pytest.approx(-1.0)),
@@ -75,7 +80,7 @@ def test_no_correlation_of_few_or_equal_scores(errors: list[float]) -> None:
 
 def test_described_in_one_sentence() -> None:
     found = CorrelationRecord(
-        budget=0.2, asked="0.2", cheap="error", dear="divergence", plans=42, correlation=0.934
+        budget=0.2, asked="0.2", cheap="error", expensive="divergence", plans=42, correlation=0.934
     )
     wanted = "budget 0.2: ε ranks 42 plans as divergence does with a Spearman correlation of 0.93"
     assert describe_correlation(found) == wanted

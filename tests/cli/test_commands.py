@@ -540,7 +540,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         ),
         (("--budget", "none"), "--budget: expected how much to keep, got none."),
         (("--budget", "0.5", "--protect-early", "1=-2"), "--protect-early: expected a number greater than 0"),
-        (("--budget", "0.5", "--protect-early", "1="), "--protect-early: expected valid number"),
+        (("--budget", "0.5", "--protect-early", "1="), "--protect-early: expected a valid number"),
         (("--budget", "0.5", "--protect-early", "0"), "--protect-early: expected a number greater"),
         (("--budget", "0.5", "--protect-early", "3"), "protect-early: expected fewer than the 3 layers"),
         (("--budget", "0.2", "--protect-early", "2"), "budget: expected at least"),

@@ -43,7 +43,8 @@ def cache_dir() -> Path:
 
 
 def digest(*parts: object) -> str:
-    """SHA-256 of tensors, mappings of tensors, and whatever has a faithful repr; 32 hexadecimal digits."""
+    """SHA-256 of tensors, trees of tensors (mappings, tuples, lists), and whatever has a faithful repr; 32 hexadecimal
+    digits."""
     found = hashlib.sha256()
     for part in parts:
         _feed(found, part)
@@ -59,12 +60,19 @@ def _feed(found: Any, part: object) -> None:
         for key, value in part.items():
             found.update(repr(key).encode())
             _feed(found, value)
-    elif isinstance(part, tuple | list) and any(isinstance(value, Tensor) for value in part):
+    elif isinstance(part, tuple | list) and _has_tensors(part):
         for value in part:
             _feed(found, value)
     else:
         found.update(repr(part).encode())
     found.update(b"\0")
+
+
+def _has_tensors(part: object) -> bool:
+    """Whether there are tensors anywhere in a tree; their repr leaves out most of what they hold."""
+    if isinstance(part, Mapping):
+        return any(map(_has_tensors, part.values()))
+    return isinstance(part, Tensor) or (isinstance(part, tuple | list) and any(map(_has_tensors, part)))
 
 
 @dataclass(frozen=True)

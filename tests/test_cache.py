@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +101,18 @@ def test_digests_tell_values_shapes_and_types_apart() -> None:
     }
     assert len(found) == 10
     assert digest(a.reshape(2, 3).T) == digest(a.reshape(2, 3).T.contiguous())
+
+
+@pytest.mark.parametrize(
+    "tree", [lambda t: ((t, 1), 2), lambda t: [{"a": [t]}], lambda t: {"a": (1, (t,))}, lambda t: ({"a": t},)]
+)
+def test_digests_read_tensors_anywhere_in_a_tree(tree: Callable[[Any], Any]) -> None:
+    large = torch.arange(10_000.0)  # of which a repr shows six numbers
+    other = large.clone()
+    other[5000] = 0
+    assert repr(tree(large)) == repr(tree(other))
+    assert digest(tree(large)) != digest(tree(other))
+    assert digest(tree(large)) == digest(tree(large.clone()))
 
 
 def test_a_second_run_computes_nothing(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

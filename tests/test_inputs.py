@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 import ranksearch
 from ranksearch.compression import CompressConfig
+from ranksearch.errors import InputError
 from ranksearch.networks import call, forward, head
 from ranksearch.probing import Bench
 from ranksearch.tasks import Task
@@ -173,6 +175,21 @@ def test_what_is_returned_has_to_be_a_tensor_unless_said_otherwise() -> None:
         ranksearch.RankSearchError, match=r"expected a Tensor as output, got dict\. Say which"
     ):
         ranksearch.search(task, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda returned: returned["logit"], r"got KeyError: 'logit', where the model returned dict"),
+        (lambda returned: list(returned.values()), "got list"),
+    ],
+)
+def test_an_output_that_makes_no_tensor_is_named(output: Callable[[Any], Any], message: str) -> None:
+    data = Items(CASES["dict"][1])  # type: ignore[arg-type]
+    task = Task(Wrapping(dict).eval(), data, output=output, calibration_size=48)
+    with pytest.raises(InputError, match="output: expected a function that makes one Tensor") as caught:
+        ranksearch.search(task, 0.5)
+    assert re.search(message, str(caught.value))
 
 
 MODELS = {"model", "teacher", "student", "dense", "compressed", "root", "loaded"}

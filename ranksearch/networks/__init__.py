@@ -40,13 +40,14 @@ from ranksearch.networks.running import (
     eval_mode,
     first_example,
     forward,
+    made_one,
     one_tensor,
     run,
     run_once,
     seeded,
 )
 from ranksearch.networks.surgery import copy_model, replace_modules
-from ranksearch.networks.weights import load_weights, read_weights
+from ranksearch.networks.weights import Weights, load_weights, read_weights
 
 __all__ = [
     "Batch",
@@ -59,6 +60,7 @@ __all__ = [
     "Layer",
     "Output",
     "Size",
+    "Weights",
     "algebra_threads",
     "attention_fast_path",
     "call",
@@ -80,6 +82,7 @@ __all__ = [
     "kernel_shape",
     "list_layers",
     "load_weights",
+    "made_one",
     "named_layers",
     "one_tensor",
     "part",

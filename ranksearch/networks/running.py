@@ -41,7 +41,27 @@ def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tens
 
     returns: An (N, …) tensor.
     """
-    return output(call(model, batch))
+    return made_one(call(model, batch), output)
+
+
+def made_one(returned: Any, output: Output) -> Tensor:
+    """What a model returns made one tensor. Raises InputError where `output` does not do that.
+
+    returns: An (N, …) tensor.
+    """
+    if output is one_tensor:
+        return one_tensor(returned)
+    try:
+        found = output(returned)
+    except Exception as error:
+        got = f"{told(error)}, where the model returned {type(returned).__name__}"
+        raise InputError(expected("output", _MAKES_ONE, got)) from error
+    if not isinstance(found, Tensor):
+        raise InputError(expected("output", _MAKES_ONE, type(found).__name__))
+    return found
+
+
+_MAKES_ONE = "a function that makes one Tensor of what the model returns"
 
 
 def first_example(model: nn.Module, example: Batch) -> Batch:
@@ -83,7 +103,7 @@ def run_once(model: nn.Module, example: Batch, output: Output = one_tensor) -> T
 
     returns: An (N, …) tensor.
     """
-    return output(call_once(model, example))
+    return made_one(call_once(model, example), output)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,27 @@ from ranksearch.errors import InputError, MismatchError, expected
 _SHOWN = 3
 
 
-def read_weights(path: str | Path, names: Collection[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU; no code in it is run.
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a weights file by name, as they stand in it, on the CPU; `path` is where they are from."""
 
-    Of a checkpoint the entry `state_dict`, `model_state_dict` or `model` is taken; the prefixes that
-    DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before all names are dropped, unless some are among
-    the `names` that are looked for.
+    path: Path
+    tensors: Mapping[str, Tensor]
+
+    def named_for(self, names: Collection[str] = ()) -> Mapping[str, Tensor]:
+        """The tensors without the prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before
+        all names, unless some with it are among the `names` that are looked for."""
+        tensors = self.tensors
+        for prefix in ("module.", "_orig_mod."):
+            if tensors and all(name.startswith(prefix) and name not in names for name in tensors):
+                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        return tensors
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file; no code in it is run.
+
+    Of a checkpoint the entry `state_dict`, `model_state_dict` or `model` is taken.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,26 +45,22 @@ def read_weights(path: str | Path, names: Collection[str] = ()) -> dict[str, Ten
             expected(f"weights {path}", "an existing file", "a folder" if path.is_dir() else "none")
         )
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
-    elif path.suffix in (".pt", ".pth"):
-        tensors = _read_pickled(path)
-    else:
-        raise InputError(
-            expected(f"weights {path}", "a .safetensors, .pt or .pth file", path.suffix or path.name)
-        )
-    for prefix in ("module.", "_orig_mod."):
-        if tensors and all(name.startswith(prefix) and name not in names for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+        return Weights(path, _read_safetensors(path))
+    if path.suffix in (".pt", ".pth"):
+        return Weights(path, _read_pickled(path))
+    raise InputError(
+        expected(f"weights {path}", "a .safetensors, .pt or .pth file", path.suffix or path.name)
+    )
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, weights: Weights | str | Path) -> None:
     """Load a file into a model, in place, converted to its dtypes; all names and shapes have to agree.
 
     Raises MismatchError, and changes nothing, where they do not.
     """
+    weights = weights if isinstance(weights, Weights) else read_weights(weights)
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    tensors = read_weights(path, own)
+    tensors = weights.named_for(own)
     # torch itself makes up for the counter, which checkpoints older than torch 0.4.1 lack
     missing = [n for n in own if n not in tensors and not n.endswith("num_batches_tracked")]
     unexpected = [n for n in tensors if n not in own]
@@ -62,7 +74,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         got = "; ".join(f"{len(found)} {what} ({_some(found)})" for what, found in troubles.items() if found)
         raise MismatchError(
             expected(
-                f"weights {path}", "the model's own names and shapes", got, "Are they for another model?"
+                f"weights {weights.path}",
+                "the model's own names and shapes",
+                got,
+                "Are they for another model?",
             )
         )
     model.load_state_dict(tensors, strict=False)

@@ -105,6 +105,7 @@ def prepare(
     def whitened(name: str) -> Whitened:
         return whiten(_kernel(task, name), *simplify(*fitted_to[name].shrunk(), config.error))
 
+    fits = Fits(whitened, config)
     cache = Cache(task.cache)
     keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
@@ -115,7 +116,7 @@ def prepare(
         if table is None:
             other = simplify(checked_on[layer.name].A, checked_on[layer.name].G, config.error)
             with algebra_threads(layer.fan_in):
-                white = whitened(layer.name)
+                white = fits.whitened(layer.name)
                 check = held_out_error(_kernel(task, layer.name), white, *other)
                 table = layer_candidates(layer, white, config, check)
             if keys:
@@ -127,7 +128,7 @@ def prepare(
         tuple(layers),
         network.cost,
         layer_weights.weighed(tables),
-        Fits(whitened, config),
+        fits,
         layer_weights,
     )
 

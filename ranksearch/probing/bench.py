@@ -18,6 +18,7 @@ from ranksearch.networks import (
     fast_layout,
     forward,
     head,
+    made_one,
     one_tensor,
     split,
     takes_fast_layout,
@@ -72,7 +73,10 @@ class Bench:
         with eval_mode(self._model), attention_fast_path(False):
             self._trace, first = traced(self._model, self._batches[0])
             self.dense: Tensor = torch.cat(
-                [output(first), *(forward(self._model, batch, output) for batch in self._batches[1:])]
+                [
+                    made_one(first, output),
+                    *(forward(self._model, batch, output) for batch in self._batches[1:]),
+                ]
             )
 
     def outputs(self, variants: Sequence[Kernels], *, reuse: bool = True) -> list[Tensor]:

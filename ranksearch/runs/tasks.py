@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Batch, call, one_tensor, shapes_of, to
+from ranksearch.networks import Batch, call, made_one, one_tensor, read_weights, shapes_of, to
 from ranksearch.objects import load_object
 from ranksearch.runs.options import RunOptions
 from ranksearch.tasks import CROSS_ENTROPY, LOSSES, MetricFn, Task, make_splits
@@ -43,7 +43,7 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
         raise InputError(
             expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
         )
-    weights = options.weights if has_weights else None
+    weights = read_weights(cast(Path, options.weights)) if has_weights else None
     if num_classes is None and weights is not None:
         num_classes = classes_in_weights(options.model, weights)
     data = load_data(
@@ -145,7 +145,7 @@ def _outputs(task: Task, inputs: Batch) -> Tensor:
         raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
     if not isinstance(returned, Tensor) and task.output is one_tensor:
         raise InputError(expected("--model", "a model that returns a tensor", type(returned).__name__))
-    return task.output(returned)
+    return made_one(returned, task.output)
 
 
 def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -100,7 +100,9 @@ def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
     stored = sum(tensor.numel() for tensor in built.state_dict(keep_vars=True).values())
     parameters = sum(p.numel() for p in built.parameters())
     buffers = sum(b.numel() for b in built.buffers())
-    in_file = sum(t.numel() for n, t in read_weights(tmp_path / "model.safetensors").items() if n in names)
+    in_file = sum(
+        t.numel() for n, t in read_weights(tmp_path / "model.safetensors").tensors.items() if n in names
+    )
     assert in_file == parameters + buffers < stored
     other, _ = compressed(Shared().eval(), EXAMPLE)
     load_model(other, tmp_path / "model.safetensors")  # the library's own reader
@@ -199,7 +201,7 @@ def prefixed(prefix: str) -> dict[str, Tensor]:
 )
 def test_forms_of_weights(tmp_path: Path, name: str, write: Callable[[Path], object]) -> None:
     write(tmp_path)
-    tensors = read_weights(tmp_path / name)
+    tensors = read_weights(tmp_path / name).named_for()
     assert list(tensors) == list(STATE) or set(tensors) == set(STATE)
     assert all(torch.equal(tensors[key], STATE[key]) for key in STATE)
     model = nn.Linear(3, 2)
@@ -210,7 +212,7 @@ def test_forms_of_weights(tmp_path: Path, name: str, write: Callable[[Path], obj
 def test_a_prefix_that_not_all_names_share_stays(tmp_path: Path) -> None:
     state = {"module.weight": STATE["weight"], "bias": STATE["bias"]}
     torch.save(state, tmp_path / "w.pt")
-    assert set(read_weights(tmp_path / "w.pt")) == set(state)
+    assert set(read_weights(tmp_path / "w.pt").named_for()) == set(state)
 
 
 class Wrapped(nn.Module):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
@@ -147,12 +148,21 @@ def test_digits_need_no_data_option(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made.test) == 360
 
 
-def test_classes_of_a_builtin_model_come_from_weights_then_data(tmp_path: Path) -> None:
+def test_classes_of_a_builtin_model_come_from_weights_then_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    whole = safe_open
+    monkeypatch.setattr(
+        "safetensors.safe_open", lambda path, **more: opened.append(path) or whole(path, **more)
+    )
     spec = {"model": "torchvision:shufflenet_v2_x0_5", "data": "own.py:data"}
     made = build_task(parse(spec | {"weights": "none"}))
     assert made.model_name == "torchvision:shufflenet_v2_x0_5:num_classes=4"
     save_file(get_model("shufflenet_v2_x0_5", num_classes=4).state_dict(), tmp_path / "w.safetensors")
+    opened.clear()
     made = build_task(parse(spec | {"weights": "w.safetensors"}))
+    assert len(opened) == 1  # large files are read once
     assert made.model_name == "torchvision:shufflenet_v2_x0_5:num_classes=4"
     save_file(get_model("shufflenet_v2_x0_5", num_classes=9).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match="--model: expected 4 classes, as in the data, got 9"):

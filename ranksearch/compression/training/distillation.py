@@ -18,7 +18,18 @@ from torch import Tensor, nn
 from ranksearch.compression.training.augmentation import augmenter
 from ranksearch.compression.training.features import distance, recorded
 from ranksearch.errors import InputError, NonFiniteError, expected, told
-from ranksearch.networks import Batch, call, cat, copy_model, forward, one_tensor, run_once, seeded, to
+from ranksearch.networks import (
+    Batch,
+    call,
+    cat,
+    copy_model,
+    forward,
+    made_one,
+    one_tensor,
+    run_once,
+    seeded,
+    to,
+)
 from ranksearch.tasks import Role, Task
 
 
@@ -193,7 +204,7 @@ def _distillation(
 def _first(returned: Any, task: Task) -> Tensor:
     """The outputs; in training some models hand out those of auxiliary classifiers behind them."""
     if task.output is not one_tensor:
-        return task.output(returned)
+        return made_one(returned, task.output)
     found = returned[0] if isinstance(returned, tuple) else returned
     if not isinstance(found, Tensor):
         wanted = "a model that returns in training what it returns in evaluation, a tensor"

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ranksearch.errors import InputError, expected, told
+from ranksearch.networks import Weights, load_weights
 from ranksearch.objects import close_match, load_object
 from ranksearch.tasks.sources import digits
 
@@ -27,9 +28,13 @@ def is_builtin(spec: str) -> bool:
 
 
 def load_model(
-    spec: str, *, weights: Path | None = None, num_classes: int | None = None, base: Path | None = None
+    spec: str,
+    *,
+    weights: Weights | Path | None = None,
+    num_classes: int | None = None,
+    base: Path | None = None,
 ) -> nn.Module:
-    """The model in evaluation mode, with the weights of a file where one is given.
+    """The model in evaluation mode, with the weights of a file where one is given, or was read already.
 
     `torchvision:` and `timm:` names take the builder's own keywords after another colon,
     `torchvision:resnet50:num_classes=10,width_per_group=128`. A factory is called without arguments, or with
@@ -41,8 +46,6 @@ def load_model(
         return digits.digits_model()
     model = make_model(spec, num_classes=num_classes, base=base)
     if weights is not None:
-        from ranksearch.networks import load_weights  # which imports this module for ranksearch.load
-
         load_weights(model, weights)
     return model.eval()
 
@@ -81,7 +84,7 @@ def full_name(spec: str, num_classes: int | None) -> str:
     return f"{source}:{name}:{','.join(f'{key}={value!r}' for key, value in keywords.items())}"
 
 
-def classes_in_weights(spec: str, weights: Path) -> int | None:
+def classes_in_weights(spec: str, weights: Weights) -> int | None:
     """The number of classes that a weights file was made for, where it differs from the builder's default.
 
     That is so where all tensors that do not fit a `torchvision:` or `timm:` model differ in their first
@@ -89,11 +92,9 @@ def classes_in_weights(spec: str, weights: Path) -> int | None:
     """
     if not is_builtin(spec) or spec == "digits":
         return None
-    from ranksearch.networks import read_weights
-
     with torch.device("meta"):
         built = make_model(spec).state_dict()
-    stored = read_weights(weights)
+    stored = weights.named_for(built)
     sizes = set()
     for key, tensor in built.items():
         if key in stored and stored[key].shape != tensor.shape:

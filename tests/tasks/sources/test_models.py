@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from ranksearch.errors import InputError, MismatchError
+from ranksearch.networks import read_weights
 from ranksearch.tasks.sources import make_model, models
 from ranksearch.tasks.sources.models import classes_in_weights, full_name, load_model
 
@@ -102,10 +103,13 @@ def test_number_of_classes_from_weights(tmp_path: Path) -> None:
     trained = get_model("shufflenet_v2_x0_5", num_classes=11)
     path = tmp_path / "w.safetensors"
     save_file(trained.state_dict(), path)
-    assert classes_in_weights("torchvision:shufflenet_v2_x0_5", path) == 11
-    assert classes_in_weights("torchvision:shufflenet_v2_x0_5:num_classes=11", path) is None
-    assert classes_in_weights("torchvision:shufflenet_v2_x1_0", path) is None  # other widths: not the classes
-    assert classes_in_weights("own.py:plain", path) is None
+    stored = read_weights(path)
+    assert classes_in_weights("torchvision:shufflenet_v2_x0_5", stored) == 11
+    assert classes_in_weights("torchvision:shufflenet_v2_x0_5:num_classes=11", stored) is None
+    assert (
+        classes_in_weights("torchvision:shufflenet_v2_x1_0", stored) is None
+    )  # other widths: not the classes
+    assert classes_in_weights("own.py:plain", stored) is None
 
 
 @pytest.mark.parametrize(

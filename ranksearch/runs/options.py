@@ -15,6 +15,7 @@ from ranksearch.costs import COSTS, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
+from ranksearch.redaction import conceal
 from ranksearch.registry import Registry
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
@@ -114,6 +115,8 @@ Multiples = Annotated[
     BeforeValidator(_patterns),
     PlainSerializer(lambda pairs: [f"{pattern}={number}" for pattern, number in pairs]),
 ]
+
+Location = Annotated[str, PlainSerializer(conceal)]
 
 Protection = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0, allow_inf_nan=False)] | None],
@@ -274,8 +277,10 @@ class RunOptions(BaseModel):
     finetune_steps: int = option("Search", 60, "N", ge=1)
     """Steps of that brief fine-tuning."""
 
-    storage: str | None = option("Search", None, "URL", "study.jsonl in the run folder")
-    """Optuna storage: a database URL (sqlite:///study.db) or a journal file."""
+    storage: Location | None = option(
+        "Search", None, "URL", "RANKSEARCH_STORAGE, else study.jsonl in the run folder"
+    )
+    """Optuna storage: a database URL (sqlite:///study.db) or a journal file. Passwords are written nowhere."""
 
     study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
     """Prefix of the names of studies in the storage."""
@@ -309,7 +314,11 @@ class RunOptions(BaseModel):
     cache off."""
 
     resume: bool = option("Run", False)
-    """Continue the interrupted run in --out; its options need not be repeated."""
+    """Continue the interrupted run in --out; its options need not be repeated, but see --trust."""
+
+    trust: bool = option("Run", False)
+    """Let a plan, or the run to continue, name code to import and files to read or write. Without it, such options
+    count only if you give them yourself."""
 
     seed: int = option("Run", 0, "N", ge=0)
     """Random seed."""

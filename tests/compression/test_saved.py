@@ -145,6 +145,20 @@ def test_other_models_have_to_be_handed_in(tmp_path: Path, name: str | None) -> 
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["timm:resnet18:checkpoint_path='evil.pth'", "evil.py:net", "os:getcwd"])
+def test_a_folder_from_elsewhere_neither_imports_nor_reads(tmp_path: Path, name: str) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('code ran')\n", encoding="utf-8")
+    save_compressed(tmp_path, *compressed(make_model("digits"), torch.randn(1, 1, 8, 8), name))
+    with pytest.raises(InputError, match=r"can import code or read files\. Pass it"):
+        load(tmp_path)
+
+
+def test_a_trusted_folder_may_name_a_factory(tmp_path: Path) -> None:
+    name = "ranksearch.tasks.sources.digits:DigitsNet"
+    save_compressed(tmp_path, *compressed(make_model("digits"), torch.randn(1, 1, 8, 8), name))
+    assert isinstance(load(tmp_path, trust=True), nn.Module)
+
+
 def test_another_model_and_missing_files(tmp_path: Path) -> None:
     built, record = compressed(Shared().eval(), EXAMPLE)
     save_compressed(tmp_path, built, record)

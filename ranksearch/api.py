@@ -148,7 +148,7 @@ def search(
     )
     multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
-    names = DECOMPOSITIONS.names() if decompositions is None else _several(decompositions)
+    names = DECOMPOSITIONS.usable() if decompositions is None else _several(decompositions)
     config = CandidateConfig(
         decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in names),
         min_rank=min_rank,

@@ -135,9 +135,12 @@ def option(
 ) -> Any:
     """A field of a panel of the help.
 
-    shown: what its default comes to, where the value does not say so. choices: what it is chosen from by name.
+    default: the value, or a function that gives it when options are made. shown: what that comes to, where the value
+    does not say so. choices: what it is chosen from by name.
     """
     extra: Any = {"panel": panel, "metavar": metavar, "shown": shown, "choices": choices}
+    if callable(default):
+        return Field(default_factory=default, json_schema_extra=extra, **bounds)
     return Field(default=default, json_schema_extra=extra, **bounds)
 
 
@@ -222,7 +225,7 @@ class RunOptions(BaseModel):
 
     decompositions: Names = option(
         "Budget",
-        DECOMPOSITIONS.names(),
+        DECOMPOSITIONS.usable,
         "NAME[,NAME...]",
         "all of these",
         choices=DECOMPOSITIONS,

@@ -149,6 +149,20 @@ def show(
         show_command(path, every=every)
 
 
+@app.command()
+def verify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of compressed models, or run folders.", metavar="PATH..."),
+    ],
+) -> None:
+    """Check that delivered models are whole: their files, weights and costs."""
+    with guarded():
+        from ranksearch.cli.verify import verify_command
+
+        verify_command(paths)
+
+
 def probe(config: Config = None, *, given: dict[str, Any]) -> None:
     """Measure how compressible a model is: layer by layer, cut by cut.
 

@@ -122,6 +122,7 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
         assert {p.name for p in (path / "compressed" / budget).iterdir()} == {
             "model.safetensors",
             "plan.json",
+            "SHA256SUMS",
         }
 
 
@@ -314,9 +315,14 @@ def test_a_model_is_saved_before_it_is_evaluated(
         assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
     assert {"validation", "test"} <= read_plan(weights.parent / "plan.json").scores.keys()
     assert weights.read_bytes() == before
-    weights.unlink()
-    assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
-    assert weights.read_bytes() == before
+    for damage in (b"", before[:-1], None):
+        weights.unlink()
+        if damage is not None:
+            weights.write_bytes(damage)
+        assert "model.safetensors: expected the file of SHA256SUMS" in refused(invoke("verify", out))
+        assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
+        assert weights.read_bytes() == before
+    assert "compressed/0.5: files as delivered; " in invoke("verify", out).stdout
 
 
 @pytest.mark.parametrize(
@@ -730,7 +736,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     readme = Path(__file__).parents[2] / "README.md"
     text = readme.read_text().replace("\\\n", " ")
     commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
-    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe"}
+    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe", "verify"}
     for name, rest in commands:
         known = invoke(name, "--help").output
         for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):

@@ -15,6 +15,7 @@ from ranksearch.costs import Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.keywords import checks_keywords
+from ranksearch.networks import draws_alone
 from ranksearch.planning import (
     CandidateConfig,
     LayerWeights,
@@ -88,6 +89,7 @@ def search(
 
 
 @checks_keywords
+@draws_alone
 def search(
     task: Task,
     budget: float | str | Sequence[float | str],
@@ -174,6 +176,7 @@ def _several(names: str | Sequence[str]) -> Sequence[str]:
 
 
 @checks_keywords
+@draws_alone
 def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compressed) -> None:
     """Write `model.safetensors` and `plan.json`, for `ranksearch.load`.
 

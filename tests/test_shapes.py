@@ -261,6 +261,7 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "networks.run_once": lambda: [
         Example({"model": linear().eval(), "example": randn(N, 8).float()}, sizes={"N": N})
     ],
+    "networks.made_one": lambda: [Example({"returned": randn(N, 3), "output": torch.relu}, sizes={"N": N})],
     "networks.one_tensor": lambda: [Example({"returned": randn(N, 3)}, sizes={"N": N})],
     "networks.input_of": lambda: [Example({"args": (randn(N, 3),), "kwargs": {}})],
     "calibration.Columns": lambda: [Example(thing=COLUMNS, sizes={"n": FAN_IN, "r": R})],

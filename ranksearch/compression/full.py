@@ -27,7 +27,7 @@ from ranksearch.compression.training import (
 from ranksearch.costs import COSTS, Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.keywords import checks_keywords
-from ranksearch.networks import Layer, discover
+from ranksearch.networks import Layer, discover, draws_alone
 from ranksearch.planning import Plan, verify
 from ranksearch.progress import Progress, no_progress, renamed
 from ranksearch.tasks import Estimate, Role, Task, divergence
@@ -61,6 +61,7 @@ class Compressed:
 
 
 @checks_keywords
+@draws_alone
 def compress(
     task: Task,
     plan: Plan,

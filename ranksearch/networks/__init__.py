@@ -44,9 +44,9 @@ from ranksearch.networks.running import (
     one_tensor,
     run,
     run_once,
-    seeded,
 )
 from ranksearch.networks.surgery import copy_model, replace_modules
+from ranksearch.networks.undisturbed import draws_alone, seeded
 from ranksearch.networks.weights import Weights, load_weights, read_weights
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "copy_model",
     "device_of",
     "discover",
+    "draws_alone",
     "eval_mode",
     "factor_geometry",
     "fast_layout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,14 @@ from ranksearch.networks.running import Output, attention_fast_path, one_tensor,
 from ranksearch.networks.surgery import replace_modules
 
 
+@dataclass
+class _Notes:
+    """What one pass asks of a layer; kept apart from the model, where every pass leaves all as it was."""
+
+    calls: int = 0
+    read: str | None = None
+
+
 class _Watched(nn.Sequential):
     """A Sequential around a layer that notes what a Sequential of factors could not answer.
 
@@ -23,21 +32,20 @@ class _Watched(nn.Sequential):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__(layer)
-        self.calls = 0
-        self.read: str | None = None
+        self.notes = _Notes()
 
     def forward(self, input: Tensor) -> Tensor:
-        self.calls += 1
+        self.notes.calls += 1
         return cast(Tensor, self[0](input))
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if "read" not in vars(self):  # still under construction
+            if "notes" not in vars(self):  # still under construction
                 raise
             value = getattr(self[0], name)
-            self.read = self.read or name
+            self.notes.read = self.notes.read or name
             return value
 
 
@@ -75,9 +83,10 @@ def entangled(
                 return f"the model uses it other than by calling it ({type(cause).__name__}: {cause})"
             finally:
                 replace_modules(root, {wrapped[name]: modules[name] for name in group})
-                read = {name: f"the model's code reads its {w.read}" for name, w in wrapped.items() if w.read}
+                notes = {name: w.notes for name, w in wrapped.items()}
+                read = {name: f"the model's code reads its {n.read}" for name, n in notes.items() if n.read}
                 reasons.update(read)
-            if any(w.calls != len(calls.get(name, ())) for name, w in wrapped.items() if name not in read):
+            if any(n.calls != len(calls.get(name, ())) for name, n in notes.items() if name not in read):
                 return "the model calls it other than by its registered name"
             if reproducible and not _same(found, reference):
                 return "the model's output depends on its type or name"

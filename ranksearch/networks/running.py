@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks.batches import Batch, device_of, head, shapes_of, split, to
+from ranksearch.networks.undisturbed import seeded, undisturbed
 
 Output = Callable[[Any], Tensor]
 """Makes one tensor (N, …) of what a model returns."""
@@ -28,7 +29,15 @@ def one_tensor(returned: Any) -> Tensor:
 
 
 def call(model: nn.Module, batch: Batch) -> Any:
-    """A forward pass, the only way in which a model is run: whatever the model returns for a batch."""
+    """A forward pass, the only way in which a model is run: whatever the model returns for a batch.
+
+    In evaluation mode nothing of it stays behind, in the model or in the global generators.
+    """
+    with undisturbed(model, device_of(batch)):
+        return _called(model, batch)
+
+
+def _called(model: nn.Module, batch: Batch) -> Any:
     if isinstance(batch, Mapping):
         return model(**batch)
     if isinstance(batch, tuple | list):
@@ -69,14 +78,6 @@ def first_example(model: nn.Module, example: Batch) -> Batch:
     parameter = next(model.parameters(), None)
     one = head(example, 1)
     return one if parameter is None else to(one, parameter.device)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators, from which layers such as dropout draw, seeded for a while; then they are as before."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def call_once(model: nn.Module, example: Batch) -> Any:

@@ -20,6 +20,7 @@ from ranksearch.networks import (
     Batch,
     Output,
     cat,
+    copy_model,
     fast_layout,
     head,
     one_tensor,
@@ -50,8 +51,8 @@ class Task:
     `train`, `validation` and `test` yield (input, target) pairs; (input,), (input, None) or bare inputs where there
     are no labels. Calibration sees inputs as `train` gives them, so that random augmentation does not belong there.
     `splits` says which of the training images serve what; where it is None it is made from `seed`,
-    `calibration_size` and, without a `validation` set, `val_split`. The model is never changed: every step
-    works on copies.
+    `calibration_size` and, without a `validation` set, `val_split`. The task has a copy of its own of the model, as it
+    is when the task is made: the model handed in is never run, and never changed.
     """
 
     model: nn.Module
@@ -75,6 +76,7 @@ class Task:
     """Folder where moments and candidates are kept, so that the next run need not compute them; None keeps none."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", copy_model(self.model))
         for role in ("train", "validation", "test"):
             _check_dataset(role, getattr(self, role))
         if self.cache is not None:

@@ -41,4 +41,4 @@ def ticks(progress: Progress, stage: str) -> Ticks:
 
 def renamed(progress: Progress, form: str) -> Progress:
     """Stages under other names: `form` with their own in place of `{}`."""
-    return lambda stage, done, total, best=None: progress(form.format(stage), done, total, best)
+    return lambda stage, done, total, best=None: progress(form.replace("{}", stage, 1), done, total, best)

@@ -7,12 +7,11 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,20 +23,15 @@ from rich.progress import (
 )
 
 from ranksearch.cli.flags import in_flags, with_flags
+from ranksearch.cli.text import PLAIN_WIDTH, TextConsole, error_console, output_console, paragraph
+from ranksearch.visible import visible, visible_lines
 
 log = logging.getLogger("ranksearch")
 
-PLAIN_WIDTH = 120
-"""Columns of what goes to a file or a pipe."""
 PRINTED = {"printed": True}
 """Marks a log record of something that is on the screen already."""
 EVERY = 15.0
 """Seconds between plain progress lines."""
-
-
-def output_console() -> Console:
-    """Where results go."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 @dataclass
@@ -53,8 +47,8 @@ class ConsoleReporter:
     """Tells a person what goes on: results on stdout, progress on stderr, everything in the log."""
 
     quiet: bool = False
-    out: Console = field(default_factory=output_console)
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: TextConsole = field(default_factory=output_console)
+    err: TextConsole = field(default_factory=error_console)
     _bars: Progress | None = None
     _stages: dict[str, _Stage] = field(default_factory=dict)
     _finished: set[str] = field(default_factory=set)
@@ -64,14 +58,12 @@ class ConsoleReporter:
         text = with_flags(text)
         log.info(text, extra=PRINTED)
         if not self.quiet:
-            self.out.print(escape(text), soft_wrap=True)
+            self.out.print(text, soft_wrap=True)
 
     def result(self, content: RenderableType) -> None:
         """What the command is for."""
         self.out.print(content, soft_wrap=isinstance(content, str))
-        record = Console(
-            width=PLAIN_WIDTH, highlight=False, color_system=None, record=True, file=io.StringIO()
-        )
+        record = TextConsole(width=PLAIN_WIDTH, color_system=None, record=True, file=io.StringIO())
         record.print(content, soft_wrap=isinstance(content, str))
         log.info("\n%s", record.export_text().rstrip(), extra=PRINTED)
 
@@ -84,7 +76,7 @@ class ConsoleReporter:
         if state is None:
             state = self._stages[stage] = _Stage(now, now, done)
             if self._bars is not None:
-                state.task = self._bars.add_task(stage, total=total, note="")
+                state.task = self._bars.add_task(visible(stage), total=total, note="")
         note = "" if best is None else f"best {best:.4g}"
         if self._bars is not None and state.task is not None:
             self._bars.update(state.task, completed=done, total=total, note=note)
@@ -103,7 +95,7 @@ class ConsoleReporter:
 
     def _plain(self, text: str) -> None:
         if self._bars is None and not self.quiet:
-            self.err.print(escape(text), soft_wrap=True)
+            self.err.print(text, soft_wrap=True)
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -112,13 +104,13 @@ class ConsoleReporter:
             yield
             return
         columns = (
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.err) as self._bars:
             try:
@@ -130,13 +122,14 @@ class ConsoleReporter:
 
 @contextmanager
 def logging_to(path: Path | None, reporter: ConsoleReporter, *, verbose: bool = False) -> Iterator[None]:
-    """All that ranksearch logs goes to `path`; warnings, and with `verbose` the rest, to stderr too."""
+    """All that ranksearch logs goes to `path`; warnings, and with `verbose` the rest, to stderr too.
+
+    What ends the command early is logged with its traceback.
+    """
     level = logging.DEBUG if verbose else logging.ERROR if reporter.quiet else logging.WARNING
     handlers: list[logging.Handler] = [_Screen(reporter.err, level)]
     if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handlers.append(file)
+        handlers.append(_File(path, reporter.err))
     before, propagated = log.level, log.propagate
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -144,10 +137,14 @@ def logging_to(path: Path | None, reporter: ConsoleReporter, *, verbose: bool = 
         log.addHandler(handler)
     try:
         yield
+    except BaseException:
+        log.debug("the command ended early", exc_info=True)
+        raise
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # it would hide what ended the command
+                handler.close()
         log.setLevel(before)
         log.propagate = propagated
 
@@ -155,11 +152,38 @@ def logging_to(path: Path | None, reporter: ConsoleReporter, *, verbose: bool = 
 class _Screen(logging.Handler):
     """`warning: …` on a console, without what is there already and without tracebacks."""
 
-    def __init__(self, console: Console, level: int) -> None:
+    def __init__(self, console: TextConsole, level: int) -> None:
         super().__init__(level)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "printed", False):
-            text = f"{record.levelname.lower()}: {in_flags(record.getMessage())}"
-            self._console.print(escape(text), soft_wrap=True)
+            text = visible_lines(f"{record.levelname.lower()}: {in_flags(record.getMessage())}")
+            self._console.print(paragraph(text.split("\n")), soft_wrap=True)
+
+
+class _File(logging.FileHandler):
+    """The log file. Where it cannot be written to, one warning says so, and the command goes on."""
+
+    def __init__(self, path: Path, console: TextConsole) -> None:
+        super().__init__(path, encoding="utf-8")
+        self._console = console
+        self._failed = False
+        self.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            text = f"warning: {Path(self.baseFilename).name} cannot be written to ({error.strerror})"
+            with suppress(OSError):
+                self._console.print(text, soft_wrap=True)
+
+
+class _Entry(logging.Formatter):
+    """An entry of the log, tracebacks included, as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))

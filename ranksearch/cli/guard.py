@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import shlex
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import typer
-from rich.console import Console
 
-from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.endings import Terminated, ending
 from ranksearch.cli.flags import in_flags
 from ranksearch.cli.paths import shown
-from ranksearch.errors import InputError, RankSearchError
+from ranksearch.cli.text import error_console, labelled
 
-log = logging.getLogger("ranksearch")
-
-USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+GO_ON = "continue with: "
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Ends the command: exit code 2 for what the user can correct, 1 for other errors raised on purpose.
+    """Ends the command: exit code 2 for what the user can correct, 130 and 143 for Ctrl-C and SIGTERM, 1 for the rest.
 
-    Errors that nobody foresaw keep their traceback, which goes to the log too.
+    Errors that nobody foresaw keep their traceback.
     """
+    with _terminated():
+        try:
+            yield
+        except BaseException as error:
+            code = tell(error)
+            if code is None:
+                raise
+            raise typer.Exit(code) from None
+
+
+def tell(error: BaseException) -> int | None:
+    """Print what an error means, and how to go on; the exit code, None for an error that nobody foresaw."""
+    found = ending(error)
+    if found is None:
+        return None
+    with suppress(OSError):
+        print_error(found.message)
+        for note in getattr(error, "__notes__", ()):
+            if note.startswith(GO_ON):
+                error_console().print(note, soft_wrap=True)
+    return found.code
+
+
+@contextmanager
+def resumable(command: str, folder: Path) -> Iterator[None]:
+    """What ends a command that can go on, in spite of what ended it, is told with how to."""
     try:
         yield
-    except RankSearchError as error:
-        log.debug("stopped", exc_info=True)
-        print_error(str(error))
-        raise typer.Exit(USER_MISTAKE if isinstance(error, InputError) else FAILURE) from None
-    except KeyboardInterrupt:
-        log.debug("interrupted", exc_info=True)
-        print_error("interrupted.")
-        raise typer.Exit(INTERRUPTED) from None
-    except typer.Exit:
-        raise
-    except Exception:
-        log.debug("unexpected error", exc_info=True)
+    except BaseException as error:
+        found = ending(error)
+        if found is not None and found.go_on:
+            error.add_note(f"{GO_ON}ranksearch {command} --resume --out {shlex.quote(shown(folder))}")
         raise
 
 
 @contextmanager
-def resumable(reporter: ConsoleReporter, command: str, folder: Path) -> Iterator[None]:
-    """Live progress; what ends the command early is logged, and Ctrl-C answered with how to go on."""
+def _terminated() -> Iterator[None]:
+    """SIGTERM as an exception, unless somebody has other plans with it."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker, which inherited this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        # `timeout` sends it twice; the second would end the clean-up after the first.
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
     try:
-        with reporter.live():
-            yield
-    except KeyboardInterrupt:
-        way_on = f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}"
-        reporter.err.print(f"stopped; continue with: {way_on}", soft_wrap=True, markup=False)
-        raise
-    except Exception:
-        log.debug("the %s ended early", command, exc_info=True)
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def print_error(message: str) -> None:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for line in message.splitlines():
-        console.print(f"[bold red]error:[/] {_plain(in_flags(line))}")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    """`error: …` in red, for each line of a message."""
+    for line in message.split("\n"):
+        error_console().print(labelled("error", "bold red", in_flags(line)), soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranksearch.cli.console import output_console
+from ranksearch.cli.text import output_console
 from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:

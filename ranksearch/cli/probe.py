@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,6 @@ from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
 from ranksearch.runs import ProbeOptions, load_options
 
-log = logging.getLogger("ranksearch")
-
 
 def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
     """Carry out a probe, from options to one screen of what it found."""
@@ -24,10 +21,14 @@ def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
     options = load_options({name: value for name, value in given.items() if name not in own}, config)
     wanted = parse_probe(own, stored_probe_options(options.out) if options.resume else None)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with open_probe(options, wanted) as folder, logging_to(folder.log, reporter, verbose=options.verbose):
+    with (
+        open_probe(options, wanted) as folder,
+        resumable("probe", folder.path),
+        logging_to(folder.log, reporter, verbose=options.verbose),
+    ):
         reporter.line(f"probe folder: {shown(folder.path)}")
         started = time.monotonic()
-        with resumable(reporter, "probe", folder.path):
+        with reporter.live():
             from ranksearch.cli.verdict import verdict_view
             from ranksearch.runs import probe_pipeline
 

@@ -20,11 +20,15 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
     """Carry out a run, from options to a table of results."""
     options = load_options(given, config)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with open_run(options) as folder, logging_to(folder.log, reporter, verbose=options.verbose):
+    with (
+        open_run(options) as folder,
+        resumable("run", folder.path),
+        logging_to(folder.log, reporter, verbose=options.verbose),
+    ):
         log.debug("options:\n%s", write_toml(options))
         reporter.line(f"run folder: {shown(folder.path)}")
         started = time.monotonic()
-        with resumable(reporter, "run", folder.path):
+        with reporter.live():
             from ranksearch.cli.tables import results_table
             from ranksearch.runs import run_pipeline
 

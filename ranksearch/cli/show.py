@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from ranksearch.cli.console import output_console
+from ranksearch.cli.text import output_console
 from ranksearch.errors import InputError, expected
 
 PROBE = "probe.json"
@@ -32,7 +33,7 @@ def show_command(path: Path, *, every: bool) -> None:
     elif folder.front.is_file():
         console.print(front_view(read_front(folder.front), every=every))
         for plan in folder.plans():
-            console.print(f"ranksearch show {plan}", soft_wrap=True, markup=False)
+            console.print(f"ranksearch show {shlex.quote(str(plan))}", soft_wrap=True)
     elif (path / PLAN_FILE).is_file():
         console.print(plan_view(read_plan(path / PLAN_FILE)))
     else:

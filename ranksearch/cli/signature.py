@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ranksearch.registry import Registry
 from ranksearch.runs import MAIN, MAIN_PANEL, ProbeOptions, RunOptions
+from ranksearch.visible import visible
 
 FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 
@@ -53,7 +54,7 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     is_switch = field.annotation is bool
     kind: Any = bool | None if is_switch else list[str] | None if name in REPEATABLE else str | None
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
-    text = escape(_described(field.description or "", extra["choices"]))
+    text = escape(visible(_described(field.description or "", extra["choices"])))
     declared = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
         help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from ranksearch.cli.flags import with_flags
+from ranksearch.cli.text import styled
 from ranksearch.costs import ALWAYS, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import score_label, scores_by_price
@@ -27,7 +27,7 @@ def _table(*columns: str, left: int = 1) -> Table:
 
 
 def _titled(title: str, table: Table) -> RenderableType:
-    return Group(Text(title, "bold", overflow="fold"), table)
+    return Group(styled(title, "bold", overflow="fold"), table)
 
 
 def _share(metric: str, part: int, whole: int) -> str:
@@ -147,7 +147,9 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
             *_shares(plan.cost, record.dense),
             *(_score(plan.scores, s) for s in scores),
         )
-    correlations = [Text(describe_correlation(found), overflow="fold") for found in record.rank_correlations]
+    correlations = [
+        styled(describe_correlation(found), overflow="fold") for found in record.rank_correlations
+    ]
     return Group(_titled(title, table), *correlations)
 
 
@@ -172,6 +174,6 @@ def layers_view(
             layer.kind,
             "×".join(map(str, kernel_shape(layer))),
             *(shown(metric, amount) for metric, amount in layer_cost(layer).amounts.items()),
-            Text(names) if layer.reason is None else Text(f"dense: {with_flags(layer.reason)}", "yellow"),
+            names if layer.reason is None else styled(f"dense: {with_flags(layer.reason)}", "yellow"),
         )
     return _titled(f"layers, for an input of {'×'.join(map(str, example))}", table)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
+from ranksearch.cli.text import paragraph, styled
 from ranksearch.probing import Measured, PointRecord, ProbedLayer, ProbeRecord
 
 _SHOWN = 6
@@ -22,7 +21,7 @@ _GRADES = ((0.8, "very compressible"), (0.6, "well compressible"), (0.3, "somewh
 def verdict_view(record: ProbeRecord) -> RenderableType:
     """The whole verdict; of a probe without moments the measurements alone."""
     parts: list[RenderableType] = [
-        Panel(Text("\n".join(sentences(record))), title=_title(record), padding=(1, 2))
+        Panel(paragraph(sentences(record)), title=styled(_title(record)), padding=(1, 2))
     ]
     if record.verdict is not None:
         parts.append(_budgets(record))
@@ -32,7 +31,7 @@ def verdict_view(record: ProbeRecord) -> RenderableType:
 
 def _title(record: ProbeRecord) -> str:
     name = (record.model or "the model").replace("\\", "/").rsplit("/", 1)[-1]
-    return f"How compressible is {escape(name)}?"
+    return f"How compressible is {name}?"
 
 
 def sentences(record: ProbeRecord) -> Iterator[str]:
@@ -154,7 +153,7 @@ def _budgets(record: ProbeRecord) -> RenderableType:
         gain = [_number(speed.gain(point.budget), ".2f")] if speed else []
         cells = (f"{point.params:,}", flops, *gain, f"{point.kl:.3g}", accuracy, source)
         table.add_row(f"{point.budget:.2f}", *cells)
-    return Group(Text("analytic plans, before any search or retraining", "bold"), table)
+    return Group(styled("analytic plans, before any search or retraining", "bold"), table)
 
 
 def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[PointRecord]:
@@ -168,7 +167,7 @@ def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[Poin
 def _layers(record: ProbeRecord) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("layer", "kernel"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("parameters", "score", "kept", "entropy of o|…", "points lost at 0.9 norm"):
         table.add_column(name, justify="right")
     table.add_column("the plan's choice, or why it stays dense")
@@ -181,9 +180,9 @@ def _layers(record: ProbeRecord) -> RenderableType:
             _number(layer.kept, ".0%"),
             _number(_entropy(layer), ".2f"),
             _number(layer.drop, ".1f"),
-            Text(layer.candidate or layer.reason or "–"),  # `cp[joint] 27` is no markup
+            layer.candidate or layer.reason or "–",
         )
-    return Group(Text("layer by layer", "bold"), table)
+    return Group(styled("layer by layer", "bold"), table)
 
 
 def _entropy(layer: ProbedLayer) -> float | None:

@@ -17,6 +17,7 @@ from ranksearch.probing.record import ProbeRecord, read_probe
 from ranksearch.probing.rows import Row, read_rows
 from ranksearch.probing.spectra import CutSpectrum
 from ranksearch.probing.spectrafile import read_spectra
+from ranksearch.visible import visible
 
 EQUAL_NORM = 0.9
 """Norm kept at which the heat map compares."""
@@ -159,7 +160,7 @@ def entropy_figure(material: Material) -> Any:
 
 
 def _layer_ticks(axis: Any, layers: Sequence[str], rotation: int = 0) -> None:
-    axis.set_ticks(range(len(layers)), list(layers))
+    axis.set_ticks(range(len(layers)), list(map(visible, layers)), parse_math=False)
     axis.set_tick_params(labelsize=8 if len(layers) <= 30 else 6, rotation=rotation)
 
 

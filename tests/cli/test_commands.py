@@ -375,11 +375,15 @@ def _has_trials(out: Path) -> bool:
     return journal.is_file() and journal.read_bytes().count(b"\n") > 100
 
 
-def test_interrupted_by_the_user(own_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kill", "message", "code"),
+    [(signal.SIGINT, "interrupted.", 130), (signal.SIGTERM, "ended by SIGTERM.", 143)],
+)
+def test_interrupted(own_folder: Path, tmp_path: Path, kill: signal.Signals, message: str, code: int) -> None:
     out = tmp_path / "i"
-    _, stderr, code = _killed(own_folder, out, signal.SIGINT, lambda: _has_trials(out))
-    assert code == 130
-    assert "ranksearch run --resume --out i\n" in stderr
+    _, stderr, found = _killed(own_folder, out, kill, lambda: _has_trials(out))
+    assert found == code
+    assert stderr.endswith(f"error: {message}\ncontinue with: ranksearch run --resume --out i\n")
     assert "Traceback" not in stderr
 
 
@@ -579,7 +583,7 @@ def test_a_mistake_does_not_use_the_folder_up(run: Invoke, tmp_path: Path) -> No
     assert run("--budget", "0.5", "--out", "o", "--n-trials", "0", "--epochs", "0").exit_code == 0
 
 
-def test_unexpected_errors_keep_their_traceback_in_the_log(
+def test_what_ends_a_run_keeps_its_traceback_in_the_log(
     run: Invoke, tmp_path: Path, own_folder: Path
 ) -> None:
     result = run("--budget", "0.5", "--out", "u", "--metric-fn", f"{own_folder}/own.py:broken")

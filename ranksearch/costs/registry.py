@@ -14,10 +14,10 @@ COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two 
 
 
 def unit_of(metric: str) -> str:
-    """The unit of a cost metric; its name where nobody has registered it, as when a file is only shown."""
+    """The unit of a cost metric; its name if it is not registered, for instance when a file is only shown."""
     return COSTS.get(metric).unit if metric in COSTS else metric
 
 
 def shown(metric: str, amount: int) -> str:
-    """An amount as a reader wants it, without its unit."""
+    """An amount formatted for display, without its unit."""
     return COSTS.get(metric).show(amount) if metric in COSTS else f"{amount:,}"

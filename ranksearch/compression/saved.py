@@ -16,7 +16,7 @@ PLAN_FILE = "plan.json"
 
 
 def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
-    """Write `model.safetensors` and `plan.json`; each appears whole, the plan last.
+    """Write `model.safetensors` and `plan.json`, each atomically, the plan last.
 
     A tensor known under several names is stored once; the file's metadata maps its other names to the stored
     one, as `safetensors.torch.save_model` does.
@@ -39,9 +39,9 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
 
 
 def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Module:
-    """The compressed model that a folder holds, in evaluation mode; `record` is its plan.
+    """The compressed model in a folder, in evaluation mode; `record` is its plan.
 
-    The weights of the dense model do not matter, and it is not changed. Raises MismatchError where the plan is for
+    The weights of the dense model do not matter, and it is not changed. Raises MismatchError if the plan is for
     another model.
     """
     layers = list_layers(dense)

@@ -89,7 +89,7 @@ class Budget:
 
     @classmethod
     def of(cls, dense: Cost, kept: object, metric: str = "params", also: Limits = ()) -> Budget:
-        """The budget of a model that costs `dense`; `kept` in any form that `Kept.parse` accepts, `also` by cost metric.
+        """The budget of a model that costs `dense`; `kept` as `Kept.parse` accepts it, `also` by cost metric.
 
         Raises InputError.
         """

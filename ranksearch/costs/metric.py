@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class CostMetric(ABC):
     """Something that a budget can count. Stateless; one instance is registered under its name.
 
-    Amounts are whole numbers of the unit, so that sums over layers are exact: the cost of a plan is that of the dense model,
-    minus the layers that it replaces, plus their chains.
+    Amounts are whole numbers of the unit, so that sums over layers are exact: the cost of a plan is that of
+    the dense model, minus the layers that it replaces, plus their chains.
     """
 
     name: ClassVar[str]

@@ -36,7 +36,7 @@ class Evaluated:
 
     @property
     def ranks(self) -> dict[str, str]:
-        """Those of the plan."""
+        """The ranks of the plan."""
         return self.plan.ranks
 
 
@@ -58,7 +58,7 @@ def merged(records: Iterable[Evaluated]) -> list[Evaluated]:
 
 
 def pareto_front(records: Iterable[Evaluated], metric: str, score: str = "divergence") -> list[Evaluated]:
-    """The plans that no other beats in (cost, score), by rising cost; only records with that score count."""
+    """The plans that no other dominates in (cost, score), by rising cost; records without that score are ignored."""
     scored = [r for r in records if r.state == "complete" and score in r.scores]
     best: list[Evaluated] = []
     for record in sorted(scored, key=lambda r: (r.plan.cost.of(metric), r.scores[score])):

@@ -46,7 +46,8 @@ def make_objective(name: str, scoring: Scoring) -> Objective:
 def scores_by_price(names: Any) -> list[str]:
     """The names that are scores of plans, from the cheapest to the most expensive: ε, then objectives by price."""
     known = sorted(
-        (name for name in names if name in OBJECTIVES), key=lambda name: OBJECTIVES.get(name).price
+        (name for name in names if OBJECTIVES.find(name) is not None),
+        key=lambda name: OBJECTIVES.get(name).price,
     )
     return [ERROR] * (ERROR in names) + [name for name in known if name != "reconstruction"]
 
@@ -55,4 +56,5 @@ def score_label(name: str) -> str:
     """The name of a score in a sentence or a column header."""
     if name == ERROR:
         return "ε"
-    return (OBJECTIVES.get(name).label if name in OBJECTIVES else "") or name
+    found = OBJECTIVES.find(name)
+    return (found.label if found is not None else "") or name

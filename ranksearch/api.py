@@ -148,7 +148,7 @@ def search(
     )
     multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
-    names = DECOMPOSITIONS.names() if decompositions is None else _several(decompositions)
+    names = DECOMPOSITIONS.usable() if decompositions is None else _several(decompositions)
     config = CandidateConfig(
         decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in names),
         min_rank=min_rank,
@@ -201,23 +201,26 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
 
 
 @checks_keywords
-def load(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+def load(folder: str | Path, model: nn.Module | None = None, *, trust: bool = False) -> nn.Module:
     """The compressed model that a folder holds, in evaluation mode.
 
     `model` is the dense model; its weights do not matter and it is not changed. It can be left out where the
-    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`).
+    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`) by numbers and switches alone. Other names can
+    have code imported and files read: with `trust` they are followed as well.
     """
     folder = Path(folder)
     record = read_plan(folder / PLAN_FILE)
-    return load_compressed(folder, record, _builtin(folder, record.model.name) if model is None else model)
+    dense = _named(folder, record.model.name, trust) if model is None else model
+    return load_compressed(folder, record, dense)
 
 
-def _builtin(folder: Path, name: str | None) -> nn.Module:
-    from ranksearch.tasks.sources import is_builtin, make_model
+def _named(folder: Path, name: str | None, trust: bool) -> nn.Module:
+    from ranksearch.tasks.sources import is_plain, make_model
 
-    if name is None or not is_builtin(name):
-        got = "none" if name is None else f"none, and {name} is not built in"
-        way_out = "Pass it: ranksearch.load(folder, model=…); its weights do not matter."
+    if name is None or not (trust or is_plain(name)):
+        got = "none" if name is None else f"none, and {name} can import code or read files"
+        trusted = "" if name is None else ", or trust=True if you trust the folder"
+        way_out = f"Pass it: ranksearch.load(folder, model=…); its weights do not matter{trusted}."
         raise InputError(expected(f"{folder}, model", "the dense model", got, way_out))
     with torch.random.fork_rng(devices=[]):
         return make_model(name)

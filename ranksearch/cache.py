@@ -1,7 +1,8 @@
 """What calibration yields, kept on disk under a digest of all that it depends on.
 
-One safetensors file an entry, its plain values as JSON in the header. Entries are read back as they were written,
-so that a run gives the same plan with the cache and without. Old entries go when the folder grows beyond a limit.
+One safetensors file an entry, its plain values as JSON in the header. Entries are read back as they were written, or
+not at all where they do not match their digest, so that a run gives the same plan with the cache and without. Old
+entries go when the folder grows beyond a limit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ranksearch.files import whole_file
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raised when what is computed, or how it is written, changes."""
 
 _LIMIT = 10 * 2**30
@@ -87,8 +88,11 @@ class Cache:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                plain = json.loads((file.metadata() or {})["plain"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                stated = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            if stated["digest"] != digest(tensors, stated["plain"]):
+                raise ValueError("it does not match its digest")
+            plain = json.loads(stated["plain"])
             os.utime(path)
             return tensors, plain
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -101,8 +105,9 @@ class Cache:
             return
         try:
             with whole_file(self._path(key)) as path:
-                own = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-                save_file(own, path, {"plain": json.dumps(plain)})
+                own = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
+                text = json.dumps(plain)
+                save_file(own, path, {"plain": text, "digest": digest(own, text)})
             self._prune()
         except (OSError, SafetensorError) as error:
             log.warning("cannot cache anything in %s: %s", self.folder, error)

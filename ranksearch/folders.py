@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ranksearch.errors import InputError, expected
+from ranksearch.files import check_no_links, open_own, remove_temporary
 
 try:
     import fcntl
@@ -66,7 +67,7 @@ def check_content(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that the kernel releases when this process ends, however it ends."""
-    descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_own(path / LOCK, os.O_RDWR)
     try:
         if fcntl is not None:
             try:
@@ -94,22 +95,25 @@ def held(
     *,
     resume: bool,
     preliminary: Collection[Path] = (),
+    written: Collection[str],
     found: Callable[[], bool],
 ) -> Iterator[bool]:
     """A folder of results, made or gone on with, for this process alone; whether it is gone on with.
 
-    mark, kind, preliminary: see `check_content`. found: whether there are results. Raises InputError where the folder
-    holds something already and `resume` is off, or where another process is using it. What ends in an InputError
-    before it found anything leaves nothing behind, so that the mistake can be corrected.
+    mark, kind, preliminary: see `check_content`. written: patterns of what is written in it, of which nothing may be a
+    link. found: whether there are results. Raises InputError where the folder holds something already and `resume` is
+    off, or where another process is using it. What ends in an InputError before it found anything leaves nothing
+    behind, so that the mistake can be corrected.
     """
+    with usable(path):
+        check_no_links(path, (*written, LOCK))
     check_content(path, mark, kind, resume=resume, preliminary=preliminary)
     existed = path.is_dir()
     make_folder(path)
     before = set(path.iterdir())
     with locked(path):
         check_content(path, mark, kind, resume=resume, preliminary=preliminary)
-        for left_over in path.rglob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
+        remove_temporary(path)
         resumed = mark.is_file()
         try:
             yield resumed

@@ -36,6 +36,7 @@ DELIVERY = (
     "augment",
     "out",
     "cache",
+    "trust",
     "seed",
     "device",
     "threads",
@@ -49,6 +50,7 @@ PROBE = (
     "out",
     "cache",
     "resume",
+    "trust",
     "seed",
     "device",
     "threads",
@@ -145,6 +147,20 @@ def show(
         from ranksearch.cli.show import show_command
 
         show_command(path, every=every)
+
+
+@app.command()
+def verify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of compressed models, or run folders.", metavar="PATH..."),
+    ],
+) -> None:
+    """Check that delivered models are whole: their files, weights and costs."""
+    with guarded():
+        from ranksearch.cli.verify import verify_command
+
+        verify_command(paths)
 
 
 def probe(config: Config = None, *, given: dict[str, Any]) -> None:

@@ -8,10 +8,19 @@ from ranksearch.compression.factorise import best_recalibrated, fitted_models
 from ranksearch.compression.full import Compressed, check_stages, compress
 from ranksearch.compression.in_order import Weights, refit_in_order
 from ranksearch.compression.refit import Fitted, planned_layers
-from ranksearch.compression.saved import PLAN_FILE, WEIGHTS_FILE, load_compressed, save_compressed
+from ranksearch.compression.saved import (
+    PLAN_FILE,
+    SUMS_FILE,
+    WEIGHTS_FILE,
+    check_sums,
+    load_compressed,
+    save_compressed,
+    save_plan,
+)
 
 __all__ = [
     "PLAN_FILE",
+    "SUMS_FILE",
     "WEIGHTS_FILE",
     "CompressConfig",
     "Compressed",
@@ -20,6 +29,7 @@ __all__ = [
     "Weights",
     "best_recalibrated",
     "check_stages",
+    "check_sums",
     "compress",
     "fitted_models",
     "load_compressed",
@@ -27,4 +37,5 @@ __all__ = [
     "recalibrate",
     "refit_in_order",
     "save_compressed",
+    "save_plan",
 ]

@@ -14,10 +14,12 @@ COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two 
 
 
 def unit_of(metric: str) -> str:
-    """The unit of a cost metric; its name if it is not registered, for instance when a file is only shown."""
-    return COSTS.get(metric).unit if metric in COSTS else metric
+    """The unit of a cost metric; its name if no working metric is registered, as when a file is only shown."""
+    found = COSTS.find(metric)
+    return metric if found is None else found.unit
 
 
 def shown(metric: str, amount: int) -> str:
     """An amount formatted for display, without its unit."""
-    return COSTS.get(metric).show(amount) if metric in COSTS else f"{amount:,}"
+    found = COSTS.find(metric)
+    return f"{amount:,}" if found is None else found.show(amount)

@@ -44,7 +44,7 @@ class CandidateConfig(Effort):
     that candidates have a value for, see `counted`.
     """
 
-    decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.names)
+    decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.usable)
     min_rank: int = 1
     rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
     fits_per_form: int = 6

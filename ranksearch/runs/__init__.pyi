@@ -9,6 +9,7 @@ from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import candidate_config
 from .tasks import image_options
+from .verify import delivered_in, verify_delivered
 
 __all__ = [
     "MAIN",
@@ -19,6 +20,7 @@ __all__ = [
     "RunReport",
     "candidate_config",
     "compress_pipeline",
+    "delivered_in",
     "image_options",
     "load_options",
     "open_probe",
@@ -28,5 +30,6 @@ __all__ = [
     "probe_pipeline",
     "run_pipeline",
     "stored_probe_options",
+    "verify_delivered",
     "write_toml",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -15,13 +16,18 @@ from pydantic import BaseModel, ValidationError
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.folders import CONFIG, usable
 from ranksearch.records import in_words
+from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.options import RunOptions, listed
+from ranksearch.runs.trust import check_trusted
 
-FREE = frozenset({"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"})
+FREE = frozenset({"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
 MEANS_NONE = frozenset({"weights", "cache"})
 """Options of which `none` is a value of its own: random weights, nothing kept."""
+
+STORAGE_VARIABLE = "RANKSEARCH_STORAGE"
+"""Environment variable that names the storage where no option does, so that its password is not on the screen."""
 
 _PATHS = ("weights", "probe", "out", "cache")
 _OBJECTS = ("model", "data", "metric", "metric_fn", "loss", "allocator", "objective", "space", "sampler")
@@ -37,19 +43,27 @@ def load_options(
     """Options of the command line (by field name, None where not given) over those of a TOML file.
 
     With `resume`, both over those that the run in `out` was started with; both over those in `under`, which
-    came from `under_name`. `none` takes back what is underneath (see `unset`). Relative paths start at the
-    working directory, those in the file at the file's folder; all come back absolute. Raises InputError that
+    came from `under_name`. Of these two nothing that names code, or a place to read or write, counts without `trust`,
+    which the command line alone can say. `none` takes back what is underneath (see `unset`). Relative paths start at
+    the working directory, those in the file at the file's folder; all come back absolute. Raises InputError that
     names the option.
     """
-    values = dict(under or {})
-    source = {key: f"{key} in {under_name}" for key in values}
+    values: dict[str, Any] = {}
+    source = {key: f"{key} in {under_name}" for key in under or {}}
     if config is not None:
         stated = absolute(unset(read_toml(config)), config.resolve().parent)
+        if "trust" in stated:
+            raise InputError(
+                expected(f"trust in {config.name}", "it on the command line alone", "it in a file")
+            )
         values |= stated
         source |= {key: f"{key} in {config.name}" for key in stated}
     explicit = {key: value for key, value in given.items() if value is not None}
+    if location := os.environ.get(STORAGE_VARIABLE):
+        explicit = {"storage": location} | explicit
     values |= absolute(unset(explicit), Path.cwd())
     source |= {key: flag(key) for key in explicit}
+    values = _over(values, under or {}, under_name)
     if values.get("resume"):
         if values.get("out") is None:
             raise InputError(expected("--resume", "--out DIR, the folder of the run to continue", "none"))
@@ -57,8 +71,20 @@ def load_options(
         with usable(Path(values["out"])):
             begun = stored.is_file()
         if begun:
-            values = read_toml(stored) | values
+            values = _over(values, absolute(read_toml(stored), stored.parent), str(stored))
+    if HIDDEN in str(values.get("storage")):
+        way_out = f"Give it again, or set {STORAGE_VARIABLE}: passwords are not kept."
+        raise InputError(expected("--storage", "a URL with its password", values["storage"], way_out))
+    conceal(str(values.get("storage")))
     return parse(values, source)
+
+
+def _over(values: Mapping[str, Any], stored: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values over stored ones, of which those that are left have to be harmless, or trusted."""
+    left = {key: value for key, value in stored.items() if key not in values and key != "trust"}
+    if values.get("trust") is not True:
+        check_trusted(left, where)
+    return left | dict(values)
 
 
 def unset(values: Mapping[str, Any], model: type[BaseModel] = RunOptions) -> dict[str, Any]:
@@ -114,7 +140,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def write_toml(options: RunOptions) -> str:
     """TOML that reads back as the same options."""
-    return tomli_w.dumps(options.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(options.model_dump(mode="json", exclude_none=True, exclude={"trust"}))
 
 
 def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:

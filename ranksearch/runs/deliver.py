@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -12,19 +13,24 @@ from torch import nn
 from ranksearch.calibration import Moments, calibration_moments
 from ranksearch.compression import (
     PLAN_FILE,
-    WEIGHTS_FILE,
+    SUMS_FILE,
+    check_sums,
     compress,
     load_compressed,
     planned_layers,
     save_compressed,
+    save_plan,
 )
 from ranksearch.costs import Cost
-from ranksearch.planning import Network, Plan, PlanRecord, read_plan, to_plan, write_plan
+from ranksearch.errors import MismatchError
+from ranksearch.planning import Network, Plan, PlanRecord, read_plan, to_plan
 from ranksearch.progress import Reporter, renamed
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.runs.settings import compress_config, recorded
 from ranksearch.tasks import Estimate, Role, Task, evaluate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,13 @@ def shared_moments(
 
 
 def _delivered(out: Path, record: PlanRecord) -> PlanRecord | None:
-    """The record of a compressed model, which is written after it, where both are there and have this plan."""
-    if not all((out / name).is_file() for name in (PLAN_FILE, WEIGHTS_FILE)):
+    """The record of a compressed model that is there, has this plan, and is as it was written."""
+    if not (out / SUMS_FILE).is_file():  # which is written last
+        return None
+    try:
+        check_sums(out)
+    except MismatchError as error:
+        log.warning("%s It is made again.", error)
         return None
     found = read_plan(out / PLAN_FILE)
     return found if to_plan(found).key == to_plan(record).key else None
@@ -115,7 +126,7 @@ def evaluated(model: nn.Module, task: Task, record: PlanRecord, out: Path) -> Pl
     is there."""
     scores = {**record.scores, **_written(final_scores(model, task))}
     done = record.model_copy(update={"scores": scores})
-    write_plan(out / PLAN_FILE, done)
+    save_plan(out, done)
     return done
 
 

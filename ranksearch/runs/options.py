@@ -15,6 +15,7 @@ from ranksearch.costs import COSTS, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
+from ranksearch.redaction import conceal
 from ranksearch.registry import Registry
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
@@ -115,6 +116,8 @@ Multiples = Annotated[
     PlainSerializer(lambda pairs: [f"{pattern}={number}" for pattern, number in pairs]),
 ]
 
+Location = Annotated[str, PlainSerializer(conceal)]
+
 Protection = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0, allow_inf_nan=False)] | None],
     BeforeValidator(_protection),
@@ -132,9 +135,12 @@ def option(
 ) -> Any:
     """A field of a panel of the help.
 
-    shown: what its default comes to, where the value does not say so. choices: what it is chosen from by name.
+    default: the value, or a function that gives it when options are made. shown: what that comes to, where the value
+    does not say so. choices: what it is chosen from by name.
     """
     extra: Any = {"panel": panel, "metavar": metavar, "shown": shown, "choices": choices}
+    if callable(default):
+        return Field(default_factory=default, json_schema_extra=extra, **bounds)
     return Field(default=default, json_schema_extra=extra, **bounds)
 
 
@@ -219,7 +225,7 @@ class RunOptions(BaseModel):
 
     decompositions: Names = option(
         "Budget",
-        DECOMPOSITIONS.names(),
+        DECOMPOSITIONS.usable,
         "NAME[,NAME...]",
         "all of these",
         choices=DECOMPOSITIONS,
@@ -274,8 +280,10 @@ class RunOptions(BaseModel):
     finetune_steps: int = option("Search", 60, "N", ge=1)
     """Steps of that brief fine-tuning."""
 
-    storage: str | None = option("Search", None, "URL", "study.jsonl in the run folder")
-    """Optuna storage: a database URL (sqlite:///study.db) or a journal file."""
+    storage: Location | None = option(
+        "Search", None, "URL", "RANKSEARCH_STORAGE, else study.jsonl in the run folder"
+    )
+    """Optuna storage: a database URL (sqlite:///study.db) or a journal file. Passwords are written nowhere."""
 
     study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
     """Prefix of the names of studies in the storage."""
@@ -309,7 +317,11 @@ class RunOptions(BaseModel):
     cache off."""
 
     resume: bool = option("Run", False)
-    """Continue the interrupted run in --out; its options need not be repeated."""
+    """Continue the interrupted run in --out; its options need not be repeated, but see --trust."""
+
+    trust: bool = option("Run", False)
+    """Let a plan, or the run to continue, name code to import and files to read or write. Without it, such options
+    count only if you give them yourself."""
 
     seed: int = option("Run", 0, "N", ge=0)
     """Random seed."""

@@ -21,6 +21,9 @@ from ranksearch.runs.probe_options import (
 )
 from ranksearch.runs.run_folder import default_path
 
+WRITTEN = ("*.json", "*.csv", "*.toml", "*.txt", "figures", "figures/*")
+"""Patterns of what a probe writes in its folder."""
+
 
 def stored_probe_options(out: Path | None) -> dict[str, object]:
     """A probe's own options as they were when it was started; none where it has not been."""
@@ -44,6 +47,7 @@ def open_probe(options: RunOptions, wanted: ProbeOptions) -> Iterator[ProbeFolde
         "a probe",
         resume=options.resume,
         preliminary=(folder.config, folder.log),
+        written=WRITTEN,
         found=folder.spectra.is_file,
     ) as resumed:
         if resumed:

@@ -18,6 +18,9 @@ from ranksearch.folders import CONFIG, held
 from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
 from ranksearch.runs.options import RunOptions
 
+WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "compressed", "compressed/*", "compressed/*/*")
+"""Patterns of what a run writes in its folder."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -93,7 +96,12 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
     """
     folder = RunFolder(options.out or default_path(options.model))
     with held(
-        folder.path, folder.config, "a run", resume=options.resume, found=folder.has_results
+        folder.path,
+        folder.config,
+        "a run",
+        resume=options.resume,
+        written=WRITTEN,
+        found=folder.has_results,
     ) as resumed:
         if resumed:
             check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)

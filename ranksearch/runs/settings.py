@@ -108,6 +108,10 @@ def early_weights(options: RunOptions) -> LayerWeights:
     return LayerWeights() if options.protect_early is None else LayerWeights(*options.protect_early)
 
 
+NOT_RECORDED = {"resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name"}
+"""Options that are about one machine's folders and one run's output: nobody else has a use for them."""
+
+
 def recorded(options: RunOptions) -> dict[str, Any]:
     """The options as plan files keep them."""
-    return options.model_dump(mode="json", exclude_none=True, exclude={"resume", "quiet", "verbose", "out"})
+    return options.model_dump(mode="json", exclude_none=True, exclude=NOT_RECORDED)

@@ -26,7 +26,7 @@ OWN: Mapping[str, tuple[int | None, int]] = {
 Trials (None: as many as the run gives to every method) and fine-tuned plans.
 """
 
-METHODS = (*OWN, *(name for name in ALLOCATORS if name != "knapsack"))
+METHODS = (*OWN, *(name for name in ALLOCATORS.usable() if name != "knapsack"))
 """`knapsack` is the analytic plan, here called `ranksearch`."""
 
 VARIANTS = ("published", "ours")

@@ -122,6 +122,7 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
         assert {p.name for p in (path / "compressed" / budget).iterdir()} == {
             "model.safetensors",
             "plan.json",
+            "SHA256SUMS",
         }
 
 
@@ -247,7 +248,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
 def test_the_command_line_undoes_what_a_file_says(
     invoke: Invoke, tmp_path: Path, seen: list[RunOptions]
 ) -> None:
-    switches = [name for name, field in RunOptions.model_fields.items() if field.annotation is bool]
+    switches = [
+        name
+        for name, field in RunOptions.model_fields.items()
+        if field.annotation is bool and name != "trust"
+    ]
     on = "".join(f"{name} = true\n" for name in switches)
     (tmp_path / "c.toml").write_text(f"budget = 0.5\nprotect_early = 1\ntimeout = 9\nignore = 'fc'\n{on}")
     refused(invoke("run", "--config", "c.toml", "--out", "a"))
@@ -287,7 +292,7 @@ def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke:
         for p in path.rglob("*")
         if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl")
     }
-    result = invoke("run", "--resume", "--out", path)
+    result = invoke("run", "--resume", "--trust", "--out", path)
     assert result.exit_code == 0, result.output
     assert {p: p.read_bytes() for p in before} == before
     table = first.stdout[first.stdout.index("before and after") : first.stdout.index("plan  ")]
@@ -307,12 +312,17 @@ def test_a_model_is_saved_before_it_is_evaluated(
     monkeypatch.setattr(ranksearch.runs.deliver, "final_scores", own)
     with monkeypatch.context() as patched:
         patched.setattr(ranksearch.runs.deliver, "compress", lambda *_, **__: 1 / 0)
-        assert invoke("run", "--resume", "--out", out).exit_code == 0
+        assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
     assert {"validation", "test"} <= read_plan(weights.parent / "plan.json").scores.keys()
     assert weights.read_bytes() == before
-    weights.unlink()
-    assert invoke("run", "--resume", "--out", out).exit_code == 0
-    assert weights.read_bytes() == before
+    for damage in (b"", before[:-1], None):
+        weights.unlink()
+        if damage is not None:
+            weights.write_bytes(damage)
+        assert "model.safetensors: expected the file of SHA256SUMS" in refused(invoke("verify", out))
+        assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
+        assert weights.read_bytes() == before
+    assert "compressed/0.5: files as delivered; " in invoke("verify", out).stdout
 
 
 @pytest.mark.parametrize(
@@ -326,7 +336,7 @@ def test_a_model_is_saved_before_it_is_evaluated(
 def test_resume_refuses_another_configuration(
     finished_run: tuple[Path, Result], invoke: Invoke, arguments: tuple[str, ...], message: str
 ) -> None:
-    assert message in refused(invoke("run", "--resume", "--out", finished_run[0], *arguments))
+    assert message in refused(invoke("run", "--resume", "--trust", "--out", finished_run[0], *arguments))
 
 
 def test_a_used_folder_is_refused(finished_run: tuple[Path, Result], run: Invoke) -> None:
@@ -381,7 +391,7 @@ def test_compress_carries_a_plan_out(
 ) -> None:
     plan = finished_run[0] / "plan-0.4.json"
     out = tmp_path / "c"
-    result = invoke("compress", plan, "--epochs", "2", "--label-weight", "0.5", "--out", out)
+    result = invoke("compress", "--trust", plan, "--epochs", "2", "--label-weight", "0.5", "--out", out)
     assert result.exit_code == 0, result.output
     assert "before and after" in result.stdout
     record, wanted = read_plan(out / "plan.json"), read_plan(plan)
@@ -394,7 +404,7 @@ def test_compress_carries_a_plan_out(
     assert (
         measure_cost(load(out, load_model(wanted.model.name or "")), example).params == wanted.cost["params"]
     )
-    assert "expected a new or empty folder" in refused(invoke("compress", plan, "--out", out))
+    assert "expected a new or empty folder" in refused(invoke("compress", "--trust", plan, "--out", out))
 
 
 def test_options_of_the_delivery(
@@ -411,7 +421,7 @@ def test_options_of_the_delivery(
     given = ("--epochs", "7", "--lr", "0.25", "--label-weight", "0.5", "--seed", "9", "--match-epochs", "3")
     given += ("--augment",)
     for options in ((), given):
-        refused(invoke("compress", plan, "--out", "o", *options))
+        refused(invoke("compress", "--trust", plan, "--out", "o", *options))
     epochs = [(config.match_epochs, config.epochs) for config in found]
     seeds = [config.seed for config in found]
     tuning = [(c.finetune.lr, c.finetune.label_weight, c.finetune.augment) for c in found]
@@ -428,13 +438,15 @@ def test_compress_undoes_what_the_plan_says(
     record = read_plan(finished_run[0] / "plan-0.4.json")
     more = {"augment": True, "protect_early": "1", "threads": 1}
     write_plan(tmp_path / "p.json", record.model_copy(update={"options": record.options | more}))
-    refused(invoke("compress", "p.json"))
-    refused(invoke("compress", "p.json", "--no-augment", "--threads", "none"))
+    refused(invoke("compress", "--trust", "p.json"))
+    refused(invoke("compress", "--trust", "p.json", "--no-augment", "--threads", "none"))
     assert [(x.augment, x.threads) for x in seen] == [(True, 1), (False, None)]
 
 
 def test_compress_says_where_it_cannot_write(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
-    message = refused(invoke("compress", finished_run[0] / "plan-0.4.json", "--out", f"{__file__}/x"))
+    message = refused(
+        invoke("compress", "--trust", finished_run[0] / "plan-0.4.json", "--out", f"{__file__}/x")
+    )
     assert "--out: expected a folder that can be made and written to" in message
 
 
@@ -447,10 +459,10 @@ def test_compress_needs_the_model_of_the_plan(
         "    return nn.Sequential(nn.Conv2d(3, 9, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 4))\n"
     )
     plan = finished_run[0] / "plan-0.4.json"
-    message = refused(invoke("compress", plan, "--model", "other.py:model", "--out", "o"))
+    message = refused(invoke("compress", "--trust", plan, "--model", "other.py:model", "--out", "o"))
     assert "layer 0: expected a conv2d with a kernel of shape (12, 3, 3, 3)" in message
     # the folder of the failed attempt does not stand in the way of the next
-    assert invoke("compress", plan, "--epochs", "0", "--out", "o").exit_code == 0
+    assert invoke("compress", "--trust", plan, "--epochs", "0", "--out", "o").exit_code == 0
 
 
 # show
@@ -628,12 +640,12 @@ def test_protected_layers_stay_so_on_resume(run: Invoke, invoke: Invoke, tmp_pat
     record = read_plan(out / "plan-0.8.json")
     assert record.options["protect_early"] == "1"
     assert [layer.name for layer in record.dense_layers] == ["0"]
-    again = invoke("run", "--resume", "--out", out)
+    again = invoke("run", "--resume", "--trust", "--out", out)
     assert again.exit_code == 0, again.output
     assert read_plan(out / "plan-0.8.json").layers == record.layers
-    message = refused(invoke("run", "--resume", "--out", out, "--protect-early", "1=2"))
+    message = refused(invoke("run", "--resume", "--trust", "--out", out, "--protect-early", "1=2"))
     assert "expected --protect-early 1, as it was started, got --protect-early 1=2.0" in message
-    assert invoke("compress", out / "plan-0.8.json", "--out", tmp_path / "again").exit_code == 0
+    assert invoke("compress", "--trust", out / "plan-0.8.json", "--out", tmp_path / "again").exit_code == 0
 
 
 def test_favoured_layers(run: Invoke, tmp_path: Path) -> None:
@@ -660,7 +672,7 @@ def test_rounds(run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path) -
     assert "round-1" in scores
     assert "round-1" in invoke("show", out / "compressed/0.4").output
     load(out / "compressed/0.4", load_model(f"{own_folder}/own.py:model"))
-    again = invoke("compress", out / "plan-0.4.json", "--rounds", "1", "--out", tmp_path / "plain")
+    again = invoke("compress", "--trust", out / "plan-0.4.json", "--rounds", "1", "--out", tmp_path / "plain")
     assert again.exit_code == 0, again.output
     assert "round-1" not in read_plan(tmp_path / "plain/plan.json").scores
 
@@ -686,7 +698,7 @@ def test_own_decompositions_from_the_run_to_compress(
     assert f"{tmp_path}/dec.py:Mine" in (out / "config.toml").read_text()
     del DECOMPOSITIONS._known["mine"]  # as in a new process
     monkeypatch.chdir(own_folder)
-    again = invoke("compress", out / "plan-0.5.json", "--epochs", "0", "--out", tmp_path / "again")
+    again = invoke("compress", "--trust", out / "plan-0.5.json", "--epochs", "0", "--out", tmp_path / "again")
     assert again.exit_code == 0, again.output
     taken = refused(
         run("--budget", "0.5", "--decompositions", f"{tmp_path}/dec.py:Taken", "--out", tmp_path / "t")
@@ -724,7 +736,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     readme = Path(__file__).parents[2] / "README.md"
     text = readme.read_text().replace("\\\n", " ")
     commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
-    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe"}
+    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe", "verify"}
     for name, rest in commands:
         known = invoke(name, "--help").output
         for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):

@@ -67,7 +67,7 @@ def test_killed_at_ten_random_points(
     kills, number = 0, 0
     while kills < KILLS:
         killed = tmp_path / f"killed-{number}"
-        process = start(out=str(killed), resume=True, **options)
+        process = start(out=str(killed), resume=True, trust=True, **options)
         process.join(moments.uniform(0, whole))
         if process.is_alive():
             process.kill()
@@ -77,7 +77,7 @@ def test_killed_at_ten_random_points(
             assert process.exitcode == 0
             assert same(killed)
             number += 1
-    last = start(out=str(killed), resume=True, **options)
+    last = start(out=str(killed), resume=True, trust=True, **options)
     last.join(60)
     assert last.exitcode == 0
     assert same(killed)

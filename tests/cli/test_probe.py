@@ -69,7 +69,7 @@ def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> 
     recovery["epochs"] = recovery["epochs"][:2]
     (part / "recovery.json").write_text(json.dumps(recovery))
     (part / "probe.json").unlink()
-    again = invoke("probe", "--resume", "--out", part)
+    again = invoke("probe", "--resume", "--trust", "--out", part)
     assert again.exit_code == 0, again.output
     assert sorted((part / "sweep.csv").read_text().splitlines()) == sorted(
         (whole / "sweep.csv").read_text().splitlines()
@@ -86,16 +86,16 @@ def test_recovery_is_added_to_a_probe_that_had_none(probe: Invoke, invoke: Invok
     assert probe("--out", added, "--recovery-epochs", "0", "--no-plots").exit_code == 0
     assert read_probe(added / "probe.json").recovery is None
     sweep = (added / "sweep.csv").read_text()
-    again = invoke("probe", "--resume", "--out", added, "--recovery-epochs", "1")
+    again = invoke("probe", "--resume", "--trust", "--out", added, "--recovery-epochs", "1")
     assert again.exit_code == 0, again.output
     assert (added / "sweep.csv").read_text() == sweep
     assert read_probe(added / "probe.json").recovery == read_probe(whole / "probe.json").recovery
-    refused = invoke("probe", "--resume", "--out", added, "--recovery-epochs", "2")
+    refused = invoke("probe", "--resume", "--trust", "--out", added, "--recovery-epochs", "2")
     assert refused.exit_code == 2
     assert "--recovery-epochs 1, as it was started, got --recovery-epochs 2" in refused.output.replace(
         "\n", " "
     )
-    assert invoke("probe", "--resume", "--out", added).exit_code == 0
+    assert invoke("probe", "--resume", "--trust", "--out", added).exit_code == 0
 
 
 def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_pat
         (("--images", "12"), "--images 24, as it was started, got --images 12"),
         (("--seed", "3"), "--seed 0, as it was started, got --seed 3"),
     ):
-        refused = invoke("probe", "--resume", "--out", out, *more)
+        refused = invoke("probe", "--resume", "--trust", "--out", out, *more)
         assert refused.exit_code == 2
         assert words in refused.output.replace("\n", " ")
     assert probe("--out", out).exit_code == 2
-    free = invoke("probe", "--resume", "--out", out, "--plots")
+    free = invoke("probe", "--resume", "--trust", "--out", out, "--plots")
     assert free.exit_code == 0, free.output
 
 
@@ -206,7 +206,7 @@ def test_a_run_takes_the_probe_as_a_prior(
     origins = [line.split(",")[3] for line in (out / "trials.csv").read_text().splitlines()]
     assert {"analytic", "plain"} <= set(origins)
     trials = (out / "trials.csv").read_bytes()
-    again = invoke("run", "--resume", "--out", out)
+    again = invoke("run", "--resume", "--trust", "--out", out)
     assert again.exit_code == 0, again.output
     assert (out / "trials.csv").read_bytes() == trials
     refused = run("--budget", "0.6", "--seed", "1", "--probe", tmp_path / "nowhere", "--out", tmp_path / "no")

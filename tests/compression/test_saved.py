@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from ranksearch.api import load
-from ranksearch.compression import save_compressed
+from ranksearch.compression import check_sums, save_compressed
 from ranksearch.costs import Budget, chain_cost, layer_cost, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
@@ -85,7 +86,11 @@ def test_a_saved_model_comes_back_from_its_dense_module(tmp_path: Path) -> None:
     assert loaded.head.weight is loaded.classes.weight
     assert all(module.training for module in dense.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in dense.state_dict().items())
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["model.safetensors", "plan.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "SHA256SUMS",
+        "model.safetensors",
+        "plan.json",
+    ]
 
 
 def test_shared_tensors_are_stored_once(tmp_path: Path) -> None:
@@ -145,13 +150,29 @@ def test_other_models_have_to_be_handed_in(tmp_path: Path, name: str | None) -> 
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["timm:resnet18:checkpoint_path='evil.pth'", "evil.py:net", "os:getcwd"])
+def test_a_folder_from_elsewhere_neither_imports_nor_reads(tmp_path: Path, name: str) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('code ran')\n", encoding="utf-8")
+    save_compressed(tmp_path, *compressed(make_model("digits"), torch.randn(1, 1, 8, 8), name))
+    with pytest.raises(InputError, match=r"can import code or read files\. Pass it"):
+        load(tmp_path)
+
+
+def test_a_trusted_folder_may_name_a_factory(tmp_path: Path) -> None:
+    name = "ranksearch.tasks.sources.digits:DigitsNet"
+    save_compressed(tmp_path, *compressed(make_model("digits"), torch.randn(1, 1, 8, 8), name))
+    assert isinstance(load(tmp_path, trust=True), nn.Module)
+
+
 def test_another_model_and_missing_files(tmp_path: Path) -> None:
     built, record = compressed(Shared().eval(), EXAMPLE)
     save_compressed(tmp_path, built, record)
     with pytest.raises(MismatchError, match=r"plan, layer conv: expected a layer of the model"):
         load(tmp_path, nn.Linear(3, 5))
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"model\.safetensors: expected an existing file, got none"):
+    with pytest.raises(
+        InputError, match=r"model\.safetensors: expected the file of SHA256SUMS.* got no file"
+    ):
         load(tmp_path, Shared())
     with pytest.raises(InputError, match=r"plan\.json: expected a plan file, got No such file"):
         load(tmp_path / "nowhere", Shared())
@@ -163,10 +184,33 @@ def test_weights_of_another_plan(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "plan.json").read_text())
     data["layers"][0]["ranks"] = [1]
     (tmp_path / "plan.json").write_text(json.dumps(data))
+    (tmp_path / "SHA256SUMS").unlink()
     with pytest.raises(
         MismatchError, match=r"of another shape \(conv\.0\.weight \(2, 3, 3, 3\) for \(1, 3, 3, 3\)"
     ):
         load(tmp_path, Shared())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "plan.json", "SHA256SUMS"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped"])
+def test_damaged_files_are_not_loaded(tmp_path: Path, name: str, damage: str) -> None:
+    save_compressed(tmp_path, *compressed(Shared().eval(), EXAMPLE))
+    check_sums(tmp_path)
+    file = tmp_path / name
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1  # in the weights a bit of the last number, in a plan one of the last key
+    file.write_bytes({"cut": content[:-9], "emptied": b"", "flipped": content}[damage])
+    with pytest.raises(MismatchError, match=r"It was damaged or changed"):
+        check_sums(tmp_path)
+    with pytest.raises(InputError):
+        load(tmp_path, Shared())
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
+    save_compressed(tmp_path, *compressed(Shared().eval(), EXAMPLE))
+    for line in (tmp_path / "SHA256SUMS").read_text().splitlines():
+        found, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == found
 
 
 # --- reading weights

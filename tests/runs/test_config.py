@@ -85,6 +85,7 @@ OTHER: dict[str, Any] = {
     "augment": True,
     "out": "/o",
     "resume": True,
+    "trust": True,
     "seed": 8,
     "device": "cuda:1",
     "threads": 9,
@@ -101,6 +102,9 @@ def test_every_option_is_known_to_these_tests() -> None:
 def test_every_option_survives_toml(name: str, tmp_path: Path) -> None:
     options = parse({name: OTHER[name]})
     assert getattr(options, name) != getattr(RunOptions(), name)
+    if name == "trust":  # is asked for each time
+        assert "trust" not in write_toml(options)
+        return
     path = tmp_path / "c.toml"
     path.write_text(write_toml(options), encoding="utf-8")
     assert parse(read_toml(path)) == options
@@ -145,7 +149,7 @@ def test_none_takes_back_what_is_underneath(name: str, tmp_path: Path) -> None:
     for none in ("none", ["none"]):
         assert load_options({name: none}, path) == RunOptions()
     path.write_text(f"{name} = 'none'\n", encoding="utf-8")
-    assert load_options({}, path, under={name: OTHER[name]}) == RunOptions()
+    assert load_options({"trust": True}, path, under={name: OTHER[name]}) == RunOptions(trust=True)
 
 
 def test_none_that_is_a_value_stays_one() -> None:
@@ -250,7 +254,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "quiet", "verbose", "timeout", "workers", "cache"}
+FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"}
 
 
 @pytest.mark.parametrize("name", RunOptions.model_fields)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,12 +90,37 @@ def test_resume_goes_on_and_clears_what_a_killed_run_left_half_written(tmp_path:
     with open_run(options(tmp_path)) as folder:
         folder.study.write_text("journal\n")
         (tmp_path / "compressed" / "0.2").mkdir(parents=True)
-        (tmp_path / "compressed" / "0.2" / ".model.safetensors.77.tmp").write_text("half")
-        (tmp_path / ".front.json.77.tmp").write_text("half")
+        (tmp_path / "compressed" / "0.2" / ".model.safetensors.0123abcd.ranksearch.tmp").write_text("half")
+        (tmp_path / ".front.json.0123abcd.ranksearch.tmp").write_text("half")
+        (tmp_path / ".mine").mkdir()
+        (tmp_path / ".mine" / ".notes.tmp").write_text("somebody else's")
     with open_run(options(tmp_path, resume=True, workers=2, timeout=9)) as folder:
         assert folder.study.read_text() == "journal\n"
-        assert not list(tmp_path.rglob(".*.tmp"))
+        assert [path.name for path in tmp_path.rglob(".*.tmp")] == [".notes.tmp"]
         assert read_toml(folder.config)["workers"] == 0
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """Whoever made the folder may have put links in it to files of the user who goes on with it."""
+    precious = tmp_path / "precious"
+    for name, link in (
+        (".lock", Path.symlink_to),
+        (".lock", Path.hardlink_to),
+        ("log.txt", Path.symlink_to),
+        ("log.txt", Path.hardlink_to),
+        ("study.jsonl", Path.symlink_to),
+        ("splits.json", Path.symlink_to),
+        ("compressed", Path.symlink_to),
+        ("compressed/0.2", Path.symlink_to),
+    ):
+        precious.write_text("precious")
+        folder = tmp_path / "run"
+        (folder / name).parent.mkdir(parents=True)
+        link(folder / name, precious)
+        with pytest.raises(InputError, match="expected a plain file or folder, got a link"):
+            open_run(options(folder, resume=True)).__enter__()
+        assert precious.read_text() == "precious"
+        shutil.rmtree(folder)
 
 
 def test_resume_refuses_another_configuration(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ ALLOCATORS.offer("optuna_random", f"{_HERE}.optuna_ranks:OPTUNA_RANDOM", "random
 def check_weights(weights: LayerWeights, allocator: str) -> None:
     """Raise InputError if an allocator ignores the weights of layers."""
     if weights.weighs and not ALLOCATORS.get(allocator).weighs:
-        weighing = [name for name in ALLOCATORS if ALLOCATORS.get(name).weighs]
+        weighing = [name for name in ALLOCATORS.usable() if ALLOCATORS.get(name).weighs]
         wanted = f"{' or '.join(weighing)}, which weigh the errors of layers"
         way_out = "Leave out the probe, and the weight of `protect_early`."
         raise InputError(expected("allocator", wanted, repr(allocator), way_out))

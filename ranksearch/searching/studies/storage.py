@@ -10,7 +10,8 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
+from ranksearch.redaction import conceal, redact
 
 try:
     import fcntl
@@ -47,7 +48,10 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
         try:
             return RDBStorage(str(location))
         except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
-            got, way_out = f"{location} ({error})", "Or give the path of a journal file."
+            got, way_out = (
+                f"{conceal(str(location))} ({redact(told(error))})",
+                "Or give the path of a journal file.",
+            )
             raise InputError(expected("storage", "an RDB URL that opens", got, way_out)) from error
     path = Path(location)
     try:

@@ -27,6 +27,40 @@ def is_builtin(spec: str) -> bool:
     return spec == "digits" or spec.partition(":")[0] in ("torchvision", "timm")
 
 
+# fmt: off
+PLAIN_KEYWORDS = frozenset({
+    "num_classes", "in_chans", "img_size", "patch_size", "window_size", "embed_dim", "depth", "depths",
+    "dims", "num_heads", "mlp_ratio", "qkv_bias", "dropout", "drop_rate", "drop_path_rate",
+    "attn_drop_rate", "proj_drop_rate", "attention_dropout", "stochastic_depth_prob", "groups",
+    "width_per_group", "width_mult", "replace_stride_with_dilation", "zero_init_residual", "aux_logits",
+    "aux_loss", "transform_input", "output_stride",
+})
+# fmt: on
+"""Arguments of builders that say how large a network is, or whether a part of it is there, and nothing else."""
+
+
+def is_plain(spec: str) -> bool:
+    """Whether a name makes a built-in model by numbers and switches alone, so that it can come from anyone.
+
+    Other arguments of builders may name files to read, or code: timm's `checkpoint_path` is one.
+    """
+    source, _, rest = spec.partition(":")
+    if source not in ("torchvision", "timm"):
+        return spec == "digits"
+    try:
+        keywords = _parse(spec, rest)[1]
+    except InputError:
+        return False
+    return all(name in PLAIN_KEYWORDS and _is_number(value) for name, value in keywords.items())
+
+
+def _is_number(value: object) -> bool:
+    """Also a switch, or nothing, or a list of those."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_number, value))
+    return value is None or isinstance(value, bool | int | float)
+
+
 def load_model(
     spec: str,
     *,

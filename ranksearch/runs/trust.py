@@ -1,0 +1,53 @@
+"""What a plan or a folder from elsewhere may decide: nothing that names code, or a place to read or write.
+
+Plans and folders travel, so their options are data. What runs code, or reads or writes files, has to come from the
+person at the keyboard, who may also say that a plan or a folder is to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ranksearch.errors import InputError, expected
+from ranksearch.runs.options import listed
+
+_PLACES = frozenset({"weights", "probe", "out", "cache", "storage"})
+_NAMES = frozenset(
+    {"metric", "metric_fn", "loss", "allocator", "objective", "space", "sampler", "decompositions"}
+)
+
+
+def check_trusted(values: Mapping[str, Any], where: str) -> None:
+    """Raise InputError where options that come from `where` name code, or a place to read or write."""
+    risky = [name for name, value in values.items() if _is_risky(name, value)]
+    if risky:
+        got = ", ".join(f"`{name}={_shown(values[name])}`" for name in risky)
+        wanted = "options that name neither code nor files to read or write"
+        way_out = "Give these yourself, or add `trust=True` if you trust it."
+        raise InputError(expected(where, wanted, got, way_out))
+
+
+def _is_risky(name: str, value: Any) -> bool:
+    if value is None or name not in _PLACES | _NAMES | {"model", "data", "limit"}:
+        return False
+    if name in _PLACES:
+        return str(value) != "none"
+    if name == "model":
+        return not _is_plain_model(value)
+    if name == "data":
+        return bool(value != "digits")
+    # What is registered goes by a plain name; anything with a colon is imported.
+    return any(":" in str(part) for part in listed(value))
+
+
+def _is_plain_model(value: Any) -> bool:
+    if not isinstance(value, str) or value == "digits":
+        return bool(value == "digits")
+    from ranksearch.tasks.sources import is_plain  # loads torch, which most options need not wait for
+
+    return is_plain(value)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

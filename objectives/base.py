@@ -1,4 +1,4 @@
-"""What every objective has in common: it turns a plan into a score, lower is better."""
+"""The interface of objectives: they turn a plan into a score, lower is better."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def no_report(step: int, value: float) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """A plan's score in units of the loss, lower is better, its standard error, and what else was found."""
+    """A plan's score in units of the loss, lower is better, its standard error, and further details."""
 
     value: float
     stderr: float = 0.0
@@ -40,17 +40,17 @@ class Objective(ABC):
     name: ClassVar[str]
 
     label: ClassVar[str] = ""
-    """What to call its score in a sentence, `divergence as delivered`; its name where that is empty."""
+    """The name of its score in a sentence, `divergence as delivered`; if empty, the objective's name."""
 
     price: ClassVar[float] = 50
-    """Where it stands among the others by what a score costs; those that are built in have 0, 10, 20, 30 and 40."""
+    """Orders the objectives by the time that a score takes; the built-in ones have 0, 10, 20, 30 and 40."""
 
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
 
     @property
     def steps(self) -> int:
-        """The last step that is reported; 0 where none is."""
+        """The last step that is reported; 0 if there are none."""
         return 0
 
     @abstractmethod

@@ -7,7 +7,7 @@ from ranksearch.planning import Plan
 
 
 class Divergence(Objective):
-    """Builds the plan, re-estimates BatchNorm statistics where that helps, runs the held-out images once.
+    """Builds the plan, re-estimates BatchNorm statistics if that helps, runs the held-out images once.
 
     Details: `blend`, the weight of the re-estimated statistics.
     """

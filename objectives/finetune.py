@@ -12,17 +12,18 @@ from ranksearch.tasks import Estimate
 
 
 def geometric_steps(steps: int) -> tuple[int, ...]:
-    """Where a run of `steps` steps reports: its end, half of it, a quarter, … down to about a tenth."""
+    """The steps at which a run of `steps` steps reports: the last one, half of it, a quarter, … to about a tenth."""
     points = {steps >> halving for halving in range(4)}
     return tuple(sorted(points - {0}))
 
 
 class Finetune(Objective):
-    """Carries the plan out as full compression does, then trains for `Scoring.finetune_steps` steps.
+    """Applies the plan as full compression does, then trains for `Scoring.finetune_steps` steps.
 
-    From quick fits the same steps would tell little of where a plan ends: they mend what better fits do not break.
-    Held-out divergence is reported before the first step (as step 0) and at geometric steps. A run whose loss
-    stops being finite scores infinity. Details: `before`, the divergence at step 0, `blend`, and `steps`.
+    Starting from quick fits, the same steps would say little about the final quality of a plan: they would repair
+    errors that better fits do not have. Held-out divergence is reported before the first step (as step 0) and at
+    geometric steps. A run whose loss stops being finite scores infinity. Details: `before`, the divergence at step
+    0, `blend`, and `steps`.
     """
 
     name = "finetune"

@@ -1,4 +1,4 @@
-"""Held-out divergence of a plan whose layers are fitted in order, quickly: what full compression will come to."""
+"""Held-out divergence of a plan whose layers are fitted in order, quickly: an approximation of full compression."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ranksearch.planning import Effort, Plan, build
 
 
 class Ordered(Objective):
-    """The quick fits of `divergence`, then a few steps more, each layer for the inputs that compressed layers give it.
+    """The quick fits of `divergence`, then a few more steps, each layer for the inputs that compressed layers give it.
 
-    Fits in order make up for what comes before a layer, which fits one by one know nothing of. A quarter of
-    the moments images will do for a score. Details: `blend`, the weight of the re-estimated BatchNorm statistics.
+    Fits in order correct errors of earlier layers, which independent fits cannot. A quarter of the moments images
+    is enough for a score. Details: `blend`, the weight of the re-estimated BatchNorm statistics.
     """
 
     name = "ordered"

@@ -1,4 +1,4 @@
-"""Held-out divergence of a plan carried out as full compression does it."""
+"""Held-out divergence of a plan applied as in full compression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ranksearch.planning import Plan
 
 
 class Refitted(Objective):
-    """Fits every layer thoroughly, by itself and in order, and takes the better model: what would be delivered.
+    """Fits every layer thoroughly, independently and in order, and takes the better model, which would be delivered.
 
     The moments are those of all calibration images, as in full compression. Details: `blend`, the weight of the
     re-estimated BatchNorm statistics.

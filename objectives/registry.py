@@ -44,7 +44,7 @@ def make_objective(name: str, scoring: Scoring) -> Objective:
 
 
 def scores_by_price(names: Any) -> list[str]:
-    """Those names that are scores of plans, from the cheapest to the most expensive: ε, then objectives by price."""
+    """The names that are scores of plans, from the cheapest to the most expensive: ε, then objectives by price."""
     known = sorted(
         (name for name in names if OBJECTIVES.find(name) is not None),
         key=lambda name: OBJECTIVES.get(name).price,
@@ -53,7 +53,7 @@ def scores_by_price(names: Any) -> list[str]:
 
 
 def score_label(name: str) -> str:
-    """What to call a score in a sentence, or at the head of a column."""
+    """The name of a score in a sentence or a column header."""
     if name == ERROR:
         return "ε"
     found = OBJECTIVES.find(name)

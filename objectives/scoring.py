@@ -1,4 +1,4 @@
-"""What objectives measure with: the held-out images, the dense model's outputs on them, BatchNorm images."""
+"""The data for objectives: the held-out images, the dense model's outputs on them, BatchNorm images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ranksearch.tasks import Estimate, divergence
 class Scoring:
     """A problem and how plans are measured on it; the dense model runs once, however many plans are scored.
 
-    `finetune_steps`, `finetune_lr` and `seed` are for objectives that train; `statistics_size` is how many of
-    the moments images BatchNorm statistics are re-estimated on.
+    `finetune_steps`, `finetune_lr` and `seed` are for objectives that train; `statistics_size` is the number
+    of moments images on which BatchNorm statistics are re-estimated.
     """
 
     problem: Problem
@@ -52,20 +52,20 @@ class Scoring:
         return divergence(self.dense_outputs, outputs, task.loss)
 
     def recalibrated(self, plan: Plan) -> Recalibrated:
-        """The plan with its quick fits, the BatchNorm statistics that suit it, and its held-out divergence."""
+        """The plan with its quick fits, the BatchNorm statistics chosen for it, and its held-out divergence."""
         return self.settled(self.problem.build(plan))
 
     def delivered(self, plan: Plan) -> Recalibrated:
-        """The plan as full compression carries it out before any training, and its held-out divergence.
+        """The plan as applied by full compression, before any training, and its held-out divergence.
 
-        Layers are fitted thoroughly, by themselves and in order, and the better model is taken.
+        Layers are fitted thoroughly, independently and in order, and the better model is taken.
         """
         task, layers = self.problem.task, self.problem.layers
         models, _ = fitted_models(task, layers, plan, self.moments, CompressConfig(seed=self.seed))
         return best_recalibrated(task, models, self.dense_outputs)
 
     def settled(self, model: nn.Module) -> Recalibrated:
-        """A compressed model with the BatchNorm statistics that suit it, in place, and its held-out divergence."""
+        """A compressed model with the BatchNorm statistics chosen for it, in place, and its held-out divergence."""
         task = self.problem.task
         return recalibrate(
             task.laid_out(model),

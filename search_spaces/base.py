@@ -1,4 +1,4 @@
-"""What every search space has in common: it turns an Optuna trial into a plan."""
+"""The interface of search spaces: they turn an Optuna trial into a plan."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def express(self, choice: Choice) -> Params | None:
-        """Parameters that yield exactly this choice; None where the space has none."""
+        """Parameters that yield exactly this choice; None if there are none."""
 
     def initial(self) -> Params | None:
-        """Parameters that yield the analytic plan; None where the space has none."""
+        """Parameters that yield the analytic plan; None if there are none."""
         return self.express(self.analytic)
 
     @cached_property

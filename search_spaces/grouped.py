@@ -18,8 +18,8 @@ LEVELS = 10
 class Grouped(SearchSpace):
     """One integer level per group of layers: a layer keeps a fraction of its cost proportional to its level.
 
-    The common factor is the largest that the budget allows, so that every plan meets it. The analytic plan
-    is not among these plans; equal levels are the uniform one.
+    The common factor is the largest that the budget allows, so every plan meets it. The analytic plan
+    is not in this space; equal levels give the uniform plan.
     """
 
     name = "grouped"

@@ -1,4 +1,4 @@
-"""Groups of layers that share a parameter, so that a search has a handful of them, not one per layer."""
+"""Groups of layers that share a parameter, so that a search has a few parameters instead of one per layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Label = TypeVar("Label", bound=Hashable)
 
 
 def by_stage(names: Sequence[str]) -> dict[str, list[int]]:
-    """Layers by the shortest part of their dotted names that makes four to eight groups.
+    """Layers by the shortest prefix of their dotted names that gives four to eight groups.
 
-    `layer1.0.conv1` and `layer1.2.conv2` share `layer1`. Where no part does, layers in order are cut into at
+    `layer1.0.conv1` and `layer1.2.conv2` share `layer1`. If no prefix does, the layers in order are cut into at
     most eight runs of equal length instead.
     """
     for depth in range(1, 1 + max((name.count(".") + 1 for name in names), default=0)):
@@ -29,7 +29,7 @@ def by_stage(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def by_shape(layers: Sequence[Layer], most: int = 12) -> dict[str, list[int]]:
-    """Layers of equal kernel shape and stride; by stage where that makes more than `most` groups."""
+    """Layers of equal kernel shape and stride; by stage if that gives more than `most` groups."""
     labels = []
     for layer in layers:
         taps = "×".join(map(str, layer.kernel_size))

@@ -15,8 +15,8 @@ from ranksearch.search_spaces.base import Params, SearchSpace
 class Ranks(SearchSpace):
     """The index, from 1, into each layer's candidates in order of cost.
 
-    That is the rank itself where one decomposition with one rank is allowed. Candidates that another beats in
-    both cost and ε are left out. Most plans of this space miss the budget; they carry the constraint `budget`
+    This is the rank itself if a single decomposition with one rank is allowed. Candidates that another dominates
+    in cost and ε are left out. Most plans of this space exceed the budget; they carry the constraint `budget`
     > 0, which the samplers learn from.
     """
 

@@ -14,7 +14,7 @@ from ranksearch.planning import Choice, Table, balanced_errors, knapsack
 from ranksearch.search_spaces.base import Params, SearchSpace
 from ranksearch.search_spaces.groups import by_stage
 
-# The analytic plan is good, and held-out divergence a rough landscape around it: on ResNet-20 at 0.3 and 0.2 of
+# The analytic plan is good, and the held-out divergence varies irregularly around it: on ResNet-20 at 0.3 and 0.2 of
 # the parameters the best of forty trials within these ranges is 12 to 21 % below it, within ranges twice as
 # wide 0 to 16 %.
 LAYER_RANGE = (0.6, 1.7)
@@ -26,7 +26,7 @@ class Sensitivities(SearchSpace):
     """A balanced error e becomes (group's multiplier) · (decomposition's multiplier) · e ** exponent.
 
     Groups are stages of the network. Only ratios matter to the allocator, so the first group and the first
-    decomposition are the unit and have no parameter. At 1 everywhere the plan is the analytic one.
+    decomposition have the fixed multiplier 1 and no parameter. At 1 everywhere the plan is the analytic one.
     """
 
     name = "sensitivities"
@@ -43,7 +43,7 @@ class Sensitivities(SearchSpace):
 
     @cached_property
     def _kinds(self) -> list[NDArray[np.intp]]:
-        """Per table, the number of each candidate's decomposition; the dense layer's, with ε = 0, is any."""
+        """Per table, the index of each candidate's decomposition; arbitrary for the dense layer, whose ε is 0."""
         number = {name: k for k, name in enumerate(self.decompositions)}
         return [np.array([number.get(c.decomposition, 0) for c in table.candidates]) for table in self.tables]
 

@@ -1,4 +1,4 @@
-"""What tells one computation from another: digests of models, their code, losses and images."""
+"""Digests of models, their code, losses and images: they identify a computation."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ranksearch.networks import head, seeded
 from ranksearch.tasks import Loss, Task
 
 _PROBED = 2
-"""Images whose outputs tell a model from others with the same weights."""
+"""Number of images whose outputs distinguish a model from others with the same weights."""
 
 _UNKNOWN = "\0"
 
 
 def computation_digest(task: Task) -> str:
-    """What tells a model and its loss from others: everything that a pass forward and backward depends on.
+    """Digest of a model and its loss: of everything that a forward and backward pass depends on.
 
-    It reads all the weights and runs the model; a model may change, so that nobody keeps it for long.
+    It reads all the weights and runs the model. A model may change, so callers should not keep it for long.
     """
     return digest(*_computes(task), _probe(task))
 
 
 def task_digest(task: Task) -> str:
-    """What tells scores of one task's plans from another's: model, loss, calibration images."""
+    """Digest of what the scores of a task's plans depend on: model, loss, calibration images."""
     return digest(*_computes(task), *(task.inputs_digest(role) for role in ("moments", "divergence")))
 
 
 def _computes(task: Task) -> tuple[object, ...]:
-    """What a forward pass and its loss depend on, the inputs aside."""
+    """What a forward pass and its loss depend on, apart from the inputs."""
     model = task.model
     tensors = dict(model.state_dict()) | dict(model.named_buffers())
     plain = {name: _plain(module) for name, module in model.named_modules()}
@@ -40,9 +40,9 @@ def _computes(task: Task) -> tuple[object, ...]:
 
 
 def _probe(task: Task) -> list[int]:
-    """Outputs of a few images, roughly: they follow whatever else the model computes with.
+    """Rounded outputs for a few images: they depend on everything else that the model computes with.
 
-    So roughly that it does not matter how many threads add them up.
+    The rounding is coarse enough that the number of threads does not matter.
     """
     inputs = head(task.inputs("moments"), _PROBED)
     with seeded(0, task.device):
@@ -53,13 +53,13 @@ def _probe(task: Task) -> list[int]:
 
 
 def _source(model: torch.nn.Module) -> str:
-    """The structure of a model, and the code of its modules: what a state dict does not tell."""
+    """The structure of a model, and the code of its modules: what a state dict does not contain."""
     kinds = {kind for module in model.modules() for kind in type(module).__mro__}
     return repr(model) + "".join(sorted(map(source_of, kinds)))
 
 
 def _plain(module: torch.nn.Module) -> dict[str, object]:
-    """Attributes of a module that its code may read, as far as their values can be told."""
+    """Attributes of a module that its code may read, as far as their values have a faithful repr."""
     own = {
         name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"
     }
@@ -67,7 +67,7 @@ def _plain(module: torch.nn.Module) -> dict[str, object]:
 
 
 def _told(value: object) -> object:
-    """A value as something with a faithful repr, `_UNKNOWN` where there is no such thing."""
+    """A value as something with a faithful repr, or `_UNKNOWN` if there is none."""
     if isinstance(value, bool | int | float | str | type(None)):
         return value
     if isinstance(value, list | tuple):
@@ -84,8 +84,10 @@ def _loss_source(loss: Loss) -> str:
 
 
 def source_of(thing: Any) -> str:
-    """The code of a class or function and of the file it is in, whatever of which it may use; the name alone of what
-    torch or Python brings, which go by their versions, and of what has no code to be had."""
+    """The code of a class or function and of the file it is in, any part of which it may use.
+
+    Only the name for what torch or Python provides, whose versions identify it, and where no code is available.
+    """
     name = str(getattr(thing, "__qualname__", None) or repr(thing))
     if (getattr(thing, "__module__", None) or "").partition(".")[0] in ("torch", "builtins"):
         return name

@@ -16,15 +16,15 @@ ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 def simplify(
     A: Tensor | Columns, G: Tensor, kind: ErrorKind
 ) -> tuple[Tensor | Columns | None, Tensor | None]:
-    """The moments that an error looks at.
+    """The moments that an error uses.
 
     A: An (n, n) tensor, or `Columns`.
     G: An (O, O) tensor.
     returns: An (n, n) tensor and an (O, O) tensor, A and G; None stands for the identity.
 
     fisher: both, ε as it is. activation: A alone, G = I (BALF, arXiv:2509.25136). rows: the diagonal of A and
-    the mean of G's, the Fisher information summed over the outputs that an input goes to, as far as A and G
-    tell it (Hsu et al. 2022, arXiv:2207.00112, section 4). plain: neither, ½‖W − Ŵ‖².
+    the mean of G's, the Fisher information summed over the outputs that an input contributes to, as estimated from A
+    and G (Hsu et al. 2022, arXiv:2207.00112, section 4). plain: neither, ½‖W − Ŵ‖².
     """
     if kind == "fisher":
         return A, G

@@ -16,22 +16,22 @@ from ranksearch.networks import Batch, Layer, Output, copy_model, forward, input
 from ranksearch.tasks import Loss
 
 _CHUNK_BYTES = 4 * 2**20
-"""Unfolded patches are formed in pieces of at most this size, such as fit into the processor's caches."""
+"""Unfolded patches are formed in pieces of at most this size, so that they fit into the processor's caches."""
 
 POSITIONS = 64
-"""Patches taken of one image for A: neighbours overlap, more of them cost time and hardly add anything."""
+"""Patches per image used for A: neighbouring patches overlap, so more of them take time and add little."""
 
 WIDE = 1536
-"""Layers with more than so many entries in a patch are wide: A itself would cost n² to keep and n³ to use."""
+"""Layers with more entries per patch than this are wide: A itself would need n² memory and n³ time."""
 
 COLUMNS = 1024
-"""Patches of all images together that stand for A of a wide layer."""
+"""Number of patches, over all images, that represent A of a wide layer."""
 
 TEMPERATURE = 4.0
 """Of the softmax whose Fisher information G is, as in distillation (Hinton et al. 2015).
 
-That of the plain softmax all but vanishes where a network is sure of itself, as it is of most training images, and
-tells nothing of the change that would make it change its mind.
+At temperature 1 it nearly vanishes where a network is confident, as on most training images, and does not show which
+changes would alter its decision.
 """
 
 
@@ -40,8 +40,8 @@ class Moments:
     """Raw second moments of one layer.
 
     A: An (n, n) float64 tensor with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
-        unfolded inputs x; where an image has more than 64 positions, over that many, drawn anew for each batch. Of a
-        layer with n > 1536 about 1,024 `Columns` that stand for it.
+        unfolded inputs x; if an image has more than 64 positions, over 64 random ones, drawn anew for each batch. For a
+        layer with n > 1536, about 1,024 `Columns` represent it.
     G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
         at the output.
     samples, patches: how many images, and how many columns x, they were estimated from.
@@ -56,7 +56,7 @@ class Moments:
         """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments.
 
         A is singular where there are fewer patches than entries or dead channels, G where outputs are
-        redundant; taken at face value such directions would seem free of error.
+        redundant. Without shrinkage such directions would seem free of error.
         """
         if isinstance(self.A, Columns):
             n, r = self.A.X.shape
@@ -64,7 +64,7 @@ class Moments:
         return shrink(self.A, self.patches), shrink(self.G, self.samples)
 
     def merged(self, other: Moments) -> Moments:
-        """Moments of the images of both."""
+        """Moments over the images of both."""
         samples, patches = self.samples + other.samples, self.patches + other.patches
         G = (self.samples * self.G + other.samples * other.G) / samples
         a, b = self.patches / patches, other.patches / patches
@@ -100,7 +100,7 @@ class _Sums:
     patches: int = 0
 
     def add(self, rows: Tensor) -> None:
-        """Take patches (n, P) in."""
+        """Add patches (n, P)."""
         if self.A is None:
             self.columns.append(rows)
         else:
@@ -113,7 +113,7 @@ class _Sums:
         return Moments(A, self.G / max(1, samples), samples, self.patches)
 
     def finite(self) -> tuple[bool, bool]:
-        """Whether what was taken in of the inputs, and of the gradients, is finite."""
+        """Whether the sums over the inputs, and over the gradients, are finite."""
         inputs = self.columns if self.A is None else [self.A]
         return all(bool(torch.isfinite(x).all()) for x in inputs), bool(torch.isfinite(self.G).all())
 
@@ -135,11 +135,10 @@ def collect_moments(
     G is the Fisher information of the outputs divided by `temperature`, times its square, so that ε estimates the
     divergence that distillation at this temperature minimises.
 
-    Without layers nothing is run. `batches` holds inputs; `output` makes one tensor of what the model returns.
-    Memory is bounded by one batch's activations
-    and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
-    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
-    InputError where all examples have the same outputs: no error is defined then.
+    Without layers nothing is run. `batches` holds inputs; `output` selects one tensor from what the model returns.
+    Memory is bounded by one batch's activations and one chunk of unfolded patches. A copy of the model is run; the
+    model itself is not changed. Raises NonFiniteError, naming the first layer in the given order whose inputs or
+    gradients are not finite, and InputError if all examples have the same outputs, since no error is defined then.
     """
     if not layers:
         return {}
@@ -162,7 +161,7 @@ def collect_moments(
         softened = outputs / temperature
         targets = loss.sample(softened, generator)
         value = temperature * loss.value(softened, targets).sum()
-        if value.requires_grad:  # not where the forward pass lets no gradient through
+        if value.requires_grad:  # a forward pass may block the gradient
             value.backward()
         samples += size(batch)
         on_batch(samples)
@@ -183,7 +182,7 @@ def _empty(layer: Layer, device: torch.device) -> _Sums:
 
 
 def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
-    """Accumulate on every call. The first layers' outputs become leaves: the model's parameters need no gradient."""
+    """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
 
     def accumulate_gradient(gradient: Tensor) -> None:
         rows = _channels_first(gradient, layer).float()
@@ -208,7 +207,7 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
 def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
     """A batch's share of the columns of a wide layer, drawn from all images and positions.
 
-    inputs: An (N, …) tensor, what the layer is called with. total: how many examples there are in all batches.
+    inputs: An (N, …) tensor, the layer's input. total: the number of examples in all batches.
     returns: An (n, r) float32 tensor with n = I·prod(kernel_size).
     """
     share = -(-COLUMNS * len(inputs) // total)
@@ -229,11 +228,11 @@ def unfold_chunks(
 ) -> Iterable[Tensor]:
     """A layer's inputs as columns, a bounded number of samples at a time.
 
-    inputs: An (N, …) tensor, what the layer is called with.
+    inputs: An (N, …) tensor, the layer's input.
     returns: (n, p) float32 tensors with n = I·prod(kernel_size), one column for each of p patches.
 
-    The layer's own padding, padding mode included, is applied before unfolding. At most `positions` patches
-    of a sample are taken, at places that `generator` draws; of a Linear's inputs, all.
+    The layer's own padding, including its padding mode, is applied before unfolding. At most `positions` patches
+    per sample are used, at random places drawn from `generator`; for a Linear layer, all of them.
     """
     if layer.kind == "linear":
         yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)

@@ -25,9 +25,9 @@ def task_moments(
     computes: str | None = None,
     on_batch: Ticks = no_ticks,
 ) -> dict[str, Moments]:
-    """Moments of a task's model on the images of some roles; `on_batch` is told how many of how many are done.
+    """Moments of a task's model on the images of some roles; `on_batch` receives the images done and in total.
 
-    `computes` is `computation_digest(task)`, where that is at hand.
+    `computes` is `computation_digest(task)`, if already known.
     """
     if computes is None:
         computes = computation_digest(task) if task.cache else ""

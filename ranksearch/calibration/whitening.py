@@ -1,4 +1,4 @@
-"""The error that counts, ε = ½ · tr(G ΔW A ΔWᵀ), and coordinates in which it is nearly the plain norm.
+"""The error ε = ½ · tr(G ΔW A ΔWᵀ), and coordinates in which it is nearly the plain squared norm.
 
 With A the second moments of a layer's inputs and G those of its output gradients, ε is the Kronecker-factored
 second-order estimate of KL(dense ‖ compressed) (Martens & Grosse 2015, eq. 1 and section 3; for convolutions
@@ -21,17 +21,17 @@ from ranksearch.networks import Chain, Factors, reconstruct
 _FLOOR = 1e-8
 
 _WIDE_MODE = 1024
-"""Modes with more entries are whitened by their diagonal alone: the root of a full one would cost too much."""
+"""Modes with more entries are whitened with their diagonals only: the root of a full matrix would cost too much."""
 
 _DIAGONAL_FLOOR = 1e-4
-"""Least relative second moment of an entry of such a mode."""
+"""Lower bound on the relative second moment of an entry of such a mode."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """A of a wide layer: (1 − weight) · X Xᵀ + weight · the Kronecker product of its modes' own moments.
 
-    X: An (n, r) float32 tensor, r far below n. What few columns cannot tell, the modes' moments stand for.
+    X: An (n, r) float32 tensor, r far below n. The modes' moments cover what these few columns cannot determine.
     """
 
     X: Tensor
@@ -45,7 +45,7 @@ def kernel_error(
 
     kernel: An (O, I, *kernel_size) tensor.
     approximation: An (O, I, *kernel_size) tensor.
-    A: An (n, n) tensor with n = I·prod(kernel_size); None stands for the identity. Of `Columns` only X counts: the
+    A: An (n, n) tensor with n = I·prod(kernel_size); None stands for the identity. Of `Columns` only X is used: the
         error on the patches themselves.
     G: An (O, O) tensor; None stands for the identity.
     """
@@ -61,7 +61,7 @@ def kernel_error(
 
 @dataclass(frozen=True)
 class Root:
-    """What is left of A once the modes are whitened, near the identity: matrix matrixᵀ + ridge · I.
+    """The remaining A after whitening the modes, close to the identity: matrix matrixᵀ + ridge · I.
 
     matrix: (n, m), float64; square and lower triangular, with no ridge, unless the layer is wide.
     """
@@ -71,7 +71,7 @@ class Root:
 
     @property
     def length(self) -> int:
-        """Entries of a weighed row."""
+        """Entries of a weighted row."""
         n, m = self.matrix.shape
         return m + n if self.ridge else m
 
@@ -87,8 +87,8 @@ class Whitened:
 
     kernel: An (O, I, *kernel_size) float64 tensor, K = G^½ W (A_i^½ ⊗ A_h^½ ⊗ A_w^½); the modes' own moments A_i,
         A_h, A_w are traces of A over the other modes.
-    root: the second moments that are left after the modes are whitened. ε of K̂ is ½‖root.weigh(K − K̂)‖².
-    output_root: Two (O, O) float64 tensors, the symmetric root G^½ and its inverse; where there is no G, the identity.
+    root: the second moments that remain after whitening the modes. ε of K̂ is ½‖root.weigh(K − K̂)‖².
+    output_root: Two (O, O) float64 tensors, the symmetric root G^½ and its inverse; without G, the identity.
     input_root: Two (I, I) float64 tensors, the same of A_i; without A, or with more than 1,024 channels, only their
         diagonals.
     axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
@@ -109,13 +109,13 @@ class Whitened:
 
     @property
     def output_basis(self) -> Tensor:
-        """An (O, O) float64 tensor: the left singular vectors of the weighed kernel; the first R span its best rank-R
+        """An (O, O) float64 tensor: the left singular vectors of the weighted kernel; the first R span its best rank-R
         outputs."""
         return self._outputs[1]
 
     @property
     def output_energies(self) -> Tensor:
-        """An (O,) float64 tensor: the squared singular values of the weighed kernel, falling."""
+        """An (O,) float64 tensor: the squared singular values of the weighted kernel, falling."""
         return self._outputs[0]
 
     @cached_property
@@ -204,9 +204,9 @@ def _apply(matrix: Tensor, tensor: Tensor, dim: int) -> Tensor:
 def _marginal(
     A: Tensor | Columns | None, mode: int, modes: Sequence[int], kernel: Tensor, *, normalise: bool
 ) -> Tensor:
-    """Second moments of one mode: the mean over the others, (size, size); mean diagonal 1 where normalised.
+    """Second moments of one mode: the mean over the others, (size, size); mean diagonal 1 if normalised.
 
-    Of a mode that is too wide only the diagonal, (size,).
+    For a mode that is too wide only the diagonal, (size,).
     """
     size, rest = modes[mode], prod(modes) // modes[mode]
     if A is None:
@@ -229,7 +229,7 @@ def _marginal(
 def _symmetric_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric square root of a positive semidefinite matrix, and its inverse, with a relative floor.
 
-    Of a diagonal, given as a vector, these are vectors too.
+    For a diagonal, given as a vector, both are vectors too.
     """
     if matrix.dim() == 1:
         roots = matrix.clamp_min(max(float(matrix.max()), 1e-30) * _DIAGONAL_FLOOR).sqrt()

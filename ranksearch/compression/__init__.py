@@ -1,4 +1,4 @@
-"""Full compression: a plan carried out, trained, saved."""
+"""Full compression: a plan is applied, trained and saved."""
 
 from __future__ import annotations
 

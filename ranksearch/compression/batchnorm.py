@@ -1,7 +1,8 @@
-"""BatchNorm statistics of a compressed model: re-estimated by a forward pass, kept where that is no better.
+"""BatchNorm statistics of a compressed model: re-estimated by a forward pass, or kept if that is no better.
 
-Compression shifts what a BatchNorm layer sees. Re-estimation repairs that, but where the shift is mild the
-statistics of the full training run are better than those of a few hundred images; held-out divergence decides.
+Compression changes the distribution of a BatchNorm layer's inputs. Re-estimation corrects for this, but if the change
+is small the statistics of the full training run are better than those of a few hundred images. Held-out divergence
+decides.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from ranksearch.networks import Batch, Output, call, one_tensor, run, size, spli
 from ranksearch.tasks import Estimate, Loss, divergence
 
 BLENDS = (0.0, 0.5, 1.0)
-"""Weights of the re-estimated statistics that compete: none, half, all."""
+"""Competing weights of the re-estimated statistics: none, half, all."""
 
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """A model with its chosen statistics, their blend, and the held-out divergence that chose it."""
+    """A model with its chosen statistics, their blend, and the held-out divergence by which it was chosen."""
 
     model: nn.Module
     blend: float
@@ -36,7 +37,7 @@ def _norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def estimate_statistics(model: nn.Module, inputs: Batch, *, batch_size: int, device: torch.device) -> None:
-    """Replace running statistics by the mean over batches of `inputs`, in place; momentum stays.
+    """Replace running statistics by the mean over batches of `inputs`, in place; momentum is unchanged.
 
     Only the BatchNorm layers are put into training mode, so that dropout stays off.
     """
@@ -72,8 +73,8 @@ def recalibrate(
 ) -> Recalibrated:
     """The blend of old and re-estimated statistics with the least divergence on held-out images.
 
-    inputs give the statistics; held_out, M of them, with the dense model's outputs (M, …) on them decide.
-    The model is changed in place and handed back in evaluation mode.
+    The statistics come from `inputs`; the blend is chosen on the M examples of `held_out`, with the dense model's
+    outputs (M, …) on them. The model is changed in place and returned in evaluation mode.
     """
     norms = _norms(model)
 

@@ -1,4 +1,4 @@
-"""How a plan is carried out."""
+"""How a plan is applied."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _ONE_ROUND = "Without training use `rounds=1`."
 @checks_keywords
 @dataclass(frozen=True)
 class CompressConfig:
-    """How a plan is carried out.
+    """How a plan is applied.
 
-    iterations: of each layer's refinement, as far as they cost no more than `fit_flops`. in_order: whether fits to
-    the inputs that the compressed network really gives its layers compete. match_epochs: of feature matching on the
-    moments images, before any fine-tuning, 0 for none. epochs: of fine-tuning, two as on the command line, 0 for none;
-    left out where the task has no images for it. rounds: groups of layers
-    that are factorised one after the other, the last ones first, with an equal part of that training after each; no
-    more than the plan factorises layers. seed: of everything random.
+    iterations: of each layer's refinement, unless they cost more than `fit_flops`. in_order: whether fits in order, to
+    the inputs that the compressed network gives its layers, compete. match_epochs: epochs of feature matching on the
+    moments images, before any fine-tuning, 0 for none. epochs: epochs of fine-tuning, two as on the command line, 0 for
+    none; skipped if the task has no images for it. rounds: groups of layers that are factorised one after the other,
+    the last ones first, with an equal share of the training after each; at most the number of layers that the plan
+    factorises. seed: of all random numbers.
     """
 
     iterations: int = 300

@@ -1,4 +1,4 @@
-"""The models that compete to carry a plan out, before any training, and the best of them."""
+"""The competing models for a plan, before any training, and the best of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def fitted_models(
     config: CompressConfig,
     progress: Progress = no_progress,
 ) -> tuple[list[nn.Module], Plan]:
-    """The models of a plan that compete, and the plan with the ε that its layers reach, each by itself.
+    """The competing models of a plan, and the plan with the ε that its layers reach in independent fits.
 
-    One has every layer fitted by itself, on all calibration images. The other, where it can be had, has
-    them fitted in order to the inputs that compressed layers before them give, on the moments images alone: the
-    divergence images, which favour the first if anything, tell whether that is the better one.
+    In one model every layer is fitted independently, on all calibration images. In the other, if it exists, the layers
+    are fitted in order to the inputs that the compressed layers before them give, on the moments images only. The
+    divergence images, which favour the first model if any, decide which one is better.
     """
     effort = Effort(iterations=config.iterations, fit_flops=config.fit_flops)
     fitted, refitted = refit(task, layers, plan, moments, effort, progress)

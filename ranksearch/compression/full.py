@@ -1,4 +1,4 @@
-"""Full compression: a plan carried out with all the calibration images, fine-tuned, ready to deliver."""
+"""Full compression: a plan is applied with all the calibration images and fine-tuned, ready to deliver."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 class Compressed:
     """A compressed model in evaluation mode.
 
-    plan: as carried out, with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
+    plan: with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
     statistics. factorised, matched, finetuned: divergence from the dense model on the divergence images before any
-    training, after feature matching and after fine-tuning (None without, or where it made things worse: the model
-    is then the one before); of several rounds, in the last one. rounds: divergence at the end of each.
+    training, after feature matching and after fine-tuning (None without, or if it made things worse: the model is then
+    that from before); with several rounds, those of the last one. rounds: divergence at the end of each.
     """
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Compressed:
 
     @property
     def delivered(self) -> Estimate:
-        """The divergence of the model as it is."""
+        """The divergence of the final model."""
         return self.finetuned or self.matched or self.factorised
 
 
@@ -73,9 +73,9 @@ def compress(
 ) -> Compressed:
     """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
 
-    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of one task, and so can
-    `layers`, all those of its model.
-    Raises MismatchError where the plan names layers that the model does not have, or costs something else.
+    `moments` of all calibration images, from `calibration_moments`, can be shared between plans of a task, and so can
+    `layers`, all the layers of its model. Raises MismatchError if the plan names layers that the model does not have,
+    or if its cost differs.
     """
     config = config or CompressConfig()
     layers = planned_layers(
@@ -96,7 +96,7 @@ def compress(
     model, choices, ends = task.model, dict(plan.choices), list[Estimate]()
     for part in rounds_of(layers, plan, config.rounds):
         told = renamed(progress, part.named("{}"))
-        # What an earlier round has trained has other moments, and other kernels, than the dense model.
+        # After training in an earlier round, moments and kernels differ from those of the dense model.
         known = moments if part.number == 0 else None
         current = task if part.number == 0 else task.with_model(model)
         done = _factorised(current, layers, part.plan, known, config, dense_outputs, told)
@@ -122,7 +122,7 @@ def _factorised(
 ) -> Compressed:
     """The task's model with some layers factorised, before any training.
 
-    Raises MismatchError where the model then costs something else than the plan says.
+    Raises MismatchError if the cost of the result differs from that of the plan.
     """
     names = [name for name, c in plan.choices.items() if not c.is_dense]
     if moments is None:
@@ -141,7 +141,7 @@ def _factorised(
 
 @dataclass(frozen=True)
 class _Stage:
-    """Training that a compressed model goes through; `result` is the field of `Compressed` that tells of it."""
+    """A stage of training; `result` is the field of `Compressed` with its divergence."""
 
     name: str
     role: Role
@@ -162,7 +162,7 @@ def _stages(config: CompressConfig) -> tuple[_Stage, _Stage]:
 
 
 def check_stages(task: Task, config: CompressConfig) -> None:
-    """Raises InputError where some training that is asked for cannot be had of the model or the data."""
+    """Raises InputError if the model or the data do not allow the requested training."""
     stages = [stage for stage in _stages(config) if stage.epochs]
     for stage in stages:
         check_training(task, stage.config, stage.role)
@@ -180,8 +180,8 @@ def _trained(
     seed: int,
     progress: Progress,
 ) -> Compressed:
-    """The model after so many steps of a stage, or some of the way back to the one before, or that one itself:
-    whichever is nearest to the dense model on the divergence images."""
+    """The model after `steps` steps of a stage, a point on the way back to the one before, or that one itself:
+    whichever is closest to the dense model on the divergence images."""
     if not steps:
         return before
     try:
@@ -208,7 +208,7 @@ def _trained(
     followed = follow(before.model, model, score)
     after = followed.divergence
     if not after.mean <= before.delivered.mean:
-        # A handful of steps at too high a rate can lose more than it gains.
+        # A few steps at too high a learning rate can lose more than they gain.
         log.warning(
             "%s raised the divergence from %.4g to %.4g: delivered without it. Try more epochs or a lower `lr`",
             stage.name,

@@ -1,9 +1,10 @@
-"""Refits in the order of the forward pass: each layer fitted to what the compressed network really feeds it.
+"""Refits in the order of the forward pass: each layer is fitted to the inputs that the compressed network gives it.
 
-A layer fitted by itself is optimal for the dense network's inputs x. Behind other compressed layers it gets x̂, and the
-errors add up. The kernel W* that gives for x̂ the outputs that W gives for x, in the least-squares sense, makes up
-for what it can of them; the chain is fitted to W* in the metric of x̂. This is the asymmetric reconstruction of Zhang,
-Zou, He and Sun (2016, arXiv:1505.06798, section 3.3), without their non-linearity, with G for the outputs.
+An independently fitted layer is optimal for the dense network's inputs x. After other compressed layers its input is x̂,
+and the errors add up. W* is the kernel whose outputs for x̂ are closest to those of W for x, in the least-squares sense;
+it corrects as much of the errors as a kernel can, and the chain is fitted to W* in the metric of x̂. This is the
+asymmetric reconstruction of Zhang, Zou, He and Sun (2016, arXiv:1505.06798, section 3.3), without their non-linearity,
+and with G as the metric of the outputs.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ from ranksearch.progress import Ticks, no_ticks
 from ranksearch.tasks import Task
 
 _POSITIONS = 32
-"""Patches taken of one image; 64 give nothing more."""
+"""Patches used per image; 64 gain nothing."""
 
 _BYTES = 2 * 2**30
-"""About what the activations of one forward pass may take."""
+"""Approximate limit on the memory for the activations of one forward pass."""
 
 _SQUARE = 6144
-"""Layers with no more inputs than that have n × n matrices, wide as they may be, where that pays."""
+"""Wide layers with at most this many inputs use n × n matrices for W*, if there are enough patches."""
 
 _TARGET_FLOPS = 1e12
-"""About what such matrices may cost a wide layer."""
+"""Approximate limit on the FLOPs for these matrices of a wide layer."""
 
 _PART_BYTES = 2 * 2**20
-"""What a layer takes in and gives out at once: parts of a batch that fit into the processor's caches go faster."""
+"""Size of inputs and outputs processed at once: parts of a batch that fit into the processor's caches are faster."""
 
 _LIVE = 3
-"""Activations of the largest layer's size that are alive at once, beside its own."""
+"""Activations of the largest layer's size that are in memory at once, in addition to its own."""
 
 Weights = Mapping[str, tuple[Tensor, ...]]
 """The factors of each layer's chain, by layer name."""
@@ -70,14 +71,14 @@ def refit_in_order(
     seed: int = 0,
     on_layer: Ticks = no_ticks,
 ) -> Weights | None:
-    """New factors for the layers that a plan factorises, from `weights` on; None where that cannot be had.
+    """New factors for the layers that a plan factorises, starting from `weights`; None if the model does not allow it.
 
     One forward pass of `inputs`, all of them twice in one batch: one half is what the dense network sees, the
-    other what the compressed one sees, and each layer is fitted when the pass comes to it. Of the inputs as
-    many are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
-    keeps its factors. `weights` are of at least one layer.
+    other what the compressed one sees, and each layer is fitted when the pass comes to it. As many inputs
+    are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
+    keeps its factors. `weights` contain at least one layer.
 
-    None for a model that lets the examples of a batch mix, or has their dimension elsewhere than first.
+    None for a model that mixes the examples of a batch, or whose batch dimension is not the first.
     """
     chosen = [layer for layer in layers if layer.name in weights]
     inputs = to(head(inputs, _affordable(chosen)), task.device)
@@ -109,8 +110,7 @@ def refit_in_order(
 class _Twin(nn.Module):
     """A layer for the first half of a batch, and the chain that takes its place for the second.
 
-    `make` gives the chain from the layer's inputs, those of either half, when it is first called. Both then run part
-    by part.
+    On the first call `make` creates the chain from the layer's inputs in the two halves. Both then run in parts.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class _Twin(nn.Module):
 
 
 def _affordable(layers: Sequence[Layer]) -> int:
-    """How many examples fit into memory, twice each."""
+    """The number of examples that fit into memory twice."""
     return max(1, int(_BYTES / (2 * 4 * _LIVE * max(map(_entries, layers)))))
 
 
 def _entries(layer: Layer) -> int:
-    """Of an example's inputs and outputs together, in the largest call."""
+    """The number of entries of an example's inputs and outputs together, in the largest call."""
     return max(
         layer.in_channels * prod(call.in_size) + layer.out_channels * prod(call.out_size)
         for call in layer.calls
@@ -142,7 +142,7 @@ def _entries(layer: Layer) -> int:
 
 
 def _separable(task: Task, layers: Sequence[Layer], inputs: Batch) -> bool:
-    """Whether a batch of two examples gives each layer what these give it one by one, one after the other."""
+    """Whether each layer gets the same inputs from a batch of two examples as from the two separately."""
     copied = copy_model(task.model).to(task.device).eval()
     modules = {layer.name: copied.get_submodule(layer.name) for layer in layers}
     last = size(inputs) - 1
@@ -188,10 +188,10 @@ def _fit(
 def _target(
     kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int
 ) -> tuple[Tensor | Columns, Tensor]:
-    """(A, W*): second moments of the inputs that a layer gets, and for these the kernel nearest to W.
+    """(A, W*): second moments of the inputs that a layer gets, and the kernel for them closest to W.
 
     With P and Q the columns of both inputs, W* = W + W (P − Q) Qᵀ (Q Qᵀ)⁻¹, shrunk towards W as Q Qᵀ is shrunk.
-    The few columns that stand for A of a wide layer are too few for W*, which takes all that it can afford.
+    The columns that represent A of a wide layer are too few for W*, which uses as many patches as it can afford.
     """
     if layer.fan_in <= WIDE:
         return _from_patches(kernel, layer, dense, own, seed, _POSITIONS)
@@ -207,7 +207,7 @@ def _target(
 
 
 def _affordable_positions(layer: Layer, examples: int) -> int:
-    """Patches of an example that `_TARGET_FLOPS` allow for; all or none of a Linear layer's."""
+    """Patches per example that `_TARGET_FLOPS` allow; for a Linear layer all or none."""
     places = sum(prod(call.out_size) for call in layer.calls)
     affordable = int(_TARGET_FLOPS / (4 * layer.fan_in**2 * examples))
     if layer.kind == "linear":
@@ -218,7 +218,7 @@ def _affordable_positions(layer: Layer, examples: int) -> int:
 def _from_patches(
     kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, positions: int
 ) -> tuple[Tensor, Tensor]:
-    """(A, W*) from so many patches of each example, by way of n × n matrices."""
+    """(A, W*) from `positions` patches of each example, using n × n matrices."""
     n = layer.fan_in
     exact = torch.float64 if n <= WIDE else torch.float32
     second = torch.zeros(n, n, dtype=exact, device=own.device)
@@ -233,7 +233,7 @@ def _from_patches(
 
 
 def _from_columns(kernel: Tensor, P: Tensor, Q: Tensor) -> Tensor:
-    """W* from columns (n, r): (Q Qᵀ + D)⁻¹ by way of the smaller r × r matrix (Woodbury)."""
+    """W* from columns (n, r): (Q Qᵀ + D)⁻¹ computed from the smaller r × r matrix (Woodbury)."""
     n, r = Q.shape
     ridge = (n / r * Q.square().sum(1)).clamp_min(1e-12 * float(Q.square().sum()))
     scaled = Q / ridge[:, None]

@@ -1,4 +1,4 @@
-"""Refits: the chains of a plan fitted afresh, thoroughly, each by itself, with all the calibration images."""
+"""Refits: the chains of a plan fitted again, thoroughly and independently, with all the calibration images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ranksearch.tasks import Task
 
 
 def planned_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Layer, ...]:
-    """Those of a model's layers that some plan factorises.
+    """The layers of a model that any of the plans factorises.
 
-    Raises MismatchError where one is missing or has to stay dense.
+    Raises MismatchError if one is missing or has to stay dense.
     """
     known = {layer.name: layer for layer in layers}
     names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
@@ -50,7 +50,7 @@ def refit(
     effort: Effort,
     progress: Progress = no_progress,
 ) -> tuple[Fitted, Plan]:
-    """Fit each chain of a plan afresh, thoroughly; the weights, and the plan with the ε that they reach."""
+    """Fit each chain of a plan again, thoroughly; returns the weights, and the plan with the ε that they reach."""
     chosen = [layer for layer in layers if not plan.choices.get(layer.name, _DENSE).is_dense]
     weights: dict[str, tuple[Tensor, ...]] = {}
     choices = dict(plan.choices)

@@ -1,7 +1,7 @@
-"""Rounds of compression: a plan carried out group by group of layers, from the last ones to the first.
+"""Rounds of compression: a plan is applied to one group of layers at a time, from the last ones to the first.
 
-A group is factorised in the network that the rounds before have trained, so that what they have learned is kept, and
-what it does harm to is mended before the next one follows.
+A group is factorised in the network that the earlier rounds have trained, so their training is kept, and the
+damage of each group is repaired before the next one follows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ranksearch.planning import Plan
 
 @dataclass(frozen=True)
 class Round:
-    """One of `count` rounds, `number` from 0. plan: what it makes of its own layers, and what the whole model costs
+    """One of `count` rounds, `number` from 0. plan: the candidates of its own layers, and the cost of the whole model
     after it."""
 
     number: int
@@ -25,18 +25,18 @@ class Round:
     plan: Plan
 
     def share(self, steps: int) -> int:
-        """Its part of so many steps of training; the parts of all rounds add up to them."""
+        """Its share of the training steps; the shares of all rounds add up to `steps`."""
         return steps * (self.number + 1) // self.count - steps * self.number // self.count
 
     def named(self, stage: str) -> str:
-        """A stage of it, by a name that no other round's has."""
+        """A name for a stage of this round that is unique among the rounds."""
         return stage if self.count == 1 else f"{stage}, round {self.number + 1} of {self.count}"
 
 
 def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, ...]:
-    """The rounds of a plan, that of its last layers first; no more than it factorises layers, and at least one.
+    """The rounds of a plan, the last layers first; at least one, and at most one per factorised layer.
 
-    `layers`, in the order of the forward pass, are those that it factorises, among others. One round is the plan.
+    `layers`, in the order of the forward pass, include those that the plan factorises. A single round is the plan.
     """
     chosen = [
         layer for layer in layers if layer.name in plan.choices and not plan.choices[layer.name].is_dense
@@ -46,7 +46,7 @@ def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, .
         return (Round(0, 1, plan),)
     found: list[Round] = []
     cost = plan.cost
-    # From the round that is carried out last, which leaves the whole plan, backwards.
+    # Backwards from the last round, after which the whole plan has been applied.
     for number, group in enumerate(grouped(chosen, count)):
         found.append(
             Round(count - 1 - number, count, Plan({x.name: plan.choices[x.name] for x in group}, cost))
@@ -57,8 +57,11 @@ def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, .
 
 
 def grouped(layers: Sequence[Layer], count: int) -> list[list[Layer]]:
-    """So many groups of neighbours, in the order given: the network's stages, by a part of the layers' dotted names,
-    where there are as many; else runs of about equal numbers of parameters. `count` is at most that of the layers."""
+    """`count` groups of adjacent layers, in the given order; `count` is at most the number of layers.
+
+    These are the network's stages, by a prefix of the layers' dotted names, if there are as many; else runs of about
+    equal numbers of parameters.
+    """
     for depth in range(1, 1 + max(layer.name.count(".") + 1 for layer in layers)):
         labels = {layer.name: ".".join(layer.name.split(".")[:depth]) for layer in layers}
         runs = [(label, list(run)) for label, run in groupby(layers, key=lambda x: labels[x.name])]

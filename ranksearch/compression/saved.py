@@ -23,7 +23,7 @@ _AGAIN = "It was damaged or changed: resume the run, or carry out the plan again
 
 
 def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
-    """Write `model.safetensors`, `plan.json` and `SHA256SUMS`; each appears whole, in this order.
+    """Write `model.safetensors`, `plan.json` and `SHA256SUMS`, each atomically, in this order.
 
     A tensor known under several names is stored once; the file's metadata maps its other names to the stored
     one, as `safetensors.torch.save_model` does.
@@ -71,10 +71,10 @@ def check_sums(folder: Path) -> None:
 
 
 def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Module:
-    """The compressed model that a folder holds, in evaluation mode; `record` is its plan.
+    """The compressed model in a folder, in evaluation mode; `record` is its plan.
 
-    The weights of the dense model do not matter, and it is not changed. Raises MismatchError where the plan is for
-    another model, or where a file does not match its checksum; folders of earlier versions have none.
+    The weights of the dense model do not matter, and it is not changed. Raises MismatchError if the plan is for
+    another model, or if a file does not match its checksum; folders of earlier versions have no checksums.
     """
     if (folder / SUMS_FILE).exists():
         check_sums(folder)

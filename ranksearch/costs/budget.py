@@ -1,4 +1,4 @@
-"""Budgets: what is asked for, parsed once, and what that comes to for a model."""
+"""Budgets: what the user asks for, parsed once, and the resulting limit for a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Kept:
     def parse(cls, value: object) -> Kept:
         """From 0.2, "0.2", "20%", or an amount with a prefix, "54k" or "40.5M".
 
-        A plain number above 1 is no amount: 20 is more often a slip for 20 %. Raises InputError.
+        A plain number above 1 is rejected: 20 is probably meant as 20 %. Raises InputError.
         """
         if isinstance(value, Kept):
             return value
@@ -49,7 +49,7 @@ class Kept:
 
     @property
     def name(self) -> str:
-        """As short as it can be, no two alike: 0.2, 0.125, 1, 54k."""
+        """As short as possible, but unique: 0.2, 0.125, 1, 54k."""
         if self.fraction is not None:
             short = f"{self.fraction:g}"
             return short if float(short) == self.fraction else repr(self.fraction)
@@ -59,7 +59,7 @@ class Kept:
         return f"{_exact(self.amount, _PREFIXES[prefix])}{prefix}"
 
     def limit(self, dense: int) -> int:
-        """The most that a model may cost whose dense form costs `dense`."""
+        """The limit for a model whose dense form costs `dense`."""
         if self.fraction is not None:
             return int(self.fraction * dense)
         assert self.amount is not None
@@ -67,7 +67,7 @@ class Kept:
 
 
 def _exact(amount: int, size: int) -> str:
-    """amount / size in as many digits as it takes; both whole, size a power of ten."""
+    """amount / size with as many digits as needed; both are integers, size is a power of ten."""
     whole, rest = divmod(amount, size)
     digits = str(rest).rjust(len(str(size)) - 1, "0").rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
@@ -75,7 +75,7 @@ def _exact(amount: int, size: int) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a model may cost: in one cost metric, and, where there are `also` others, in each of them.
+    """The most that a model may cost in one cost metric, and in each of the further ones in `also`.
 
     kept: what was asked for. dense: what the dense model costs in the metric. limit: the most that the whole compressed
     model may cost.
@@ -89,7 +89,7 @@ class Budget:
 
     @classmethod
     def of(cls, dense: Cost, kept: object, metric: str = "params", also: Limits = ()) -> Budget:
-        """The budget of a model that costs `dense`; kept as `Kept.parse` takes it, `also` with their cost metrics.
+        """The budget of a model that costs `dense`; `kept` as `Kept.parse` accepts it, `also` by cost metric.
 
         Raises InputError.
         """
@@ -99,7 +99,7 @@ class Budget:
 
     @classmethod
     def at_most(cls, dense: Cost, limit: int, metric: str = "params") -> Budget:
-        """The budget of so many of the metric's units, for a model that costs `dense`."""
+        """The budget of `limit` units of the metric, for a model that costs `dense`."""
         return cls.of(dense, Kept(amount=limit), metric)
 
     @property
@@ -109,7 +109,7 @@ class Budget:
 
     @property
     def fraction(self) -> float:
-        """The part of the dense model that is kept at most."""
+        """The largest fraction of the dense model that may be kept."""
         return self.limit / max(1, self.dense) if self.kept.fraction is None else self.kept.fraction
 
     @property
@@ -118,7 +118,7 @@ class Budget:
         return (self, *self.also)
 
     def met_by(self, cost: Cost) -> bool:
-        """Whether a whole model that costs so much is within every limit."""
+        """Whether a whole model of this cost is within every limit."""
         return all(cost.of(each.metric) <= each.limit for each in self.every)
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ class Budget:
         )
 
     def smallest(self, least: int) -> str:
-        """What to ask for at least, where the cheapest plan costs `least`: in the form of what was asked for."""
+        """The smallest budget to ask for if the cheapest plan costs `least`, in the form of the original one."""
         if self.kept.fraction is None:
             return Kept(amount=least).name
         step = ceil(least / max(1, self.dense) * 10_000)

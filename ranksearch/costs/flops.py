@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class FLOPs(CostMetric):
     """As torch's `FlopCounterMode` counts them, in evaluation mode.
 
-    A factor before a strided one runs at the input's resolution. The fused attention kernels, which the counter does
-    not know, are off.
+    A factor before a strided one runs at the input's resolution. Fused attention kernels, which the counter does
+    not know, are disabled.
     """
 
     name = "flops"

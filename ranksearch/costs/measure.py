@@ -15,7 +15,7 @@ ALWAYS = ("params", "flops")
 
 
 def counted(*asked: str) -> tuple[str, ...]:
-    """Names of the cost metrics of a run: those that are always counted, and those that are asked for."""
+    """Names of the cost metrics of a run: those that are always counted, and the requested ones."""
     return tuple(dict.fromkeys((*ALWAYS, *asked)))
 
 
@@ -25,7 +25,7 @@ def layer_cost(layer: Layer, metrics: Sequence[str] = ALWAYS) -> Cost:
 
 
 def chain_cost(layer: Layer, chain: Chain, metrics: Sequence[str] = ALWAYS) -> Cost:
-    """Cost of a layer carried out as a chain."""
+    """Cost of a layer implemented as a chain."""
     return Cost(**{name: COSTS.get(name).of_chain(layer, chain) for name in metrics})
 
 

@@ -1,4 +1,4 @@
-"""What every cost metric has in common: it counts something of a layer, of a chain and of a whole model."""
+"""The interface of cost metrics: the cost of a layer, of a chain and of a whole model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class CostMetric(ABC):
     """Something that a budget can count. Stateless; one instance is registered under its name.
 
-    Amounts are whole numbers of the unit, so that sums over layers are exact: a plan costs what the dense model costs,
-    less the layers that it replaces, plus their chains.
+    Amounts are whole numbers of the unit, so that sums over layers are exact: the cost of a plan is that of
+    the dense model, minus the layers that it replaces, plus their chains.
     """
 
     name: ClassVar[str]
-    """What it is chosen by; also the name of its amounts in files."""
+    """The name that selects it, also used for its amounts in files."""
 
     unit: ClassVar[str]
     """What it counts, as in `at most 53,944 of 269,722 parameters`."""
@@ -33,12 +33,12 @@ class CostMetric(ABC):
 
     @abstractmethod
     def of_chain(self, layer: Layer, chain: Chain) -> int:
-        """A layer carried out as a chain, in all its calls for one example."""
+        """A layer implemented as a chain, in all its calls for one example."""
 
     @abstractmethod
     def of_model(self, model: nn.Module, example: Batch) -> int:
         """A whole model, dense or compressed, for the first example of a batch."""
 
     def show(self, amount: int) -> str:
-        """An amount as a reader wants it, without the unit."""
+        """An amount formatted for display, without the unit."""
         return f"{amount:,}"

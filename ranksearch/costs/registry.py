@@ -14,12 +14,12 @@ COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two 
 
 
 def unit_of(metric: str) -> str:
-    """The unit of a cost metric; its name where nobody brings it that works, as when a file is only shown."""
+    """The unit of a cost metric; its name if no working metric is registered, as when a file is only shown."""
     found = COSTS.find(metric)
     return metric if found is None else found.unit
 
 
 def shown(metric: str, amount: int) -> str:
-    """An amount as a reader wants it, without its unit."""
+    """An amount formatted for display, without its unit."""
     found = COSTS.find(metric)
     return f"{amount:,}" if found is None else found.show(amount)

@@ -1,4 +1,4 @@
-"""What a decomposition has to say: which chain it makes of a layer, and how to start."""
+"""The interface of decompositions: which chain replaces a layer, and the initial factors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Decomposition(ABC):
 
     name: str
     closed_form: bool = False
-    """Whether `init` is already the minimum of ε and `spectra` give ε exactly: nothing is refined."""
+    """Whether `init` is already the minimum of ε and `spectra` gives ε exactly, so that nothing is refined."""
 
     @abstractmethod
     def forms(self, layer: Layer) -> tuple[str, ...]:
-        """Names of the shapes it offers for a layer: ("",) where there is just one, () where it does not apply."""
+        """Names of the variants it offers for a layer: ("",) if there is only one, () if it does not apply."""
 
     @abstractmethod
     def max_ranks(self, layer: Layer, form: str) -> Ranks:
@@ -35,15 +35,15 @@ class Decomposition(ABC):
 
     @abstractmethod
     def init(self, whitened: Whitened, form: str, ranks: Ranks) -> Factors:
-        """Weights to start from, in the order and shapes of the chain, in whitened coordinates.
+        """Initial factors, in the order and shapes of the chain, in whitened coordinates.
 
         `whitened.kernel` (O, I, *kernel_size) is the kernel in coordinates where the plain norm is close to the
-        moments' metric: a plain decomposition of it will do.
+        moments' metric, so a plain decomposition of it is good enough.
         """
 
     def spectra(self, whitened: Whitened, form: str) -> tuple[Spectrum, ...]:
-        """For each rank the spectrum of a cut; squared singular values beyond the rank estimate twice the ε it costs.
+        """For each rank the spectrum of a cut; the sum of squared singular values beyond the rank estimates 2 ε.
 
-        Needed where there are several ranks, to tell which of them to raise first; () where there is no estimate.
+        With several ranks this is needed to choose which of them to raise first; () if there is no estimate.
         """
         return ()

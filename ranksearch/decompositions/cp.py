@@ -68,9 +68,9 @@ def _modes(o: int, i: int, taps: tuple[int, ...], form: str) -> tuple[int, ...]:
 
 
 def _als(tensor: Tensor, rank: int) -> list[Tensor] | None:
-    """A few sweeps of alternating least squares; single precision will do, refinement follows.
+    """A few sweeps of alternating least squares; single precision is enough, as refinement follows.
 
-    None where their normal equations are singular, as for kernels whose own rank is smaller.
+    None if their normal equations are singular, as for kernels of lower rank.
     """
     with warnings.catch_warnings(), tl.backend_context("pytorch", local_threadsafe=True):
         warnings.simplefilter("ignore")
@@ -91,11 +91,11 @@ def _als(tensor: Tensor, rank: int) -> list[Tensor] | None:
 
 
 def principal_fibres(tensor: Tensor, rank: int) -> list[Tensor]:
-    """A start for large kernels: factors (size of mode, R) from the R strongest fibres of the Tucker core.
+    """Initial factors (size of mode, R) for large kernels, from the R strongest fibres of the Tucker core.
 
     The core of the higher-order SVD (De Lathauwer et al. 2000) in all modes but the first is concentrated in few
-    fibres along the first, and each is one component. After refinement it does nearly as well as alternating
-    least squares, whose sweeps take longer than that there.
+    fibres along the first mode, and each of them gives one component. After refinement this is nearly as good as
+    alternating least squares, whose sweeps take longer for large kernels.
     """
     bases, core = [], tensor
     for mode in range(1, tensor.dim()):

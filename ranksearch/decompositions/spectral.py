@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 _SMALL = 128
-"""Matrices whose shorter side is at most so long are left to LAPACK's SVD."""
+"""Up to this length of the shorter side, LAPACK's SVD is used."""
 
 LARGE = 2**18
-"""Kernels with more entries are started from more cheaply."""
+"""Kernels with more entries get cheaper initial factors."""
 
 
 class Spectrum(NamedTuple):
-    """What is known of a matrix.
+    """The spectrum of a matrix.
 
-    energies: A (k,) float64 tensor with k = min(m, n): the squared singular values, falling.
+    energies: A (k,) float64 tensor with k = min(m, n): the squared singular values, in descending order.
     shape: (m, n).
     """
 
@@ -45,10 +45,10 @@ def spectrum(matrix: Tensor) -> Spectrum:
 
 
 def svd(matrix: Tensor, n_eigenvecs: int | None = None, **_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The SVD of (m, n), truncated: (m, R), (R,), (R, n). Large ones go by the smaller Gram matrix.
+    """The SVD of (m, n), truncated: (m, R), (R,), (R, n). Large ones use the smaller Gram matrix.
 
-    That takes a fraction of the time and is exact for the product of the three, in float64; of the vectors of
-    singular values below 1e-8 of the largest it knows nothing. The signature is the one tensorly asks for.
+    That takes a fraction of the time, and the product of the three is exact in float64, but the singular vectors of
+    values below 1e-8 of the largest are arbitrary. tensorly prescribes the signature.
     """
     rank = min(matrix.shape) if n_eigenvecs is None else min(n_eigenvecs, *matrix.shape)
     if min(matrix.shape) <= _SMALL:

@@ -66,5 +66,5 @@ def _as_train(kernel: Tensor, form: str) -> Tensor:
 
 
 def _widen(core: Tensor, left: int, right: int) -> Tensor:
-    """A core (l, size, r) at ranks it cannot use up, which tensorly cuts down: filled up with zeros."""
+    """A core (l, size, r) padded with zeros: tensorly cuts ranks down to what the unfoldings allow."""
     return torch.nn.functional.pad(core, (0, right - core.shape[2], 0, 0, 0, left - core.shape[0]))

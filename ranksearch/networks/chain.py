@@ -22,8 +22,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Factor:
     """One convolution of a chain: it convolves over the spatial `axes` of the kernel and is 1 wide elsewhere.
 
-    Its weight has the shape (out_channels, in_channels, *kernel_size[axes]), or, where it is depthwise,
-    (out_channels, *kernel_size[axes]) with as many channels out as in.
+    Its weight has the shape (out_channels, in_channels, *kernel_size[axes]), or, if it is depthwise,
+    (out_channels, *kernel_size[axes]) with equally many input and output channels.
     """
 
     in_channels: int
@@ -40,7 +40,7 @@ Chain = tuple[Factor, ...]
 
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:
-    """The kernel that a chain with these weights stands for.
+    """The kernel that a chain with these weights represents.
 
     factors: One tensor for each factor of the chain, of its `shape`.
     returns: An (O, I, *kernel_size) tensor.

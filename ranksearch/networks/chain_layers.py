@@ -15,7 +15,7 @@ _CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Tensor | None) -> nn.Sequential:
-    """A chain as plain convolutions, or as plain linear layers where the layer is one.
+    """A chain as plain convolutions, or as plain linear layers if the layer is one.
 
     Each factor takes the layer's stride, padding and dilation on the axes that it convolves over. Only the
     last one has the bias: an earlier one's would show in the zero padding of those that follow.
@@ -23,8 +23,8 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
     factors: One tensor for each factor of the chain, of its `shape`.
     bias: An (O,) tensor, or None.
 
-    They become the parameters, without a copy where they already have the layout of one. Raises ValueError for a
-    chain that cannot stand for the layer.
+    They become the parameters, without a copy if they already have a parameter's memory layout. Raises ValueError
+    for a chain that cannot replace the layer.
     """
     last = len(chain) - 1
     axes = [factor.axes for factor in chain]
@@ -42,7 +42,7 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
 
 @dataclass(frozen=True)
 class FactorGeometry:
-    """Arguments of the convolution that a factor is; of a linear layer all are empty."""
+    """Arguments of the convolution that a factor becomes; for a linear layer all are empty."""
 
     kernel_size: Size
     stride: Size
@@ -83,7 +83,7 @@ def _factor_module(layer: Layer, factor: Factor, weight: Tensor, bias: Tensor | 
         module = _CONVS[layer.spatial_dims - 1](
             factor.in_channels, factor.out_channels, bias=bias is not None, device="meta", **vars(geometry)
         )
-        # Factor.shape has no axes of width 1 and no input channel where the factor is depthwise
+        # Factor.shape leaves out axes of width 1, and the input channels of a depthwise factor
         kernel = weight.reshape(
             factor.out_channels, 1 if factor.depthwise else factor.in_channels, *geometry.kernel_size
         )

@@ -1,4 +1,4 @@
-"""How many threads torch's work on a CPU takes."""
+"""The number of threads that torch uses on a CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NARROW = 1024
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Torch's CPU threads set for a while; None leaves them."""
+    """Sets torch's number of CPU threads temporarily; None leaves it unchanged."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -23,6 +23,6 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def algebra_threads(width: int) -> AbstractContextManager[None]:
-    """One thread for the algebra of narrow layers, `width` = I·kh·kw: more threads wait for each other there, and
-    on a busy machine they wait long."""
+    """One thread for the algebra of narrow layers, `width` = I·kh·kw: more threads would wait for each other,
+    on a busy machine for a long time."""
     return threads(1 if width <= _NARROW else None)

@@ -25,9 +25,9 @@ class _Notes:
 
 
 class _Watched(nn.Sequential):
-    """A Sequential around a layer that notes what a Sequential of factors could not answer.
+    """A Sequential around a layer that records accesses which a Sequential of factors could not answer.
 
-    It counts its calls without a hook: hooks would switch the fused kernels of nn.TransformerEncoder off.
+    It counts its calls without a hook, because hooks would disable the fused kernels of nn.TransformerEncoder.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -60,12 +60,12 @@ def entangled(
     """Layers that the model uses in another way than calling what is registered under their name.
 
     Code that reads `self.conv.weight`, asks for the type of a layer, or keeps layers in a list of its own
-    works differently once a layer has become a Sequential. So each is put into a Sequential here, which must
-    not change anything. Reads are noted; where the output or the calls change, halving the set finds the
-    layers to blame. `copied` is put together again afterwards; `calls` and `output` are what an earlier pass
-    of it over `example` gave.
+    works differently once a layer has become a Sequential. So each is wrapped in a Sequential here, which must
+    not change anything. Reads are recorded. If the output or the calls change, bisection finds the layers
+    responsible. `copied` is restored afterwards; `calls` and `output` are the result of an earlier pass
+    of it over `example`.
 
-    Result: a reason per layer to blame.
+    Result: a reason for each layer that is used in such a way.
     """
     modules = dict(copied.named_modules())
     reasons: dict[str, str] = {}

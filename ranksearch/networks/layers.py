@@ -51,7 +51,7 @@ class Layer:
     bias: bool
     calls: tuple[Call, ...]
     reason: str | None = None
-    """Why the layer has to stay dense; None where it can be factorised."""
+    """Why the layer has to stay dense; None if it can be factorised."""
 
     @property
     def spatial_dims(self) -> int:
@@ -80,8 +80,8 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     """All `Conv1d/2d/3d` and `Linear` modules in order of registration, without running the model.
 
-    `calls` is empty, and `reason` holds only what can be read off the modules. A module registered under
-    several names is one layer, under its first name. Transposed convolutions are none of these.
+    `calls` is empty, and `reason` only covers what the modules themselves show. A module registered under
+    several names is one layer, under its first name. Transposed convolutions are not included.
     """
     _check_plain(model)
     owners = list(_owners(model))
@@ -100,10 +100,10 @@ def discover(
     convolution of B examples at once (a model that folds patches or frames into the batch) counts as B calls.
     `ignore` holds shell patterns over layer names. `reason` says why a layer has to stay dense.
 
-    `output` makes one tensor of what the model returns.
+    `output` selects one tensor from what the model returns.
 
-    Raises InputError where the model does not run on the example, where `output` finds no tensor, and for a
-    pattern that matches no layer.
+    Raises InputError if the model does not run on the example, if `output` finds no tensor, or if a pattern
+    matches no layer.
     """
     listed = list_layers(model)
     reasons = {layer.name: layer.reason for layer in listed if layer.reason} | _ignored(model, listed, ignore)
@@ -252,7 +252,7 @@ def _ignored(model: nn.Module, layers: Sequence[Layer], patterns: Sequence[str])
 
 
 def unmatched(option: str, pattern: str, layers: Sequence[Layer]) -> InputError:
-    """What to say of a pattern that matches no layer."""
+    """The message about a pattern that matches no layer."""
     shown = ", ".join(layer.name for layer in layers[:5]) + (", …" if len(layers) > 5 else "")
     return InputError(expected(option, "a pattern that matches a layer", repr(pattern), f"Layers: {shown}."))
 

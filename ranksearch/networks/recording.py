@@ -12,7 +12,7 @@ from ranksearch.networks.running import Output, one_tensor, run_once
 
 Shape = tuple[int, ...]
 Seen = dict[str, list[tuple[Shape, Shape]]]
-"""Per name, in order of first call: the shapes of input and output of each call, as they come."""
+"""By name, in order of first call: the input and output shapes of each call."""
 
 Noted = TypeVar("Noted")
 
@@ -37,8 +37,8 @@ def run_recorded(
     note: Callable[[Tensor, Tensor], Noted],
     result: Output = one_tensor,
 ) -> tuple[dict[str, list[Noted]], Tensor]:
-    """One forward pass of `root`, in evaluation mode: by name, what `note` makes of input and output of each call of
-    some of its modules; and the output."""
+    """One forward pass of `root` in evaluation mode: by name, the result of `note` for the input and output of each
+    call of some of its modules; and the output."""
     seen: dict[str, list[Noted]] = {}
 
     def recorder(name: str) -> Callable[..., None]:

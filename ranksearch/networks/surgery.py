@@ -1,4 +1,4 @@
-"""Copies of a model, and modules swapped in them: the model handed in is never changed."""
+"""Copies of a model, and modules swapped in them: the original model is never changed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ranksearch.errors import InputError, expected, told
 def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy; also of models with the older weight_norm and spectral_norm.
 
-    Those keep their weight as a tensor inside the autograd graph, which `copy.deepcopy` refuses; the copy
-    gets its value, which its own hook overwrites in the next forward pass.
+    Those keep their weight as a tensor inside the autograd graph, which `copy.deepcopy` refuses. The copy
+    gets the tensor's value, which its own hook overwrites in the next forward pass.
     """
     memo: dict[int, object] = {}
     for module in model.modules():
@@ -28,7 +28,7 @@ def copy_model(model: nn.Module) -> nn.Module:
 
 
 def replace_modules(model: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Swap modules wherever they are registered, in place; the result is the model, or what replaces it."""
+    """Swap modules wherever they are registered, in place; returns the model, or its own replacement."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():
             if child is not None and child in replacements:

@@ -3,7 +3,7 @@
 Three allocators share one idea. Every layer has a chain of candidates from cheap to expensive, every step along
 a chain has a key, and the steps of all layers are walked in the order of their keys for as long as they fit.
 `knapsack` walks lower convex hulls by error saved per cost (the Lagrangian relaxation: one sort gives the
-whole front; Shoham & Gersho 1988) and then solves what is left exactly; `uniform` walks by the fraction of a
+whole front; Shoham & Gersho 1988) and then solves the remaining problem exactly; `uniform` walks by the fraction of a
 layer's cost; `energy` by the fraction of a layer's energy.
 """
 
@@ -39,10 +39,10 @@ def knapsack(tables: Sequence[Table], budget: Budget, *, errors: Errors | None =
 
     The relaxation's solution is topped up greedily; candidates that no better plan can contain (their
     reduced cost exceeds the gap between the two bounds) are dropped, and dynamic programming over the rest
-    finds the optimum (Pisinger 1995). Should that need more than 20,000 partial plans at once, it keeps as
-    many, evenly spread over the cost, and the result may miss the optimum by less than the gap.
+    finds the optimum (Pisinger 1995). If that needs more than 20,000 partial plans at once, it keeps 20,000,
+    evenly spread over the cost, and the result may miss the optimum by less than the gap.
 
-    With several limits at once it is an integer programme, see `within_limits`.
+    With several limits it is an integer program, see `within_limits`.
 
     Raises BudgetError, naming the smallest budget that can be met.
     """
@@ -59,7 +59,7 @@ def knapsack(tables: Sequence[Table], budget: Budget, *, errors: Errors | None =
 
 
 def analytic(tables: Sequence[Table], budget: Budget) -> Choice:
-    """The `knapsack` of the balanced errors: the plan to start from, and the one that no trial is needed for."""
+    """The `knapsack` of the balanced errors: the plan from which a search starts, and which needs no trials."""
     return knapsack(tables, budget, errors=balanced_errors(tables))
 
 
@@ -68,10 +68,11 @@ def balanced_errors(tables: Sequence[Table]) -> Errors:
 
     returns: For each table a (c,) float64 array, one for each of its c candidates.
 
-    ε is exact in the limit of small changes. Of a layer cut deep it is a second-order estimate far from where it
-    was made: it says too much of a layer with a large scale, since no divergence grows so far, and too little of
-    one with a small scale, whose damage meets that of the others. Relative errors (BALF, arXiv:2509.25136) have no
-    such extremes, and do not know what a layer is worth. Each layer's are multiplied by its weight.
+    ε is exact in the limit of small changes. For a strongly compressed layer the second-order estimate is far from
+    where it is valid. It is too large for a layer with a large scale, since no divergence grows that far, and too
+    small for one with a small scale, whose error adds to that of the others. Relative errors (BALF,
+    arXiv:2509.25136) have no such extremes, but ignore how important a layer is. Each layer's errors are multiplied
+    by its weight.
     """
     tiny = np.finfo(float).tiny
     return [table.weight * table.errors() / max(table.scale, tiny) ** 0.5 for table in tables]
@@ -87,8 +88,8 @@ def uniform(
     """Every layer keeps the same fraction of its own cost, the largest that fits.
 
     With `weights` (positive, one per table) layer k keeps a fraction proportional to `weights[k]`, at most
-    all. What is left after the largest common fraction goes on being spent in the same order, layers whose
-    next candidate does not fit left out. Raises BudgetError.
+    all. What remains after the largest common fraction is spent in the same order, skipping layers whose
+    next candidate does not fit. Raises BudgetError.
     """
     fronts = fronts_of(tables, budget.metric, errors)
     room = room_for(tables, fronts, budget)
@@ -103,7 +104,7 @@ def uniform(
 def energy(tables: Sequence[Table], budget: Budget, *, errors: Errors | None = None) -> Choice:
     """Every layer keeps the same fraction of its energy, 1 − error / scale, the largest that fits.
 
-    Of a layer with a weight it is 1 − weight · error / scale that is the same. The rest is spent as in `uniform`.
+    For a layer with a weight it is 1 − weight · error / scale. The rest is spent as in `uniform`.
     Raises BudgetError.
     """
     fronts = fronts_of(tables, budget.metric, errors)
@@ -126,7 +127,7 @@ def _exact(fronts: Sequence[Front], greedy: Sequence[int], room: int, price: flo
     bound = sum(float(p.min()) for p in priced) - price * room
     gap = best - bound + 1e-9 * abs(best)
     kept = [np.flatnonzero(p - p.min() <= gap) for p in priced]
-    # Layers with one candidate left first: they cost nothing, and what follows is bounded best from there.
+    # Layers with one candidate left come first: they add no partial plans and tighten the bounds for the rest.
     order = sorted(range(len(fronts)), key=lambda layer: (len(kept[layer]), layer))
     least = sum(int(fronts[layer].costs[kept[layer][0]]) for layer in order)
     most = sum(int(fronts[layer].costs[kept[layer][-1]]) for layer in order)

@@ -26,22 +26,22 @@ from ranksearch.planning.plan import Candidate, Plan
 
 
 class FactorSource(Protocol):
-    """Knows the weights of a candidate: one tensor of `Factor.shape` for each factor of its chain."""
+    """Provides the weights of a candidate: one tensor of `Factor.shape` for each factor of its chain."""
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]: ...
 
 
 def build(model: nn.Module, layers: Sequence[Layer], plan: Plan, fits: FactorSource) -> nn.Module:
-    """A copy of the model in which every layer that the plan does not keep dense is its chain.
+    """A copy of the model in which every layer that the plan does not keep dense is replaced by its chain.
 
-    A layer is replaced under all names it is registered under. Device, dtype, `requires_grad` and the
+    A layer is replaced under all the names that it is registered under. Device, dtype, `requires_grad` and the
     training mode of each layer stay as they are in the model.
     """
     return _carry_out(model, layers, plan, fits.factors)
 
 
 def skeleton(model: nn.Module, layers: Sequence[Layer], plan: Plan) -> nn.Module:
-    """What `build` gives, with zeros for the weights of the chains: ready to load a state dict into."""
+    """The result of `build`, with zeros as the weights of the chains, ready to load a state dict into."""
 
     def zeros(layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
         return tuple(torch.zeros(factor.shape(layer.kernel_size)) for factor in chain_of(layer, candidate))
@@ -57,7 +57,7 @@ def chain_of(layer: Layer, candidate: Candidate) -> Chain:
 def verify(model: nn.Module, example: Batch, names: Sequence[str] = ()) -> None:
     """Run a built model once, in evaluation mode, on the first example of a batch.
 
-    Raises InputError that names the replaced layers where the model's own code cannot do without one of them.
+    Raises InputError, naming the replaced layers, if the model's own code fails with them.
     """
     try:
         with eval_mode(model):

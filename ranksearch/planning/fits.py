@@ -1,4 +1,4 @@
-"""Fits of single candidates: their factors, refined as far as an effort allows, made when first asked for."""
+"""Fits of single candidates: their factors, refined within an effort limit, computed on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ranksearch.planning.refinement import Fit, fits_into, pad, refine
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How thoroughly a candidate is fitted: steps of refinement, and the FLOPs that they may cost together."""
+    """How thoroughly a candidate is fitted: steps of refinement, and a limit on their total FLOPs."""
 
     iterations: int
     fit_flops: float
@@ -24,7 +24,7 @@ class Effort:
 
 @dataclass
 class Fits:
-    """Fits of candidates, made when first asked for; the same whatever was asked before.
+    """Fits of candidates, computed on first use; they do not depend on the order of requests.
 
     `whiten` gives the whitened kernel of a layer by name, `config` the effort.
     """
@@ -72,7 +72,7 @@ def fit_candidate(
     config: Effort,
     start: Factors | None = None,
 ) -> Fit:
-    """The best of a fresh start, or of `start` in whitened coordinates, refined, and the known fits at smaller ranks.
+    """The best of a refined new fit, from `start` (whitened) if given, and the known fits at smaller ranks.
 
     Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`.
     """

@@ -1,6 +1,6 @@
-"""Walking: layers' candidates in order of cost, and steps along them by a key for as long as they fit.
+"""Greedy walks: steps along the layers' candidates in order of a key, as long as they fit the budget.
 
-What allocators share: the Pareto front of a layer's candidates, chains of positions on it, and the walk.
+Shared by the allocators: the Pareto front of a layer's candidates, chains of positions on it, and the walk.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Choice = tuple[int, ...]
 """One index per table into its candidates."""
 
 Errors = Sequence[NDArray[np.float64]]
-"""Per table, one error per candidate, to allocate by instead of the table's own ε."""
+"""Per table, one error per candidate, used for the allocation instead of the table's own ε."""
 
 
 @dataclass(frozen=True)
 class Front:
-    """The candidates of one layer that no other beats in (cost, error), by rising cost and falling error.
+    """The candidates of one layer that no other dominates in (cost, error), by rising cost and falling error.
 
-    indices: An (f,) int64 array: their places in the table.
+    indices: An (f,) int64 array: their indices in the table.
     costs: An (f,) int64 array.
     errors: An (f,) float64 array.
     """
@@ -74,7 +74,7 @@ def steps_of(
     fronts: Sequence[Front], chains: Sequence[Sequence[int]], keys: Sequence[NDArray[np.float64]]
 ) -> Steps:
     """Every step of every chain, by rising key."""
-    # Rounding must not turn the order of a chain around.
+    # Rounding must not reverse the order of a chain.
     ordered = [np.maximum.accumulate(key) if len(key) else key for key in keys]
     key = np.concatenate([*ordered, np.empty(0)])
     layer = np.concatenate([*(np.full(len(k), i) for i, k in enumerate(keys)), np.empty(0, int)]).astype(int)
@@ -109,7 +109,7 @@ def walk(
 def walk_on(
     fronts: Sequence[Front], positions: Sequence[int], keys: Sequence[NDArray[np.float64]], room: int
 ) -> list[int]:
-    """Go on from `positions` along whole fronts, whose steps have these keys, until nothing fits."""
+    """Continue from `positions` along whole fronts, whose steps have these keys, until nothing fits."""
     chains = [list(range(p, len(front.indices))) for front, p in zip(fronts, positions, strict=True)]
     return walk(fronts, chains, [key[p:] for key, p in zip(keys, positions, strict=True)], room).positions
 
@@ -161,7 +161,7 @@ def rates(front: Front, chain: Sequence[int]) -> NDArray[np.float64]:
 
 
 def whole(fronts: Sequence[Front]) -> list[list[int]]:
-    """The chains that leave nothing out."""
+    """The chains that include every position."""
     return [list(range(len(front.indices))) for front in fronts]
 
 
@@ -178,12 +178,12 @@ def choice_of(fronts: Sequence[Front], positions: Sequence[int]) -> Choice:
 
 
 def fixed_cost(tables: Sequence[Table], budget: Budget) -> int:
-    """What the model costs beside its factorisable layers, in the budget's own metric."""
+    """Cost of the model without its factorisable layers, in the budget's own metric."""
     return budget.dense - sum(table.dense.of(budget.metric) for table in tables)
 
 
 def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -> int:
-    """What the layers may cost together. Raises BudgetError, naming the smallest budget that can be met."""
+    """The limit on the total cost of the layers. Raises BudgetError, naming the smallest budget that can be met."""
     fixed = fixed_cost(tables, budget)
     least = fixed + sum(int(front.costs[0]) for front in fronts)
     if budget.limit < least:
@@ -192,7 +192,7 @@ def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -
 
 
 def too_small(budget: Budget, least: int) -> BudgetError:
-    """What to say of a budget that is below the cheapest plan."""
+    """The message about a budget that is below the cheapest plan."""
     amounts = [shown(budget.metric, amount) for amount in (least, budget.dense, budget.limit)]
     return BudgetError(
         expected(

@@ -1,6 +1,6 @@
-"""Weights of layers: what is known of a network before any plan is made, and how the allocation takes it.
+"""Weights of layers: prior knowledge about a network, and how the allocation uses it.
 
-It comes down to one number per layer, what its balanced errors are multiplied by, or to a layer that stays dense.
+It is one number per layer, which multiplies its balanced errors, or the decision to keep the layer dense.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ranksearch.planning.plan import Table
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """What to bear in mind. At its defaults it changes nothing.
+    """Prior knowledge about layers. The defaults change nothing.
 
-    early: how many layers are favoured, the first ones in the order of the forward pass that can be factorised.
-    early_weight: what their errors are multiplied by; None keeps them dense. prior: what the errors of any layer are
-    multiplied by, by name, as far as it is known: a hint that a search may overrule.
+    early: the number of protected layers, the first ones in the order of the forward pass that can be factorised.
+    early_weight: the factor on their errors; None keeps them dense. prior: by name, factors on the errors of layers,
+    as far as known: a hint that a search may override.
     """
 
     early: int = 0
@@ -39,18 +39,18 @@ class LayerWeights:
 
     @property
     def weighs(self) -> bool:
-        """Whether some layers' errors count for more than others'."""
+        """Whether the errors of some layers count more than those of others."""
         return bool(self.prior) or (self.early > 0 and self.early_weight is not None)
 
     @property
     def without_prior(self) -> LayerWeights:
-        """What is left of it when the prior is overruled."""
+        """The same without the prior."""
         return replace(self, prior={})
 
     def kept_dense(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The layers, in the order of the forward pass, with a reason for those that are to stay dense.
 
-        Raises InputError where there would be none left to weigh them against.
+        Raises InputError if no other layer would remain.
         """
         able = [layer.name for layer in layers if layer.reason is None]
         if 0 < len(able) <= self.early:

@@ -1,6 +1,6 @@
-"""Several limits at once: one candidate per layer within a budget of every cost metric, as an integer programme.
+"""Several limits at once: one candidate per layer within a budget of every cost metric, as an integer program.
 
-The exact dynamic programme of `knapsack` follows one cost. With several the choice is a multiple-choice,
+The exact dynamic program of `knapsack` handles one cost. With several the choice is a multiple-choice,
 multi-dimensional knapsack (Kellerer, Pferschy & Pisinger 2004, chapters 9 and 11), which HiGHS solves by
 branch and cut.
 """
@@ -20,7 +20,7 @@ from ranksearch.planning.greedy import Choice, Errors, fixed_cost, too_small
 from ranksearch.planning.plan import Table
 
 GAP = 1e-6
-"""Relative gap to the best possible sum of errors at which a plan will do."""
+"""Relative gap to the best possible sum of errors at which a plan is accepted."""
 
 SECONDS = 60.0
 """The solver stops after this time with the best plan that it has."""
@@ -29,11 +29,11 @@ SECONDS = 60.0
 def within_limits(tables: Sequence[Table], budget: Budget, errors: Errors | None = None) -> Choice:
     """The plan with the least sum of errors that meets every limit of a budget.
 
-    Raises BudgetError that names a limit which cannot be met, and the least that it can be beside the others.
+    Raises BudgetError, naming a limit that cannot be met and its smallest feasible value given the others.
     """
     own = [table.errors() for table in tables] if errors is None else [np.asarray(e, float) for e in errors]
     errors_of = np.concatenate(own)
-    # HiGHS takes what is below its tolerances for nothing.
+    # HiGHS treats values below its tolerances as zero.
     found = _solve(tables, budget.every, errors_of / max(float(errors_of.max()), np.finfo(float).tiny))
     if found is None:
         raise _cannot_be_met(tables, budget)
@@ -50,14 +50,14 @@ def _solve(tables: Sequence[Table], limits: Sequence[Budget], goal: NDArray[np.f
         over = [_cost(tables, budget, choice) - budget.limit for budget in limits]
         if all(amount <= 0 for amount in over):
             return choice
-        # The solver's tolerance allows for a little more than a limit.
+        # The solver's tolerance allows plans slightly above a limit.
         room = [own - max(0, amount) for own, amount in zip(room, over, strict=True)]
 
 
 def _relaxed(
     tables: Sequence[Table], limits: Sequence[Budget], room: Sequence[float], goal: NDArray[np.float64]
 ) -> Choice | None:
-    """The same with so much room for the layers in each limit, as closely as the solver keeps to it."""
+    """The same, with `room` as the limits on the layers' total cost, up to the solver's tolerance."""
     counts = [len(table.candidates) for table in tables]
     layer = np.repeat(np.arange(len(tables)), counts)
     one_each = csr_array((np.ones(len(layer)), (layer, np.arange(len(layer)))))
@@ -86,7 +86,7 @@ def _cost(tables: Sequence[Table], budget: Budget, choice: Choice) -> int:
 
 
 def _cannot_be_met(tables: Sequence[Table], budget: Budget) -> BudgetError:
-    """Of limits that no plan meets together, the first that cannot be met beside those before it, and its least."""
+    """If no plan meets all limits: the first that cannot be met together with those before it, and its minimum."""
     met: list[Budget] = []
     for each in budget.every:
         costs = np.concatenate([table.costs(each.metric) for table in tables]).astype(float)

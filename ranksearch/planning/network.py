@@ -1,4 +1,4 @@
-"""A task's model as planning sees it: its layers, and what it costs. Looked at once for all that follows."""
+"""A task's model as planning sees it: its layers, and what it costs; inspected once per run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ranksearch.tasks import Task
 
 @dataclass(frozen=True)
 class Network:
-    """layers: in the order of the forward pass, those that have to stay dense too. cost: of the dense model."""
+    """layers: in the order of the forward pass, including those that have to stay dense. cost: of the dense model."""
 
     layers: tuple[Layer, ...]
     cost: Cost
@@ -21,7 +21,7 @@ class Network:
 def inspect_network(task: Task, *, ignore: Sequence[str] = (), metrics: Sequence[str] = ALWAYS) -> Network:
     """Find the layers of a task's model and measure what it costs in some cost metrics.
 
-    ignore: shell patterns over names of layers that stay dense. Raises InputError where the model does not run on the
+    ignore: shell patterns over names of layers that stay dense. Raises InputError if the model does not run on the
     task's example.
     """
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)

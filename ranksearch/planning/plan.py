@@ -17,7 +17,7 @@ DENSE = "dense"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to carry out one layer; `cost` is that of the layer, `error` is ε in units of the loss."""
+    """One way to implement a layer; `cost` is that of the layer, `error` is ε in units of the loss."""
 
     decomposition: str
     form: str
@@ -40,9 +40,9 @@ class Candidate:
 class Table:
     """The candidates of one layer, its Pareto front in the error and all cost metrics of the run.
 
-    Sorted by cost, ascending; keeping the layer dense is always one of them, with error 0.
-    `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight` is how much the
-    layer's errors count in the allocation beside those of others.
+    Sorted by cost, ascending; the dense layer is always one of them, with error 0.
+    `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight`
+    multiplies the layer's errors in the allocation.
     """
 
     layer: Layer
@@ -78,7 +78,7 @@ class Plan:
 
     @property
     def ranks(self) -> dict[str, str]:
-        """By layer name, what the plan makes of it: `svd 12`."""
+        """By layer name, the decomposition and ranks in the plan: `svd 12`."""
         return {name: str(candidate) for name, candidate in self.choices.items()}
 
     @property

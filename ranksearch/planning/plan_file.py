@@ -106,7 +106,7 @@ def model_digest(model: nn.Module) -> str:
 
 
 def check_plan(record: PlanRecord, layers: Sequence[Layer], model: nn.Module) -> None:
-    """That a plan can be carried out on a dense model: MismatchError names the first thing that differs."""
+    """Checks that a plan can be applied to a dense model: MismatchError names the first difference."""
     known = {layer.name: layer for layer in layers}
     for planned in record.layers:
         _check_layer(planned, known.get(planned.name))
@@ -168,7 +168,7 @@ def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
 
 
 def chain_record(layer: Layer, candidate: Candidate) -> tuple[FactorRecord, ...]:
-    """The factors of a candidate's chain as plain layers; () where the layer is kept as it is."""
+    """The factors of a candidate's chain as plain layers; () if the layer stays dense."""
     if candidate.is_dense:
         return ()
     chain = chain_of(layer, candidate)
@@ -188,17 +188,17 @@ def _factor(layer: Layer, factor: Factor, *, last: bool) -> FactorRecord:
 
 
 def write_plan(path: Path, record: PlanRecord) -> None:
-    """Write a plan file; whoever reads it meanwhile sees the old file or the new one."""
+    """Write a plan file atomically: a concurrent reader sees either the old file or the new one."""
     write_record(path, record)
 
 
 def read_plan(path: Path) -> PlanRecord:
-    """Read a plan file. InputError names the file, the field, what was expected and what came."""
+    """Read a plan file. InputError names the file, the field, the expected and the actual value."""
     return read_record(path, PlanRecord, "plan", {1: _upgraded})
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
+    """A file of version 1, which only has parameters and FLOPs, in the format of version 2."""
     found = data | {"version": PLAN_VERSION, "limits": []}
     budget = data.get("budget")
     if isinstance(budget, int | float) and 0 < budget <= 1:

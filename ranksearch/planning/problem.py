@@ -1,4 +1,4 @@
-"""The prepared problem: everything that calibration yields and that searching and compressing start from."""
+"""The prepared problem: the results of calibration, from which search and compression start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ranksearch.tasks import Role, Task
 class Problem:
     """A task with its layers, the dense model's cost, and one table of candidates per factorisable layer.
 
-    `layer_weights` are what the tables' weights come from.
+    The weights of the tables come from `layer_weights`.
     """
 
     task: Task
@@ -77,8 +77,8 @@ def prepare(
     """Find the layers, measure the dense model, collect moments, and make the candidates of every layer.
 
     The fits use the moments images; their errors are checked on moments of the divergence images.
-    `layer_weights` decide neither: what is cached serves with any. Layers that no gradient comes to stay dense.
-    `network` is `inspect_network(task, …)`, where that is at hand; `ignore` then went into it.
+    `layer_weights` affect neither, so cached tables are valid for any weights. Layers that receive no gradient stay
+    dense. `network` is `inspect_network(task, …)`, if already known; `ignore` was then applied there.
     """
     config = config or CandidateConfig()
     network = network or inspect_network(task, ignore=ignore, metrics=config.metrics)
@@ -134,7 +134,7 @@ def prepare(
 
 
 def _able(layers: Sequence[Layer]) -> list[Layer]:
-    """Those that can be factorised. Raises InputError where there are none."""
+    """The layers that can be factorised. Raises InputError if there are none."""
     able = [layer for layer in layers if layer.reason is None]
     if not able:
         reasons = sorted({layer.reason for layer in layers if layer.reason})
@@ -155,8 +155,10 @@ _UNREACHED = "no gradient comes to it on the calibration images"
 
 
 def judged(layer: Layer, moments: Moments | None) -> Layer:
-    """The layer, with a reason to stay dense where nothing tells what its errors cost: a forward pass that detaches
-    what it gives needs it all the same."""
+    """The layer, with a reason to stay dense if it receives no gradient, so that its errors cannot be estimated.
+
+    Its output may matter all the same, for instance if the forward pass detaches it.
+    """
     if moments is None or bool(moments.G.any()):
         return layer
     return replace(layer, reason=_UNREACHED)

@@ -1,4 +1,4 @@
-"""Which ranks of a form are worth proposing: a path from the smallest to those as expensive as the dense layer."""
+"""Which ranks of a form to propose: a path from the smallest ones to the cost of the dense layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_STEPS = 128
 
 @dataclass(frozen=True)
 class RankPath:
-    """Ranks by rising parameters, none smaller than the one before; `tails` estimates their ε from the spectra."""
+    """Ranks by rising parameters, each no smaller than the one before; `tails` estimates their ε from the spectra."""
 
     ranks: list[Ranks]
     costs: list[Cost]
@@ -34,7 +34,7 @@ class RankPath:
 
 
 class RankLimits(NamedTuple):
-    """The least rank, and the number whose multiples ranks are."""
+    """The smallest rank, and the number that ranks are multiples of."""
 
     least: int
     multiple: int
@@ -50,7 +50,7 @@ def rank_path(
 ) -> RankPath:
     """Ranks from the smallest up that are cheaper than the dense layer in some metric.
 
-    Of several ranks the one is raised next that saves most estimated ε per parameter.
+    With several ranks, each step raises the one that saves the most estimated ε per parameter.
     """
     limits = decomposition.max_ranks(layer, form)
     most = _MAX_VALUES if len(limits) == 1 else _MAX_STEPS
@@ -83,7 +83,7 @@ def _best_step(
     tails: Sequence[NDArray[np.float64]],
     cost: Cost,
 ) -> int | None:
-    """Which rank to raise next; None where every one is at its end or could not be used up."""
+    """Which rank to raise next; None if each is at its maximum or could not be fully used."""
     if len(values) == 1:
         return 0 if at[0] + 1 < len(values[0]) else None
     here = tuple(v[k] for v, k in zip(values, at, strict=True))
@@ -103,7 +103,7 @@ def _best_step(
 
 
 def _lost(tails: Sequence[NDArray[np.float64]], ranks: Ranks) -> float:
-    """The estimate of ε: half the energy beyond the ranks; 1 where a decomposition has none."""
+    """The estimate of ε: half the energy beyond the ranks; 1 if a decomposition has none."""
     if not tails:
         return 1.0
     return sum(float(t[min(r, len(t) - 1)]) for t, r in zip(tails, ranks, strict=True)) / 2
@@ -121,12 +121,12 @@ def _rank_values(low: int, high: int, step: int, most: int) -> list[int]:
 
 
 def _tails(energies: Tensor) -> NDArray[np.float64]:
-    """Energy beyond each rank 0, 1, …, of squared singular values in falling order."""
+    """Energy beyond each rank 0, 1, …, of squared singular values in descending order."""
     return np.append(energies.flip(0).cumsum(0).flip(0).cpu().numpy(), 0.0)
 
 
 def _consistent(chain: Chain, layer: Layer) -> bool:
-    """Whether all ranks can be used up: none exceeds what the factor on either side of it can fill."""
+    """Whether all ranks can be fully used: none exceeds the rank that the factor on either side can have."""
     for before, after in pairwise(chain):
         taps_before, taps_after = (prod(layer.kernel_size[axis] for axis in f.axes) for f in (before, after))
         rank = before.out_channels

@@ -1,6 +1,6 @@
 """Fitting a chain of factors to a kernel by minimising ε itself.
 
-The last factor is dense in its outputs, so that for given earlier factors the best one is a linear least-squares
+The last factor is dense, so for given earlier factors the best last factor is a linear least-squares
 solution. It is eliminated (variable projection, Golub & Pereyra 1973), and L-BFGS runs over the earlier
 factors alone, in whitened coordinates, where the problem is well scaled.
 """
@@ -22,7 +22,7 @@ from ranksearch.networks import Chain, Factor, Factors, Size, contract
 RIDGE = 1e-6
 """Weight of the last factor's norm, relative to normalised components.
 
-It keeps nearly parallel components from growing against each other without bound, the degeneracy of CP.
+It prevents the degeneracy of CP, in which nearly parallel components diverge and cancel.
 """
 
 
@@ -50,9 +50,9 @@ def refine(
     iterations: int,
     flops: float = float("inf"),
 ) -> Fit:
-    """Minimise ε from `factors` by at most `iterations` steps of L-BFGS; never worse than where it started.
+    """Minimise ε from `factors` by at most `iterations` steps of L-BFGS; never worse than the start.
 
-    Of a wide layer fewer steps are taken, so that all of them together cost about `flops` at most.
+    Wide layers get fewer steps, so that all steps together cost at most about `flops`.
     """
     given = Fit(chain, tuple(f.double() for f in factors), whitened.error(chain, factors))
     best = min(_solved(whitened, chain, factors), given, key=lambda fit: fit.error)
@@ -78,7 +78,7 @@ def refine(
         components.backward(gradient.reshape(components.shape))
         return loss
 
-    # A step far out can leave the normal equations singular in single precision: what was reached until then counts.
+    # A long step can make the normal equations singular in single precision: the best factors so far are kept.
     with suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         optimiser.step(closure)
     refined = [f.detach() for f in inner]
@@ -88,7 +88,7 @@ def refine(
 
 
 def step_flops(whitened: Whitened, chain: Chain) -> float:
-    """About what one step of `refine` costs: with K the last factor's inputs times its taps, 6·K·n·m for the
+    """The approximate cost of one step of `refine`: with K the last factor's inputs times its taps, 6·K·n·m for the
     images of the components, as much again for K² and K·O inner products of them."""
     o, n, m = len(whitened.kernel), *whitened.root.matrix.shape
     length = whitened.root.length
@@ -101,7 +101,7 @@ class _Projection:
     """Least squares over the last factor, which combines K components: one for each of its inputs and taps.
 
     blocks: (S, n/S, m), the rows of the root by the S taps of the last factor. target: (O, m or m + n), the
-    weighed kernel. ridge: of the root.
+    weighted kernel. ridge: of the root.
     """
 
     blocks: Tensor
@@ -130,7 +130,7 @@ class _Projection:
         return float(self.target.square().sum())
 
     def images(self, components: Tensor) -> Tensor:
-        """Weighed components (K, m or m + n), of components (R, n/S) at every tap, K = R·S."""
+        """Weighted components (K, m or m + n), of components (R, n/S) at every tap, K = R·S."""
         images = (components @ self.blocks).movedim(0, 1).flatten(0, 1)
         if not self.ridge:
             return images
@@ -149,10 +149,10 @@ class _Projection:
         return components
 
     def loss(self, components: Tensor) -> tuple[float, Tensor]:
-        """The part of ‖target‖² that no last factor explains, and its gradient by the components.
+        """The part of ‖target‖² that no last factor explains, and its gradient with respect to the components.
 
-        Summed up from the residual itself: as one less the part that is explained it would be no more exact than
-        single precision is at one, and a line search on small errors would soon find nothing but noise.
+        It is summed from the residual itself. One minus the explained part would only be exact to single precision
+        relative to one, and for small errors the line search would only see rounding noise.
         """
         norms, unit, lower, right = self._normal_equations(self.images(components))
         solution = torch.cholesky_solve(right, lower)  # (K, O)
@@ -185,9 +185,9 @@ def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
 
 
 def balance(chain: Chain, factors: Sequence[Tensor], sweeps: int = 3) -> Factors:
-    """Scale each bond so that the slices of all factors that share it have equal norms; the kernel stays.
+    """Scale each bond so that the slices of all factors that share it have equal norms; the kernel does not change.
 
-    A bond joins the output of one dense factor, the depthwise ones behind it and the input of the next dense one.
+    A bond joins the output of a dense factor, any depthwise factors that follow, and the input of the next dense one.
     """
     balanced = list(factors)
     bonds = _bonds(chain)
@@ -218,7 +218,7 @@ def _bonds(chain: Chain) -> list[list[tuple[int, int]]]:
 
 
 def pad(smaller: Chain, larger: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Factors:
-    """The same kernel at ranks that are componentwise no smaller: zeros fill the new slices."""
+    """The same kernel at ranks that are at least as large componentwise: the new slices are zero."""
     padded = []
     for small, large, factor in zip(smaller, larger, factors, strict=True):
         grown = factor.new_zeros(large.shape(kernel_size))
@@ -228,7 +228,7 @@ def pad(smaller: Chain, larger: Chain, factors: Sequence[Tensor], kernel_size: S
 
 
 def fits_into(smaller: Chain, larger: Chain) -> bool:
-    """Whether every rank of one chain is at most that of the other: then `pad` applies."""
+    """Whether every rank of one chain is at most that of the other, so that `pad` applies."""
     return all(_no_wider(small, large) for small, large in zip(smaller, larger, strict=True))
 
 

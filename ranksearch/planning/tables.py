@@ -1,7 +1,7 @@
-"""The candidates of a layer: every decomposition at every rank that could pay, with cost and error.
+"""The candidates of a layer: every decomposition at every rank that could be useful, with cost and error.
 
 A few ranks of each form are fitted; the errors between them are interpolated along the spectra. A candidate
-whose factors are asked for is fitted then, afresh.
+whose factors are requested is fitted then, from scratch.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
 
 _DEAR = 2
-"""This many of the most expensive fits of each form are refined only while the form is in the running."""
+"""This many of the most expensive fits of each form are refined only while the form can still compete."""
 
 _FAR = 1.4
-"""A form is beaten where another has an ε smaller by this factor."""
+"""A form is beaten if another one has an ε smaller by this factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateConfig(Effort):
-    """What may be proposed.
+    """Which candidates may be proposed.
 
-    rank_multiple: pairs of a layer pattern and the number whose multiples the ranks of such layers are; the
-    last pattern that matches counts. fits_per_form: ranks of each form that are fitted, the others' errors
-    are interpolated. error: what is fitted and compared, see `simplify`. metrics: the cost metrics that candidates
-    have a value for, see `counted`.
+    rank_multiple: pairs of a layer pattern and a number; the ranks of matching layers are multiples of it, and the
+    last pattern that matches counts. fits_per_form: the number of ranks of each form that are fitted; the errors at
+    the others are interpolated. error: which error is fitted and compared, see `simplify`. metrics: the cost metrics
+    that candidates have a value for, see `counted`.
     """
 
     decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.usable)
@@ -62,13 +62,13 @@ class CandidateConfig(Effort):
                 raise InputError(expected(what, "a whole number, 1 or more", value))
 
     def check(self, layers: Sequence[Layer]) -> None:
-        """Raises InputError where a pattern of rank_multiple matches none of the layers."""
+        """Raises InputError if a pattern of rank_multiple matches none of the layers."""
         for pattern, _ in self.rank_multiple:
             if not any(fnmatchcase(layer.name, pattern) for layer in layers):
                 raise unmatched("rank_multiple", pattern, layers)
 
     def multiple(self, name: str) -> int:
-        """What the ranks of a layer are multiples of."""
+        """The number that the ranks of a layer are multiples of."""
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
 
     def ranks_of(self, layer: Layer) -> RankLimits:
@@ -84,9 +84,9 @@ def layer_candidates(
 ) -> Table:
     """The table of a layer.
 
-    `held_out` maps a fit to its ε on moments that it was not fitted to; where it is given, that error counts.
+    `held_out` maps a fit to its ε on moments that it was not fitted to; if given, that error is used.
     Forms that others beat by far at their most expensive ranks are not refined there: these fits take
-    most of the time, and hardly a plan will use them.
+    most of the time, and plans rarely use them.
     """
     forms = [
         _Form(name, form, path, _nodes(path.costs, config.fits_per_form))
@@ -128,7 +128,7 @@ def _path(layer: Layer, name: str, form: str, whitened: Whitened, config: Candid
 
 @dataclass(frozen=True)
 class _Form:
-    """A form in the making: its ranks, the indices of those to fit, by rising cost, and the fits so far."""
+    """A form that is being fitted: its ranks, the indices of those to fit, by rising cost, and the fits so far."""
 
     name: str
     form: str
@@ -145,7 +145,7 @@ class _Form:
 
 
 def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
-    """Whether at its most expensive fit some other form has a far smaller ε at equal cost, in parameters and FLOPs."""
+    """Whether some other form has a far smaller ε at the cost of its most expensive fit, in parameters and FLOPs."""
     others = [other for other in forms if other is not own and other.fits]
 
     def beaten_in(metric: str) -> bool:
@@ -158,7 +158,7 @@ def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
 
 
 def _nodes(costs: Sequence[Cost], count: int) -> list[int]:
-    """Indices of `count` ranks, geometrically spaced in parameters, the ends among them."""
+    """Indices of `count` ranks, geometrically spaced in parameters, including both ends."""
     params = np.array([cost.params for cost in costs], dtype=float)
     goals = np.geomspace(params[0], params[-1], count)
     return sorted({int(np.argmin(np.abs(np.log(params) - np.log(goal)))) for goal in goals})
@@ -171,7 +171,7 @@ def _interpolate(
 
     Errors and estimates below `floor` count as exact: their ratio says nothing about the ranks in between.
     """
-    floor = max(floor, float(np.finfo(float).tiny))  # of a kernel of zeros, all of whose errors are none
+    floor = max(floor, float(np.finfo(float).tiny))  # a kernel of zeros has only zero errors
     x = np.log([cost.params for cost in path.costs])
     tails = np.maximum(path.tails, floor)
     ratio = np.log(np.maximum(fitted, floor)) - np.log(tails[list(nodes)])
@@ -181,7 +181,7 @@ def _interpolate(
 
 
 def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other beats in the error and every cost metric at once, by rising cost."""
+    """The candidates that no other dominates in the error and all cost metrics, by rising cost."""
 
     def point(candidate: Candidate) -> tuple[float, ...]:
         return (*candidate.cost.amounts.values(), candidate.error)

@@ -1,4 +1,4 @@
-"""A bench on which kernels of a model are exchanged and its outputs read, the untouched prefix run only once."""
+"""Outputs of a model with exchanged kernels; the unchanged prefix of the model runs only once."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from ranksearch.probing.replay import (
 log = logging.getLogger(__name__)
 
 Kernels = Mapping[str, Tensor]
-"""By name of a layer, the kernel that takes the place of its own."""
+"""By name of a layer, the kernel that replaces its own."""
 
 CACHE_BYTES = 768 * 2**20
-"""Prefixes of all batches are kept up to this size; larger ones are computed once for each call."""
+"""Prefixes of all batches are stored up to this size; larger ones are computed once for each call."""
 
 
 class Bench:
-    """A copy of a model with fixed inputs, N of them, in batches. The model itself is not touched.
+    """A copy of a model with fixed inputs, N of them, in batches. The model itself is not changed.
 
-    dense: its outputs with its own kernels, (N, …). reused: whether prefixes are reused, by layer, as far as
-    they have been asked for.
+    dense: its outputs with its own kernels, (N, …). reused: by layer, whether prefixes are reused, as far as
+    it has been determined.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Bench:
     def outputs(self, variants: Sequence[Kernels], *, reuse: bool = True) -> list[Tensor]:
         """Outputs (N, …) of the model with each of some sets of kernels; all sets are of the same layers.
 
-        With `reuse` off every variant is run in full: the same numbers, more slowly.
+        With `reuse` off every variant is run in full: the same results, more slowly.
         """
         if not variants or not variants[0]:
             return [self.dense for _ in variants]
@@ -96,14 +96,14 @@ class Bench:
                 for row, kernels in zip(rows, variants, strict=True):
                     output, intact = self._run(batch, kernels, replays)
                     if not intact:
-                        # Not so on the first batch, or it would have been copied: rather slow than wrong.
+                        # The first batch did not show it, or outputs would have been copied; a full run is correct.
                         self.reused[first], replays, self._cache = False, {}, {}
                         output, _ = self._run(batch, kernels, replays)
                     row.append(output)
         return [torch.cat(row) for row in rows]
 
     def reusable(self, layer: str) -> bool:
-        """Whether what runs before a layer can be reused; found out on the first batch, where it is not known yet."""
+        """Whether the prefix of a layer can be reused; determined on the first batch if not known yet."""
         if layer not in self.reused:
             weight = self._model.get_parameter(f"{layer}.weight")
             with eval_mode(self._model), attention_fast_path(False):
@@ -119,7 +119,7 @@ class Bench:
         return min(kernels, key=lambda name: order.get(name, len(self._trace)))
 
     def _aim(self, first: str, kernels: Kernels) -> None:
-        """Prepare to reuse what runs before a layer; find out, on the first batch, whether that gives the same."""
+        """Prepare to reuse the prefix of a layer; check on the first batch that this gives the same outputs."""
         if self._prefix[0] == first:
             return
         self._prefix = (first, finished_before(self._trace, first), False)
@@ -153,7 +153,7 @@ class Bench:
         return replays
 
     def _run(self, batch: Batch, kernels: Kernels, replays: Replays) -> tuple[Tensor, bool]:
-        """Outputs of a batch, and whether what was replayed is as it was: nothing wrote into it."""
+        """Outputs of a batch, and whether the replayed outputs are unchanged: nothing wrote into them."""
         weights = {name: self._model.get_parameter(f"{name}.weight") for name in kernels}
         shared = [] if self._prefix[2] else tensors_in(replays)
         versions = [tensor._version for tensor in shared]

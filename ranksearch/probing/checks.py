@@ -1,7 +1,7 @@
-"""A few analytic plans, built and measured: the link from their summed ε to the divergence that they really have.
+"""A few analytic plans, built and measured: the relation between their summed ε and their true divergence.
 
-ε is a second-order estimate that neglects how the errors of an image's positions, and of layers, add up. How far it
-is off differs between networks and grows with ε; four plans around the threshold tell, and so what a run will find.
+ε is a second-order estimate that neglects how the errors of positions and layers add up. Its deviation differs between
+networks and grows with ε; four measured plans around the threshold determine it, and so predict the result of a run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Plans = Sequence[tuple[float, Plan]]
 
 
 def analytic_plans(problem: Problem) -> list[tuple[float, Plan]]:
-    """The plans that a run without trials takes at falling fractions of the parameters, down to where none fits."""
+    """The plans that a run without trials chooses at falling fractions of the parameters, until none fits."""
     plans = []
     for budget in BUDGETS:
         try:
@@ -50,9 +50,9 @@ def check_plans(
     threshold: float,
     progress: Ticks = no_ticks,
 ) -> None:
-    """Measure four plans around the threshold and add them to the file, but for those that are there already.
+    """Measure four plans around the threshold and add them to the file, except those that are already there.
 
-    Each is aimed by what the earlier ones have taught. BatchNorm statistics are re-estimated, as in a run.
+    Each is chosen using the predictions from the earlier ones. BatchNorm statistics are re-estimated, as in a run.
     """
     for done, aim in enumerate(AIMS):
         progress(done, len(AIMS))
@@ -90,14 +90,14 @@ def _measure(problem: Problem, budget: float, plan: Plan, images: ProbeImages, j
 
 
 def predictor(rows: Sequence[Row]) -> Callable[[float], float]:
-    """From a plan's summed ε to its divergence: through the plans that were measured, linear between logarithms, the
-    ratio constant beyond them. Before any was, the median ratio over single-layer truncations; without those 1."""
+    """From a plan's summed ε to its divergence: through the measured plans, linear in the logarithms, with a
+    constant ratio beyond them. Without measured plans, by the median ratio of single-layer truncations, or 1."""
     points = sorted((r.epsilon, r.kl) for r in rows if r.scope == "plan" and r.epsilon and 0 < r.kl < np.inf)
     if not points:
         factor = truncation_factor(rows)
         return lambda epsilon: factor * epsilon
     x = np.log([epsilon for epsilon, _ in points])
-    # More ε cannot mean less divergence: where it seems so the images were too few.
+    # More ε cannot mean less divergence; if it seems so, there were too few images.
     ratio = np.maximum.accumulate(np.log([kl for _, kl in points])) - x
 
     def predict(epsilon: float) -> float:
@@ -107,13 +107,13 @@ def predictor(rows: Sequence[Row]) -> Callable[[float], float]:
 
 
 _MIDDLING = (0.01, 0.3)
-"""Divergences, in nats, from which ε is calibrated: below is noise, above the second order no longer holds."""
+"""Divergences in nats that calibrate ε: smaller ones are noise, for larger ones the second order is not valid."""
 
 
 def truncation_factor(rows: Sequence[Row]) -> float:
     """Measured over analytic divergence: the median ratio over single-layer truncations of middling divergence.
 
-    1 where fewer than five rows say anything.
+    1 with fewer than five such rows.
     """
     low, high = _MIDDLING
     ratios = [

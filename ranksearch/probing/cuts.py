@@ -1,4 +1,4 @@
-"""The cuts of a kernel: bipartitions of its indices, the matrices that they make of it, and what their ranks mean.
+"""The cuts of a kernel: bipartitions of its indices, the corresponding matrices, and the meaning of their ranks.
 
 After S. Singh, S. S. Jahromi, R. Orús, "Tensor network compressibility of convolutional models",
 arXiv:2403.14379, who truncate kernels across such cuts one at a time.
@@ -62,9 +62,9 @@ class Cut:
 
 def cuts_of(shape: Sequence[int]) -> tuple[Cut, ...]:
     """All cuts of a kernel (O, I, *kernel_size): seven for Conv2d, three for Conv1d, fifteen for Conv3d, one for
-    Linear; fewer where it is 1 wide along some indices, whose cuts would repeat others or have rank 1.
+    Linear; fewer if it is 1 wide along some indices, whose cuts would repeat others or have rank 1.
 
-    Of the two sides the smaller one is written first, of equal ones the one with o.
+    The smaller of the two sides is written first; if they are equal, the one with o.
     """
     wide = [k for k, size in enumerate(shape) if size > 1]
     if len(wide) < 2:
@@ -99,5 +99,5 @@ _MEANINGS = {
 
 
 def meaning(cut: Cut) -> str:
-    """What the rank across a cut is, in the decompositions; every cut's rank bounds that of cp from below."""
+    """The meaning of a cut's rank for the decompositions; every cut's rank is a lower bound for that of cp."""
     return _MEANINGS.get(cut.name, "a lower bound on the rank of cp")

@@ -1,4 +1,4 @@
-"""Figures of a probe, PNG and SVG, from its files. matplotlib is an optional extra and imported here only."""
+"""Figures of a probe, PNG and SVG, from its files. matplotlib is an optional extra and only imported here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARKERS = "osv^DPX<>p*hd8H"
 
 @dataclass(frozen=True)
 class Material:
-    """What figures are drawn from. depth: position of a layer among those with spectra, 0 (early) to 1 (deep)."""
+    """The data for the figures. depth: position of a layer among those with spectra, 0 (early) to 1 (deep)."""
 
     record: ProbeRecord
     rows: tuple[Row, ...]
@@ -44,7 +44,7 @@ class Material:
         return tuple(sorted(dict.fromkeys(names), key=lambda n: -names.count(n)))
 
     def column(self, cut: str) -> str:
-        """The cut under which one is shown: among convolutions that of a Linear is the one of its outputs, too."""
+        """The cut under which a cut is shown: that of a Linear layer is shown under the outputs cut of convolutions."""
         return next((name for name in self.cuts if name.startswith("o|")), cut) if cut == "o|i" else cut
 
     @property
@@ -56,7 +56,7 @@ class Material:
 
 
 def draw_figures(folder: ProbeFolder) -> bool:
-    """Draw all figures that the files have something for; False, and nothing drawn, without matplotlib."""
+    """Draw all figures that the files have data for; without matplotlib draws nothing and returns False."""
     if importlib.util.find_spec("matplotlib") is None:
         return False
     rows = read_rows(folder.sweep) if folder.sweep.is_file() else ()
@@ -94,7 +94,7 @@ def _save(figure: Any, path: Path) -> None:
 
     buffer = io.BytesIO()
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    # Without salt and date the same probe draws the same bytes.
+    # Without a random salt and the date, the same probe gives identical files.
     with matplotlib.rc_context({"svg.hashsalt": "ranksearch"}):
         figure.savefig(buffer, format=path.suffix[1:], dpi=130, metadata=metadata)
     with whole_file(path) as temporary:
@@ -118,7 +118,7 @@ def _depth_bar(figure: Any, axes: Sequence[Any]) -> None:
 
 
 def spectra_figure(material: Material) -> Any:
-    """A panel per cut, a line per layer: singular values over the largest one, against the part of the rank."""
+    """A panel per cut, a line per layer: singular values relative to the largest one, against the relative rank."""
     cuts = material.columns[:16]
     columns = min(4, len(cuts))
     rows = -(-len(cuts) // columns)
@@ -142,7 +142,7 @@ def spectra_figure(material: Material) -> Any:
 
 
 def entropy_figure(material: Material) -> Any:
-    """Entanglement entropy by depth, over its largest possible value, one line per cut."""
+    """Entanglement entropy by depth, relative to its largest possible value, one line per cut."""
     figure, (axis,) = _new(1, 1, max(7.0, 0.24 * len(material.layers) + 3.5), 4.6)
     for k, cut in enumerate(material.columns):
         found = [
@@ -173,7 +173,7 @@ def heatmap_figure(material: Material) -> Any:
     figure, (axis,) = _new(1, 1, 0.75 * len(cuts) + 3.4, 0.26 * len(layers) + 1.6)
     dense = material.record.dense.accuracy
     top = dense.mean if dense and dense.mean is not None else None
-    # From the worst that there is: between a guess and the worst the colours would go to waste.
+    # The scale starts at the lowest value, since colours between chance and that value would be unused.
     image = axis.imshow(grid, aspect="auto", cmap="magma", vmin=min(found.values()), vmax=top)
     axis.set_xticks(range(len(cuts)), cuts)
     _layer_ticks(axis.yaxis, layers)
@@ -189,7 +189,7 @@ def heatmap_figure(material: Material) -> Any:
 
 
 def norm_figure(material: Material) -> Any:
-    """All single-layer truncations: norm kept against the metric, early to deep in colour."""
+    """All single-layer truncations: norm kept against the metric, with depth as colour."""
     figure, (axis,) = _new(1, 1, 7.2, 4.4)
     rows = [r for r in material.rows if r.scope == "layer" and r.accuracy is not None]
     xs, ys = [r.norm_kept for r in rows], [r.accuracy for r in rows]
@@ -210,7 +210,7 @@ def _levels(axis: Any, material: Material) -> None:
 
 
 def depth_figure(material: Material) -> Any:
-    """The metric with the first, and with the last, so many layers truncated at once, one line per cut."""
+    """The metric against the number of first, and of last, layers truncated together, one line per cut."""
     figure, axes = _new(2, 1, 9.6, 3.9)
     for axis, scope, words in zip(axes, ("prefix", "suffix"), ("first", "last"), strict=True):
         for k, cut in enumerate(material.columns):

@@ -1,4 +1,4 @@
-"""The folder of a probe: what lies where in it, one probe at a time, and going on with one that was killed."""
+"""The folder of a probe: the paths of its files."""
 
 from __future__ import annotations
 

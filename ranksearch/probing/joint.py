@@ -1,4 +1,4 @@
-"""Many layers truncated at once, at equal norm kept: all of them, and those of the network's beginning or end."""
+"""Many layers truncated at once, at equal norm kept: all of them, and those at the beginning or end of the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTIAL_NORM = 0.8
 
 @dataclass(frozen=True)
 class Joint:
-    """Layers to truncate together, across one cut each that has the same name, to the least bond dimension that
+    """Layers to truncate together, each across the cut of the same name, to the smallest bond dimension that
     keeps at least `norm`."""
 
     scope: Scope
@@ -69,8 +69,8 @@ def truncated_kernels(subject: Subject, joint: Joint) -> tuple[dict[str, Tensor]
 
 
 def sweep_joint(subject: Subject, file: SweepFile, *, progress: Ticks = no_ticks) -> None:
-    """Measure the joint truncations that are not in the file yet; a row ends where the network has come down to a
-    guess."""
+    """Measure the joint truncations that are not in the file yet; a row ends when the network is at
+    chance."""
     rows = joint_truncations(subject.spectra)
     total, done = sum(map(len, rows)), 0
     for row in rows:
@@ -106,7 +106,7 @@ def _measure(subject: Subject, joint: Joint) -> Row:
 def equal_norm(rows: Sequence[Row], norm: float) -> dict[tuple[str, str], float]:
     """Per (layer, cut) the accuracy at the given norm kept, interpolated between the rows of the layer sweep.
 
-    Where a row ended earlier, or its grid does, the accuracy of its last point counts.
+    If a row, or its grid, ends before that norm, the accuracy of its last point is used.
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:

@@ -1,7 +1,7 @@
-"""A prior for a search: how far off ε is in each layer, by what a probe measured there.
+"""A prior for a search: the deviation of ε from the measured divergence in each layer, from a probe.
 
 Every truncation in sweep.csv has the divergence that it caused and its ε. A layer whose divergence is large for its ε,
-by what is usual in the network, is more sensitive than ε takes it for, and its errors should weigh more.
+compared with the rest of the network, is more sensitive than ε suggests, and its errors should have more weight.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ranksearch.probing.record import ProbeRecord, read_probe
 from ranksearch.probing.rows import Row, read_rows
 
 INFORMATIVE = (1e-3, 1.0)
-"""Divergences, in nats, that say something: below is noise, above a network that no plan would deliver."""
+"""Informative divergences in nats: smaller ones are noise, larger ones occur in no plan worth delivering."""
 
 _AGAIN = "Probe the model again, with its sweep and moments: ranksearch probe."
 
 
 def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[str, float]:
-    """What to multiply the errors of the layers that can be factorised by, from the folder of a finished probe.
+    """Factors on the errors of the layers that can be factorised, from the folder of a finished probe.
 
-    Raises MismatchError where the probe is of another model, or holds no ε, and InputError where there is none.
+    Raises MismatchError if the probe is of another model or has no ε, and InputError if there is no probe.
     """
     folder, what = ProbeFolder(path), f"`probe={path}`"
     if not folder.record.is_file():
@@ -54,7 +54,7 @@ def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[st
 
 
 def check_same_model(record: ProbeRecord, model: nn.Module, layers: Sequence[Layer], what: str) -> None:
-    """Raise MismatchError where a probe is of other layers or, as far as it says so, of other weights."""
+    """Raise MismatchError if a probe is of other layers or, if it has a digest of the weights, of other weights."""
     way_out = "A prior has to come from a probe of the same model."
     probed = {layer.name: layer.shape for layer in record.layers}
     own = {layer.name: kernel_shape(layer) for layer in layers}
@@ -68,7 +68,7 @@ def check_same_model(record: ProbeRecord, model: nn.Module, layers: Sequence[Lay
 
 
 def weights_digest(model: nn.Module) -> str:
-    """What tells a model's weights and statistics from others."""
+    """Digest of a model's weights and statistics."""
     return digest(dict(model.state_dict()))
 
 
@@ -84,12 +84,12 @@ def informative(rows: Sequence[Row], names: Sequence[str]) -> dict[str, NDArray[
 
 
 def layer_weights(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
-    """By layer, how far its divergence lies above that of all layers at equal ε; the geometric mean of all is 1.
+    """By layer, the ratio of its divergence to that of all layers at equal ε; the geometric mean of all is 1.
 
-    log divergence is taken for a line over log ε, of one slope for all layers: the ratio of the two depends on how
-    deep a truncation cuts, and layers are truncated to different depths. A layer's own height is drawn to the
-    common one by as much of its distance as the scatter of its own rows accounts for (empirical Bayes, Efron &
-    Morris 1975); a layer without informative rows has the common one.
+    log divergence is modelled as linear in log ε, with a common slope for all layers, because the ratio of the two
+    depends on how severe a truncation is, which differs between layers. The intercept of a layer is shrunk towards the
+    common one according to the scatter of its own rows (empirical Bayes, Efron & Morris 1975); a layer without
+    informative rows gets the common one.
     """
     points = informative(rows, names)
     if not points:
@@ -110,14 +110,14 @@ def layer_weights(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float]
 
 
 def common_slope(points: Sequence[NDArray[np.float64]]) -> float:
-    """Of lines that are parallel, one through each set of points (n, 2), by least squares; 1 where none has extent."""
+    """The least-squares slope of parallel lines, one through each set of points (n, 2); 1 if no set has extent."""
     apart = np.concatenate([own - own.mean(axis=0) for own in points])
     extent = float((apart[:, 0] ** 2).sum())
     return float((apart[:, 0] * apart[:, 1]).sum()) / extent if extent else 1.0
 
 
 def describe_prior(weights: Mapping[str, float], most: int = 3) -> str:
-    """`raises conv1 ×2.4, fc ×1.3, lowers layer3.0.conv2 ×0.5`: the layers that it moves most."""
+    """`raises conv1 ×2.4, fc ×1.3, lowers layer3.0.conv2 ×0.5`: the layers that it changes most."""
     ordered = sorted(weights.items(), key=lambda item: -item[1])
     raised = [(name, weight) for name, weight in ordered if weight > 1][:most]
     lowered = [(name, weight) for name, weight in reversed(ordered) if weight < 1][:most]

@@ -35,7 +35,7 @@ class ImagesRecord(Record):
 
 
 class DenseScores(Record):
-    """The model as it was handed in; accuracy and loss are null without labels. chance: what a guess scores."""
+    """Scores of the unmodified model; accuracy and loss are null without labels. chance: the score at chance level."""
 
     params: int
     flops: int
@@ -57,7 +57,7 @@ class PointRecord(Record):
 
 
 class ProbedLayer(Record):
-    """A layer in the verdict; reason: why it has to stay dense, null where it need not. See `LayerVerdict`."""
+    """A layer in the verdict; reason: why it has to stay dense, null if it can be factorised. See `LayerVerdict`."""
 
     name: str
     shape: tuple[int, ...]
@@ -71,7 +71,7 @@ class ProbedLayer(Record):
     entropy: dict[str, FiniteFloat]
     """By cut, the entanglement entropy of the plain spectrum, in nats."""
     prefix_reused: bool | None
-    """Whether the sweep ran only what comes after the layer; null where it was not swept."""
+    """Whether the sweep only ran the part of the model after the layer; null if the layer was not swept."""
 
 
 class TimeRecord(Record):
@@ -91,7 +91,7 @@ class SpeedRecord(Record):
     plans: tuple[TimeRecord, ...]
 
     def gain(self, budget: float) -> float | None:
-        """How many times faster than the dense model the plan at a budget is; None where it was not timed."""
+        """How many times faster than the dense model the plan at a budget is; None if it was not timed."""
         found = [x.seconds for x in self.plans if x.budget == budget]
         return self.dense / found[0] if found and found[0] > 0 else None
 
@@ -128,7 +128,7 @@ class RecoveryRecord(Record):
 
 
 class ProbeRecord(Record):
-    """What probe.json holds. weights: digest of the model's weights; null in files of before there was one."""
+    """What probe.json holds. weights: digest of the model's weights; null in older files."""
 
     version: Literal[1]
     model: str | None
@@ -172,7 +172,7 @@ def layer_records(
     verdict: Verdict | None,
     reused: Mapping[str, bool],
 ) -> tuple[ProbedLayer, ...]:
-    """All layers, those that stay dense too; entropy by layer and cut."""
+    """All layers, including those that stay dense; entropy by layer and cut."""
     judged = {x.name: x for x in verdict.layers} if verdict else {}
     records = []
     for layer in layers:
@@ -245,5 +245,5 @@ def read_probe(path: Path) -> ProbeRecord:
 
 
 def read_recovery(path: Path) -> RecoveryRecord:
-    """Read recovery.json, which a recovery that is not through yet keeps. Raises InputError."""
+    """Read recovery.json, the state of an unfinished recovery. Raises InputError."""
     return read_record(path, RecoveryRecord, "recovery")

@@ -1,8 +1,8 @@
-"""Recovery: a truncated network is trained again, on the truncated manifold or as a chain of factors.
+"""Recovery: a truncated network is retrained, with truncated kernels or as a chain of factors.
 
 Projected: the kernels keep their shape, and each epoch (or step) ends with the SVD truncation across the cut, so that
-the network stays one of that bond dimension. Factorised: each kernel becomes the two convolutions that the cut
-stands for, and they are trained. Both start from the same outputs.
+the bond dimension does not grow. Factorised: each kernel becomes the two convolutions that correspond to the
+cut, and these are trained. Both start from the same outputs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WAYS: tuple[Way, ...] = ("projected", "factorised")
 
 @dataclass(frozen=True)
 class Truncation:
-    """One layer's cut and the bond dimension that it is held to."""
+    """One layer's cut and its bond dimension."""
 
     layer: Layer
     cut: Cut
@@ -47,7 +47,7 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Scores after an epoch of training; epoch 0 is before any. params: of the whole model, stored that way."""
+    """Scores after an epoch of training; epoch 0 is before any. params: of the whole model in this form."""
 
     way: Way
     epoch: int
@@ -56,13 +56,13 @@ class Epoch:
 
 
 def usual_cut(spectra: Mapping[str, LayerSpectra]) -> str:
-    """The outputs against the rest, by the name that most layers have for it; "" where no layer has such a cut."""
+    """The cut between the outputs and the rest, by its most frequent name; "" if no layer has such a cut."""
     names = [s.cut.name for x in spectra.values() for s in x.spectra if s.cut.left == (0,)]
     return max(sorted(set(names)), key=names.count, default="")
 
 
 def plan_truncation(spectra: Mapping[str, LayerSpectra], norm: float, cut: str) -> tuple[Truncation, ...]:
-    """Each layer that has this cut, at the least bond dimension that keeps `norm`. Raises InputError for none."""
+    """Each layer that has this cut, at the smallest bond dimension that keeps `norm`. Raises InputError for none."""
     found = [
         Truncation(x.layer, spectrum.cut, spectrum.rank_for(norm))
         for x in spectra.values()
@@ -76,7 +76,7 @@ def plan_truncation(spectra: Mapping[str, LayerSpectra], norm: float, cut: str) 
 
 
 def telling_norm(rows: Sequence[Row], cut: str, dense: float, chance: float) -> float | None:
-    """The mildest norm in all layers at once at which half of what is above a guess is lost; else the lowest one."""
+    """The largest norm kept in all layers at which half of the accuracy above chance is lost; else the smallest."""
     of_cut = [r for r in rows if r.scope == "all" and r.cut == cut and r.accuracy is not None]
     of_cut.sort(key=lambda r: -(r.target or 0.0))
     lost = [r for r in of_cut if (r.accuracy or 0.0) < (dense + chance) / 2]
@@ -99,8 +99,8 @@ def recover(
 ) -> tuple[Epoch, ...]:
     """Train one way for some epochs, distilled from the dense model; scores before, and after each epoch.
 
-    `every_step` projects after each step instead of each epoch. Factorised, layers whose cut has o and i on the
-    same side, which is no chain of two convolutions, raise InputError. Scores are always those of a network of
+    `every_step` projects after each step instead of each epoch. Factorised, a cut with o and i on the same side
+    raises InputError, since it does not correspond to two convolutions. Scores are always those of a network with
     the given bond dimensions.
     """
     model = task.laid_out(truncated_model(task.model, truncations))

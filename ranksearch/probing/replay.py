@@ -1,9 +1,9 @@
-"""Prefix reuse: what runs before a touched layer is computed once, and replayed while the layer's kernel varies.
+"""Prefix reuse: everything before a changed layer is computed once, and replayed while the layer's kernel varies.
 
-Python runs a model's forward in one order. A call of a submodule that has finished before the touched layer is
-first called cannot depend on that layer, so its output is that of the dense model. The model's own forward is
-run as ever, except that the outermost of those finished calls hand back what they gave before; whatever
-lies between modules is computed again, on the same numbers. No assumption is made about how the model is built.
+Python runs a model's forward sequentially. A submodule call that finishes before the changed layer is first
+called cannot depend on that layer, so its output is that of the dense model. The model's own forward is run as
+usual, except that the outermost of those finished calls return their stored outputs; code between modules is run
+again, on the same values. This makes no assumption about the structure of the model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ordinals = Mapping[str, tuple[int, ...]]
 """By name of a module, which of its calls (0, 1, …) are replayed."""
 
 Replays = Mapping[str, tuple[Any, ...]]
-"""By name of a module, the outputs that its first calls hand back."""
+"""By name of a module, the outputs that its first calls return."""
 
 
 def traced(model: nn.Module, inputs: Batch) -> tuple[Trace, Any]:
@@ -52,7 +52,7 @@ def finished_before(trace: Trace, layer: str) -> Ordinals:
     else:
         return {}
     found: dict[str, tuple[int, ...]] = {}
-    # What is still open encloses the layer; its finished children are the outermost ones.
+    # Calls that are still open enclose the layer; their finished children are the outermost ones.
     for name, ordinal in sorted(done for _, _, children in open_calls for done in children):
         found[name] = (*found.get(name, ()), ordinal)
     return found
@@ -91,15 +91,15 @@ def tensors_in(replays: Replays) -> list[Tensor]:
 
 @contextmanager
 def replaying(model: nn.Module, replays: Replays, *, fresh: bool = False) -> Iterator[None]:
-    """The model's submodules hand back `replays` for as many calls as there are, then run themselves.
+    """The model's submodules return `replays` for as many calls as there are, then run themselves.
 
-    With `fresh` each output is copied first, for models that write into them. Enter anew for each forward pass.
+    With `fresh` each output is copied first, for models that write into them. Use a new context for each forward pass.
     """
     modules = dict(model.named_modules())
     before = {name: vars(modules[name]).get("forward") for name in replays}
     for name, outputs in replays.items():
         module = modules[name]
-        # An attribute of the instance goes before the class's forward: hooks could not keep that from running.
+        # An instance attribute takes precedence over the class's forward, which hooks could not prevent from running.
         module.forward = _Replayed(outputs, module.forward, fresh)
     try:
         yield
@@ -130,7 +130,7 @@ class _Replayed:
 def _hooked(
     model: nn.Module, begins: Callable[[str], None], ends: Callable[[str, Any], None]
 ) -> Iterator[None]:
-    """Hears of every call of a submodule; of the model itself it does not."""
+    """Reports every call of a submodule, but not of the model itself."""
     handles = []
 
     def attach(name: str, module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""sweep.csv: one row per truncation that was measured, appended as it is found, read back to go on."""
+"""sweep.csv: one row per measured truncation, appended immediately, read back when a probe is resumed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from ranksearch.probing.scores import Scores
 from ranksearch.tasks import Estimate
 
 Scope = Literal["layer", "all", "prefix", "suffix", "plan"]
-"""What is truncated at once: one layer; all; the first ones up to a layer; the last ones from a layer on. Or an
-analytic plan is carried out."""
+"""What is truncated together: one layer; all; the first ones up to a layer; the last ones from a layer on. For `plan`,
+an analytic plan is applied instead."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A truncation and what it cost.
+    """A truncation and its effect.
 
     layer: the truncated one; the last of a prefix, the first of a suffix; "" for all. layers: how many.
-    target: the norm to keep that chose the bond dimensions, None where they were given; of a plan its budget. bond,
-    full: the bond dimension kept and the full one, None where layers differ. norm_kept: ‖Ŵ‖ / ‖W‖, the mean over
-    layers, None of a plan. epsilon:
-    the analytic ε of the truncated kernels, in units of the loss, None without moments. For the rest see `Scores`;
-    _se are standard errors.
+    target: the norm to keep that determined the bond dimensions, None if they were given; for a plan its budget. bond,
+    full: the bond dimension kept and the full one, None if layers differ. norm_kept: ‖Ŵ‖ / ‖W‖, the mean over
+    layers, None for a plan. epsilon: the analytic ε of the truncated kernels, in units of the loss, None without
+    moments. For the rest see `Scores`; _se are standard errors.
     """
 
     scope: Scope
@@ -84,10 +83,10 @@ _WHOLE = ("layers", "bond", "full")
 
 
 class SweepFile:
-    """The rows of a sweep on disk. Rows that were handed in together appear together, or not at all."""
+    """The rows of a sweep on disk. Rows that are added together appear together, or not at all."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is there; the half-written end of a run that was killed is cut off."""
+        """Read the existing rows; an incomplete last line of a killed run is removed."""
         self.path = path
         content = path.read_text(encoding="utf-8") if path.is_file() else ""
         whole = content[: content.rfind("\n") + 1]
@@ -102,11 +101,11 @@ class SweepFile:
         return tuple(self._rows.values())
 
     def get(self, scope: Scope, layer: str, cut: str, target: float | None, bond: int | None) -> Row | None:
-        """The row of a truncation, where it was measured."""
+        """The row of a truncation, if it was measured."""
         return self._rows.get((scope, layer, cut, target, bond))
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Add rows for good."""
+        """Append rows and flush them to disk."""
         rows = list(rows)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -155,6 +154,6 @@ def _row(values: dict[str, str]) -> Row:
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """All whole rows of a sweep.csv."""
+    """All complete rows of a sweep.csv."""
     content = path.read_text(encoding="utf-8")
     return tuple(_parse(path, content[: content.rfind("\n") + 1]))

@@ -1,4 +1,4 @@
-"""What is read off outputs: the task's metric, its loss, and the divergence from the dense model."""
+"""Scores of outputs: the task's metric, its loss, and the divergence from the dense model."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ProbeImages:
 class Scores:
     """Means over the images with their standard errors; accuracy, drop and loss are None without labels.
 
-    accuracy is the task's metric, whatever that is; drop how far it is below the dense model's on the same
-    images, whose standard error is the smaller one; kl the divergence from the dense outputs.
+    accuracy is the task's metric, of whatever kind; drop is how far it is below the dense model's on the same
+    images, a paired difference with a smaller standard error; kl is the divergence from the dense outputs.
     """
 
     accuracy: Estimate | None
@@ -42,7 +42,7 @@ class Scores:
 
 
 def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages:
-    """`count` images of a role, drawn without replacement by `seed`; all where there are fewer."""
+    """`count` images of a role, drawn without replacement with `seed`; all if there are fewer."""
     dataset = task.dataset(role)
     if dataset is None:
         raise InputError(expected("images_from", "a role with images", f"{role}, which has none"))
@@ -56,10 +56,10 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages
 
 
 class Judge:
-    """Scores outputs on fixed images against the dense outputs (N, …); knows what a guess scores.
+    """Scores outputs on fixed images against the dense outputs (N, …); knows the score at chance level.
 
-    chance: the score of outputs that have nothing to do with their image: the dense outputs shuffled among
-    the images at random; the metric with labels, the divergence without.
+    chance: the score of outputs that are unrelated to their image, the dense outputs randomly shuffled among
+    the images: the metric with labels, the divergence without.
     """
 
     def __init__(self, task: Task, images: ProbeImages, dense: Tensor) -> None:
@@ -86,7 +86,7 @@ class Judge:
         return Scores(Estimate.of(accuracy), Estimate.of(self._own - accuracy), Estimate.of(loss), kl)
 
     def at_chance(self, scores: Scores) -> bool:
-        """Whether a guess would do as well, within two standard errors."""
+        """Whether the scores are at chance level, within two standard errors."""
         if scores.accuracy is None:
             return scores.kl.mean >= self.chance
         return scores.accuracy.mean <= self.chance + 2 * scores.accuracy.stderr

@@ -1,4 +1,4 @@
-"""Singular values of kernels across their cuts, and what they say: entropy, effective rank, ranks for a norm.
+"""Singular values of kernels across their cuts, and derived quantities: entropy, effective rank, ranks for a norm.
 
 The entanglement entropy across a cut is −Σ p log p of the normalised squared singular values p (arXiv:2403.14379);
 its exponential is the effective rank, the number of equal singular values with the same entropy (Roy & Vetterli
@@ -76,7 +76,7 @@ class Basis:
     cut: Cut
     vectors: Tensor
     rows: bool
-    """Whether they belong to the rows of the cut's matrix, or to its columns."""
+    """Whether they belong to the rows or the columns of the cut's matrix."""
 
     def truncate(self, kernel: Tensor, bond: int) -> Tensor:
         """The nearest kernel of that bond dimension, in the same shape and dtype: its projection on `bond` vectors.
@@ -101,9 +101,9 @@ class LayerSpectra:
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values of (m, n) in descending order, (min(m, n),), float64, by way of the smaller Gram matrix.
+    """Singular values of (m, n) in descending order, (min(m, n),), float64, from the smaller Gram matrix.
 
-    Values below 1e-8 of the largest are noise: far below what a trained kernel has to say.
+    Values below 1e-8 of the largest are noise, far below the relevant ones of a trained kernel.
     """
     return spectrum(matrix).energies.sqrt()
 
@@ -115,13 +115,13 @@ def singular_vectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layer_spectra(layer: Layer, kernel: Tensor, cuts: Sequence[Cut] | None = None) -> LayerSpectra:
-    """Spectra and bases of a kernel (O, I, *kernel_size) across all its cuts, or some; one eigenproblem each."""
+    """Spectra and bases of a kernel (O, I, *kernel_size) across all or some of its cuts; one eigenproblem each."""
     spectra, bases = [], []
     for cut in cuts_of(kernel.shape) if cuts is None else cuts:
         matrix = cut.matrix(kernel)
         values, vectors = singular_vectors(matrix)
         spectra.append(CutSpectrum(layer.name, cut, "plain", tuple(values.tolist())))
-        # Single precision: the projection goes into a model of single precision, and wide layers have many cuts.
+        # Single precision is enough for a model in single precision, and wide layers have many cuts.
         bases.append(Basis(cut, vectors.float(), rows=matrix.shape[0] <= matrix.shape[1]))
     return LayerSpectra(layer, tuple(spectra), tuple(bases))
 

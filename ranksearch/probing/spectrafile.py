@@ -1,4 +1,4 @@
-"""spectra.csv: a row per layer, cut and coordinates, with everything that the spectrum says."""
+"""spectra.csv: a row per layer, cut and coordinates, with everything derived from the spectrum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = (
     "layer", "cut", "coordinates", "full_rank", "entropy", "effective_rank",
     "rank_90", "rank_99", "rank_99.9", "meaning", "singular_values",
 )  # fmt: skip
-"""rank_…: the least bond dimension that keeps so many per cent of the norm. singular_values: all, by spaces."""
+"""rank_…: the smallest bond dimension that keeps this percentage of the norm. singular_values: all of them."""
 
 
 def write_spectra(path: Path, spectra: Iterable[CutSpectrum]) -> None:
@@ -38,7 +38,7 @@ def write_spectra(path: Path, spectra: Iterable[CutSpectrum]) -> None:
 
 
 def read_spectra(path: Path) -> tuple[CutSpectrum, ...]:
-    """The spectra of a spectra.csv, to the digits that it holds."""
+    """The spectra in a spectra.csv, to the stored precision."""
     found = []
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

@@ -1,6 +1,6 @@
-"""How long a forward pass takes here and now: of the dense model, and of plans as they would be built.
+"""Time of a forward pass on this machine: of the dense model, and of plans as they would be built.
 
-FLOPs are counted and say little of the time that many thin layers take; so it is measured.
+FLOPs say little about the time that many thin layers take, so the time is measured.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ BATCH = 32
 """Examples in the batch that is timed."""
 
 REPEATS = 5
-"""Measurements of each model, of which the median counts; they take turns, so that a busy moment hits all alike."""
+"""Measurements per model, of which the median is used; the models alternate, so that other load affects all alike."""
 
 _LEAST = 0.02
-"""Seconds that a measurement takes at least."""
+"""Minimum duration of a measurement in seconds."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that a forward pass of `batch` examples takes on so many threads of a device: of the dense model, and of
+    """Seconds for a forward pass of `batch` examples with this device and number of threads: of the dense model, and of
     plans by their budgets."""
 
     batch: int
@@ -46,9 +46,9 @@ def measure_speed(
     *,
     progress: Ticks = no_ticks,
 ) -> Speed:
-    """Time the dense model and some plans, by budget, on the task's device with torch's present number of threads.
+    """Time the dense model and some plans, by budget, on the task's device with torch's current number of threads.
 
-    The plans' chains have zeros for weights, which take as long as any others.
+    The chains' weights are zeros, which take as long as any others.
     """
     task = problem.task
     models = [copy_model(task.model)]
@@ -69,8 +69,8 @@ def median_seconds(
     batch: Batch,
     progress: Ticks = no_ticks,
 ) -> list[float]:
-    """Of each model, the median time of a forward pass in evaluation mode."""
-    # Its import warns of a missing CUDA runtime wherever there is a compiler for one.
+    """The median time of a forward pass in evaluation mode for each model."""
+    # The import warns about a missing CUDA runtime if a CUDA compiler is installed.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer
 

@@ -1,4 +1,4 @@
-"""The truncation sweep: each layer across each cut at falling bond dimensions, the rest of the network untouched.
+"""The truncation sweep: each layer across each cut at falling bond dimensions, with the rest of the network unchanged.
 
 After arXiv:2403.14379: the kernel is truncated by SVD across the cut and put back in its full shape.
 """
@@ -23,14 +23,14 @@ MOST = 8
 
 
 def bond_grid(full: int, most: int = MOST) -> tuple[int, ...]:
-    """At most so many bond dimensions from the full one down to 1, geometrically spaced, no value twice."""
+    """At most `most` distinct bond dimensions from the full one down to 1, geometrically spaced."""
     return tuple(sorted({round(float(x)) for x in np.geomspace(1, full, most)}, reverse=True))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network under truncation: what it runs on, who scores it, and by layer the spectra, the dense kernels and the
-    moments, as far as there are any."""
+    """A network to truncate: how it is run and scored, and by layer the spectra, the dense kernels and, if available,
+    the moments."""
 
     bench: Bench
     judge: Judge
@@ -55,7 +55,7 @@ def sweep_layers(
 ) -> None:
     """Measure every layer × cut × bond dimension that is not in the file yet, and append it there.
 
-    A row (layer, cut) goes down from the full bond dimension and ends where the network has come down to a guess.
+    A row (layer, cut) goes down from the full bond dimension and ends when the network is at chance.
     """
     spectra = subject.spectra.values()
     total = sum(len(bond_grid(s.full_rank, most)) for found in spectra for s in found.spectra)
@@ -95,7 +95,7 @@ def _sweep_layer(subject: Subject, found: LayerSpectra, file: SweepFile, most: i
 def _measure(subject: Subject, points: Sequence[tuple[CutSpectrum, Basis, int]]) -> list[Row]:
     name = points[0][0].layer
     truncated = [{name: basis.truncate(subject.kernels[name], bond)} for _, basis, bond in points]
-    # At its full bond dimension a kernel is itself, and the dense outputs are there already.
+    # At the full bond dimension the kernel is unchanged, and the dense outputs are known already.
     changed = [t for t, (s, _, bond) in zip(truncated, points, strict=True) if bond < s.full_rank]
     outputs = iter(subject.bench.outputs(changed))
     rows = []

@@ -1,9 +1,9 @@
-"""The verdict: from analytic fronts and the sweep to a score, a budget at which trouble starts, and layers to spare.
+"""The verdict from analytic plans and the sweep: a score, the budget where trouble starts, layers to keep dense.
 
-The score of a model is 1 − b, b the smallest fraction of its parameters at which the analytic plan is
-predicted to stay within a divergence τ of the dense outputs; a layer's score is 1 − the fraction of it that this plan
-keeps. Analytic plans are where a search starts, in the same metric over the same candidates, so that b is close to
-what a run reaches; plans that were measured correct the prediction (`checks`).
+The score of a model is 1 − b, where b is the smallest fraction of its parameters at which the analytic plan is
+predicted to stay within a divergence τ of the dense outputs. A layer's score is 1 − the fraction of its parameters that
+this plan keeps. A search starts from analytic plans, with the same error and the same candidates, so b is close to what
+a run reaches; measured plans correct the prediction (`checks`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ranksearch.probing.rows import Row
 from ranksearch.probing.speed import Speed
 
 TROUBLE = 0.1
-"""Divergence in nats at which trouble starts: the outputs differ in what counts, the accuracy begins to fall."""
+"""Divergence in nats at which trouble starts: the outputs differ noticeably and the accuracy begins to fall."""
 
 SPARED = 0.9
-"""A layer of which the plan keeps at least this part is better left alone."""
+"""A layer of which the plan keeps at least this fraction should stay dense."""
 
 SENSITIVE_NORM = 0.9
 """Norm kept at which layers are compared."""
@@ -34,8 +34,8 @@ SENSITIVE_NORM = 0.9
 
 @dataclass(frozen=True)
 class Point:
-    """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric found
-    at such a divergence, None without labels or beyond what was found; measured: whether this very plan was."""
+    """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric
+    at such a divergence, None without labels or out of range; measured: whether this plan itself was measured."""
 
     budget: float
     cost: Cost
@@ -47,8 +47,8 @@ class Point:
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """One layer. kept: the fraction of its parameters in the plan at the verdict's budget; candidate: what
-    that plan makes of it; score: 1 − kept. drop: mean over the cuts of the metric lost at 0.9 of the norm, measured."""
+    """One layer. kept: the fraction of its parameters in the plan at the verdict's budget; candidate: its
+    candidate in that plan; score: 1 − kept. drop: the metric lost at 0.9 of the norm, measured, mean over the cuts."""
 
     name: str
     kept: float
@@ -63,8 +63,8 @@ class LayerVerdict:
 @dataclass(frozen=True)
 class Verdict:
     """threshold: τ in nats. trouble: the analytic plan of the smallest budget within τ. front: plans at falling
-    budgets. spare: layers to leave alone. speed: what a forward pass takes, of the trouble's plan and of those that
-    were measured; None where it was not timed."""
+    budgets. spare: layers that should stay dense. speed: time of a forward pass, for the plan of `trouble` and the
+    measured ones; None if it was not timed."""
 
     threshold: float
     trouble: Point
@@ -83,8 +83,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Translation:
-    """From divergence to the task's metric, as they were found together; falling, piecewise linear. None beyond the
-    largest divergence that was found."""
+    """From divergence to the task's metric, a decreasing, piecewise linear function fitted to measurements. None beyond
+    the largest measured divergence."""
 
     kl: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -96,8 +96,8 @@ class Translation:
 
 
 def translation(rows: Sequence[Row]) -> Translation:
-    """The isotonic regression of the metric on the divergence: over the plans that were measured and the dense
-    model; over all truncations where there are no plans."""
+    """The isotonic regression of the metric on the divergence: over the measured plans and the dense
+    model, or over all truncations if there are no plans."""
     labelled = [r for r in rows if r.accuracy is not None and isfinite(r.kl)]
     plans = [r for r in labelled if r.scope == "plan"]
     exact = [r for r in labelled if r.kl == 0][:1]
@@ -113,7 +113,7 @@ def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: 
     """The verdict on a prepared problem with its analytic plans; `rows` are those of the sweep, () without one."""
     predict, translate = predictor(rows), translation(rows)
     checked = {row.target for row in rows if row.scope == "plan"}
-    # Plans of smaller budgets are taken to be no better, though their ε, which is not what they minimise, may be less.
+    # Plans of smaller budgets are assumed to be no better, though their ε, which they do not minimise, may be less.
     kls = np.maximum.accumulate([predict(plan.error) for _, plan in plans]).tolist()
     front = tuple(
         _point(budget, plan, kl, translate, budget in checked)
@@ -137,7 +137,7 @@ def _layer(table: Table, plan: Plan, drops: Mapping[str, float]) -> LayerVerdict
 
 
 def mean_drops(rows: Sequence[Row], norm: float = SENSITIVE_NORM) -> dict[str, float]:
-    """By layer, the metric lost at equal norm kept, the mean over its cuts; measured, without labels nothing."""
+    """By layer, the measured loss of the metric at equal norm kept, mean over its cuts; empty without labels."""
     dense = [r.accuracy + r.drop for r in rows if r.accuracy is not None and r.drop is not None]
     by_layer: dict[str, list[float]] = {}
     for (layer, _), accuracy in equal_norm(rows, norm).items():

@@ -1,8 +1,8 @@
-"""Search: plans for one or several budgets, scored on the model, remembered in Optuna studies."""
+"""Search: plans for one or several budgets, scored on the model and stored in Optuna studies."""
 
 from __future__ import annotations
 
 import lazy_loader
 
-# On demand, so that names are known before torch is loaded; what is offered is in __init__.pyi.
+# Lazy, so that names are known before torch is loaded; __init__.pyi lists the exports.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Instead of a search: the plan of a named allocator, beside the plans that need none."""
+"""Instead of a search: the plan of a named allocator, in addition to the plans that need no search."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ranksearch.searching.studies import restored, storable
 
 
 def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated]:
-    """Every plan with its score, the analytic one first, and among them that of the settings' allocator.
+    """Every plan with its score, the analytic one first, including that of the allocator in the settings.
 
-    What the allocator evaluates is scored by the same objective, and no plan is scored twice: scores are kept in the
-    attributes of a study, so that an allocator that was killed finds them when it begins anew.
+    The allocator's evaluations use the same objective, and no plan is scored twice: scores are stored in the
+    attributes of a study, so that a killed allocator finds them when it starts again.
     """
     settings, problem = job.settings, job.problem
     study = job.study(f"allocator-{objective.name}", NopPruner(), **trained_with(objective, settings))

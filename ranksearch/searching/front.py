@@ -14,14 +14,14 @@ State = Literal["complete", "pruned", "infeasible"]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation of one plan: a trial, or a plan scored beside the study.
+    """One evaluation of one plan: a trial, or a plan scored outside the study.
 
     `origin` says where the plan came from: `analytic`, `uniform`, `energy`, or the search space. `stage` is
     the name of the objective. `scores` holds `error` (the sum of ε) and what the stage found: `divergence`,
     `divergence_stderr`, `blend`; `finetune`, `finetune_stderr`, `steps`, `steps_saved`; all lower is better
-    and in units of the loss, save the last two and the blend. An `infeasible` plan is above the budget and
+    and in units of the loss, except the last two and the blend. An `infeasible` plan is above the budget and
     was not run; a `pruned` one has no final score of its stage. `trial` is the number within the stage's
-    study, None beside it; `duplicate_of` names the earlier evaluation of the same plan:
+    study, None outside it; `duplicate_of` names the earlier evaluation of the same plan:
     `trial 3`, `energy`.
     """
 
@@ -36,7 +36,7 @@ class Evaluated:
 
     @property
     def ranks(self) -> dict[str, str]:
-        """Those of the plan."""
+        """The ranks of the plan."""
         return self.plan.ranks
 
 
@@ -58,7 +58,7 @@ def merged(records: Iterable[Evaluated]) -> list[Evaluated]:
 
 
 def pareto_front(records: Iterable[Evaluated], metric: str, score: str = "divergence") -> list[Evaluated]:
-    """The plans that no other beats in (cost, score), by rising cost; only records with that score count."""
+    """The plans that no other dominates in (cost, score), by rising cost; records without that score are ignored."""
     scored = [r for r in records if r.state == "complete" and score in r.scores]
     best: list[Evaluated] = []
     for record in sorted(scored, key=lambda r: (r.plan.cost.of(metric), r.scores[score])):

@@ -1,4 +1,4 @@
-"""What a run found, as files: front.json (every plan, merged) and trials.csv (every evaluation)."""
+"""The results of a run as files: front.json (every plan, merged) and trials.csv (every evaluation)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ranksearch.searching.stages import SearchResult
 
 
 class PlanEntry(Record):
-    """One plan that was evaluated for one budget; `ranks` says by layer what the plan makes of it."""
+    """One plan that was evaluated for one budget; `ranks` has the decomposition and ranks by layer."""
 
     budget: float
     asked: str
-    """The budget as it was asked for: 0.2, 54k."""
+    """The budget as given: 0.2, 54k."""
     origin: str
     state: State
     cost: dict[str, int]
@@ -49,7 +49,7 @@ class CorrelationRecord(Record):
 
 
 class FrontRecord(Record):
-    """What front.json holds: plans by budget, in the order in which they were first evaluated."""
+    """The content of front.json: plans by budget, in the order in which they were first evaluated."""
 
     version: Literal[2]
     model: str | None
@@ -60,10 +60,10 @@ class FrontRecord(Record):
     dense: dict[str, int]
     """Cost of the dense model, by cost metric."""
     weights: dict[str, FiniteFloat] = Field(default_factory=dict)
-    """By layer, what its errors were multiplied by in the allocation; empty where none were."""
+    """By layer, the factor on its errors in the allocation; empty if there were none."""
     plans: tuple[PlanEntry, ...]
     rank_correlations: tuple[CorrelationRecord, ...] = ()
-    """How far each score ranks plans as the next more expensive one does, by budget."""
+    """Rank correlation of each score with the next more expensive one, by budget."""
 
 
 def front_record(
@@ -74,8 +74,8 @@ def front_record(
     dense: Cost,
     weights: Mapping[str, float] | None = None,
 ) -> FrontRecord:
-    """Plans of all budgets. The front is that of the score that most plans were given, the most expensive of
-    several; of the summed ε where nothing was run."""
+    """Plans of all budgets. The front uses the score that most plans have, in a tie the most expensive one; if no model
+    was run, the summed ε."""
     plans = merged(record for result in results for record in result.records)
     scores = scores_by_price(dict.fromkeys(name for plan in plans for name in plan.scores))
     given = {name: sum(name in plan.scores for plan in plans) for name in scores if name != ERROR}
@@ -108,7 +108,7 @@ def front_record(
 
 
 def correlation_record(found: RankCorrelation) -> CorrelationRecord:
-    """A correlation as it is stored."""
+    """A correlation in its stored form."""
     budget = found.budget
     return CorrelationRecord(**{**vars(found), "budget": budget.fraction, "asked": budget.name})
 
@@ -136,7 +136,7 @@ def read_front(path: Path) -> FrontRecord:
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
-    """What a file of version 1 says, which knows parameters and FLOPs alone, in the words of version 2."""
+    """A file of version 1, which only has parameters and FLOPs, in the format of version 2."""
     found = {key: value for key, value in data.items() if key not in ("dense_params", "dense_flops")}
     found |= {"version": 2, "dense": {name: data.get(f"dense_{name}") for name in ALWAYS}}
     found["rank_correlations"] = found.pop("validity", [])  # and in its entries `expensive` was `dear`

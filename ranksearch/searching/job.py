@@ -1,4 +1,4 @@
-"""One budget's search: what its stages share, and how a plan is written into a trial and read back."""
+"""One budget's search: the data shared by its stages, and how a plan is stored in a trial and read back."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ UNSEARCHED: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "unifor
 """Plans that need no search, the analytic one first."""
 
 PLAIN = "plain"
-"""The analytic plan that a prior would have changed: where the prior is wrong, the search falls back on it."""
+"""The analytic plan without the prior: if the prior is wrong, the search falls back on it."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A problem, a budget, and where the studies and the news of it go."""
+    """A problem, a budget, and where its studies are stored and its progress is reported."""
 
     problem: Problem
     settings: SearchSettings
@@ -49,9 +49,9 @@ class Job:
         return found
 
     def study(self, stage: str, pruner: BasePruner, **made_for: Any) -> Study:
-        """The study of a stage; what its trials' meaning depends on must agree with a stored one."""
+        """The study of a stage; a stored one must agree in everything that its trials depend on."""
         tables = self.problem.tables
-        # Weights are named where there are any, so that a study without them stays what it was.
+        # Weights are only included if there are any, so that older studies without them stay valid.
         weights = [(t.layer.name, t.weight) for t in tables if t.weight != 1]
         common: dict[str, Any] = {
             "task": self.task_digest,
@@ -71,7 +71,7 @@ class Job:
 
 
 def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
-    """Write the plan into the trial, readable and by index."""
+    """Store the plan in the trial, both readable and by index."""
     trial.set_user_attr("origin", origin)
     trial.set_user_attr("choice", list(choice))
     trial.set_user_attr("ranks", plan.ranks)
@@ -106,17 +106,17 @@ def choice_of(trial: FrozenTrial) -> Choice:
 
 
 def trained_with(objective: Objective, settings: SearchSettings) -> dict[str, Any]:
-    """What scores of an objective that trains depend on beside the plan; nothing for others."""
+    """What scores of an objective that trains depend on besides the plan; empty for others."""
     return {"steps": objective.steps, "lr": settings.finetune_lr} if objective.steps else {}
 
 
 def storable_scores(stage: str, score: Score) -> dict[str, float]:
-    """What a study keeps of a score beside its value."""
+    """The attributes of a score that a study stores besides its value."""
     return {f"{stage}_stderr": storable(score.stderr)} | {k: storable(v) for k, v in score.details.items()}
 
 
 def ranking(records: Iterable[Evaluated], score: str) -> list[Evaluated]:
-    """Complete records by score, the best first; equal ones in the order they came."""
+    """Complete records by score, the best first; equal ones in their original order."""
     complete = [r for r in records if r.state == "complete" and score in r.scores]
     return sorted(complete, key=lambda r: r.scores[score])
 

@@ -1,4 +1,4 @@
-"""How far a cheap score can be trusted: does it rank plans as the next more expensive one does?"""
+"""How reliable a cheap score is: does it rank plans as the next more expensive one does?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEWEST = 4
 class RankCorrelation:
     """Spearman's rank correlation of two scores over the distinct plans of one budget that have both.
 
-    `correlation` is None where fewer than four plans have both, or where either score is the same for all.
+    `correlation` is None if fewer than four plans have both scores, or if either score is constant.
     """
 
     budget: Budget

@@ -30,7 +30,7 @@ from ranksearch.searching.studies import finished, reporter, restored, run_trial
 def scan(job: Job, objective: Objective) -> list[Evaluated]:
     """Every evaluation of the stage: the baselines, the analytic plan first, then the other trials.
 
-    Baselines that the space can express are the study's first trials; the others are scored beside it.
+    Baselines that the space can express are the study's first trials; the others are scored outside the study.
     """
     settings, stage = job.settings, objective.name
     make = SEARCH_SPACES.get(settings.space)
@@ -49,7 +49,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         describe(trial, plan, choice, queue[ordinal] if ordinal < len(queue) else settings.space)
         overshoot = max(plan.cost.of(each.metric) / each.limit for each in job.budget.every) - 1
         if overshoot > 0:
-            # Not run on the model. Samplers that know constraints learn from the overshoot itself; for the
+            # Not run on the model. Samplers that support constraints learn from the overshoot itself; for the
             # others the value, ε plus a penalty, rises with it.
             if not trial.constraints:
                 trial.set_constraint("budget", overshoot)
@@ -90,7 +90,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
 
 @dataclass
 class _Known:
-    """Scores by plan, so that none is measured twice: of the study's trials, and of plans beside it."""
+    """Scores by plan, so that none is measured twice: of the study's trials, and of plans outside it."""
 
     job: Job
     study: Study
@@ -106,7 +106,7 @@ class _Known:
             self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, trial)
 
     def add_beside(self, name: str, choice: Choice, objective: Objective) -> None:
-        """Score a plan beside the study; the result is kept in the study's own attributes."""
+        """Score a plan outside the study; the result is stored in the study's own attributes."""
         attr, plan = f"plan {name}", self.job.problem.plan(choice)
         stored = self.study.user_attrs.get(attr)
         if stored is None or stored["choice"] != list(choice):
@@ -119,7 +119,7 @@ class _Known:
         self._beside[name] = stored
 
     def of(self, plan: Plan) -> dict[str, Any] | None:
-        """`value` and `scores` of a plan, and their `source`; None where it was not scored yet."""
+        """`value` and `scores` of a plan, and their `source`; None if it was not scored yet."""
         trial = self._trials.get(plan.key)
         if trial is not None:
             source = f"trial {trial.number}"

@@ -13,23 +13,23 @@ from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 
 ALLOCATOR_TRIALS = 40
-"""Plans that an allocator may evaluate, where nothing is said."""
+"""Default number of plans that an allocator may evaluate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """Settings of a search; names follow Optuna's.
 
-    `budgets` say how much to keep in `metric`, one search each, `limits` what else a plan may cost at most, in other
-    cost metrics; numbers and texts are parsed by `Kept.parse`. `n_trials` plans are scored by `objective`, the
+    `budgets` say how much to keep in `metric`, with one search each; `limits` are upper limits in other cost metrics.
+    Numbers and strings are parsed by `Kept.parse`. `n_trials` plans are scored by `objective`, the
     analytic one first; 0, the default, takes the analytic plan without running the model. No further trial
     starts when `timeout` seconds have passed since the budget's first. Then the `finetune_trials` best distinct
     plans are fitted as they would be delivered and fine-tuned for `finetune_steps` steps at a learning rate of
     `finetune_lr`, and the best of these wins; without that stage, 0, the `refit_trials` best are compared as they
-    would be delivered, and the best of these wins; 0 leaves that out too. Another `allocator` than the knapsack,
-    one of `ranksearch.searching.baselines`, takes the place of all this: its plan is the result, and where it evaluates
-    plans it is given `n_trials`, by default 40. `storage` is the path of a journal file or an RDB URL; None keeps
-    studies in memory.
+    would be delivered, and the best of these wins; 0 leaves that out too. An `allocator` other than the
+    knapsack, one of `ranksearch.searching.baselines`, replaces all this: its plan is the result, and if it evaluates
+    plans it may use `n_trials` of them, by default 40. `storage` is the path of a journal file or an RDB URL; None
+    keeps studies in memory.
     """
 
     budgets: tuple[Kept, ...]
@@ -56,13 +56,13 @@ class SearchSettings:
 
     @property
     def trials(self) -> int:
-        """How many plans are scored."""
+        """The number of plans that are scored."""
         default = 0 if self.allocator == "knapsack" else ALLOCATOR_TRIALS
         return default if self.n_trials is None else self.n_trials
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The cost metrics that candidates have to have a value for."""
+        """The cost metrics that candidates need a value for."""
         return counted(self.metric, *(name for name, _ in self.limits))
 
     def budgets_of(self, dense: Cost) -> tuple[Budget, ...]:

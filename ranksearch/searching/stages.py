@@ -45,9 +45,9 @@ def search(
 ) -> list[SearchResult]:
     """One search per budget, in the order given; all budgets are checked before the first begins.
 
-    `storage` replaces the one that the settings name. A search that was interrupted or killed goes on where
-    the storage says it was. Raises BudgetError where a budget cannot be met, and MismatchError where the
-    storage holds studies of that name for something else.
+    `storage` replaces the one that the settings name. A search that was interrupted or killed
+    continues from the state in the storage. Raises BudgetError if a budget cannot be met, and MismatchError if the
+    storage has studies of that name for something else.
     """
     if not problem.tables:
         raise InputError(expected("model", "at least one layer that can be factorised", "none"))
@@ -64,7 +64,7 @@ def search(
         for budget in settings.budgets_of(problem.dense)
     ]
     for job in jobs:
-        _ = job.baselines  # raises where the budget cannot be met
+        _ = job.baselines  # raises if the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
         return [search_budget(job, scoring) for job in jobs]
@@ -73,9 +73,9 @@ def search(
 def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     """The stages for one budget: analytic plan, many plans by divergence, short fine-tunes of the best.
 
-    Without fine-tunes the best are compared as they would be delivered: the quick fits of the trials flatter.
-    Without trials the analytic plan is the best one, unless a prior went into it: then it is compared so with the plain
-    one. With another allocator than the knapsack there are no stages: its plan is the best one.
+    Without fine-tunes the best are compared as they would be delivered, because the quick fits of trials are too
+    optimistic. Without trials the analytic plan is the result, unless it uses a prior: then it is compared in the same
+    way with the plain one. With an allocator other than the knapsack there are no stages: its plan is the result.
     """
     settings = job.settings
     if settings.allocator != "knapsack":

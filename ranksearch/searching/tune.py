@@ -1,4 +1,4 @@
-"""Second stage: the best few distinct plans by a more expensive objective, hopeless fine-tunes pruned."""
+"""Second stage: the best few distinct plans by a more expensive objective, with pruning of unpromising fine-tunes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ranksearch.searching.studies import finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:
-    """The `count` best distinct plans of the first stage, best first, the analytic one always among them; or none."""
+    """The `count` best distinct plans of the first stage, best first, always including the analytic one; or none."""
     if not count:
         return []
     distinct = ranking(merged(records), job.settings.objective)

@@ -1,6 +1,6 @@
-"""Contract suites for what can be added to ranksearch, and small problems to test it on. Needs pytest.
+"""Contract suites for extensions of ranksearch, and small problems to test them on. Needs pytest.
 
-Each suite is a class: subclass it under a name that begins with `Test`, and supply the fixture that it asks for.
+Each suite is a class: subclass it under a name that begins with `Test`, and provide the fixture that it requires.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What every allocator promises, on networks that exist on paper only.
+"""Contract tests of allocators, on networks that exist only on paper.
 
-Subclass `AllocatorContract` under a name that begins with `Test`, with a fixture `allocator` that gives yours.
+Subclass `AllocatorContract` under a name that begins with `Test`, with a fixture `allocator` that returns yours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ranksearch.testing.material import paper_problem, tiny_problem, tiny_task
 
 
 def made_up_context(problem: Problem, budget: Budget, *, seed: int = 0, evaluations: int = 12) -> Context:
-    """A context whose score of a plan is a made-up one that no method optimises."""
+    """A context that scores plans by an artificial function, which no method optimises directly."""
 
     def score(choice: Choice) -> float:
         errors = [t.candidates[k].error / t.scale for t, k in zip(problem.tables, choice, strict=True)]
@@ -35,7 +35,7 @@ def cheapest(tables: Sequence[Table], metric: str, dense: Cost) -> int:
 
 @cache
 def paper_problems() -> dict[str, Problem]:
-    """One with four decompositions by this project's error, one with the SVD alone by the plain one."""
+    """One problem with four decompositions and this project's error, one with only the SVD and the plain error."""
     base = tiny_problem(tiny_task())
     return {
         "full": paper_problem(base, "fisher", ("svd", "spatial_svd", "tucker2", "cp")),

@@ -1,6 +1,6 @@
-"""What every cost metric promises.
+"""Contract tests of cost metrics.
 
-Subclass `CostContract` under a name that begins with `Test`, with a fixture `metric` that gives yours.
+Subclass `CostContract` under a name that begins with `Test`, with a fixture `metric` that returns yours.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CostContract:
 
     @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
     def test_a_model_costs_what_its_layers_do(self, metric: CostMetric, case: LayerCase) -> None:
-        """The model with a layer replaced, less the model, is the chain less the layer."""
+        """Replacing a layer changes the model's cost by the cost of the chain minus that of the layer."""
         if not metric.exact:
             return
         layer, example = case.layer, torch.zeros(1, *case.shape)

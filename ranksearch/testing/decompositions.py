@@ -1,4 +1,4 @@
-"""What every decomposition promises, over the layers that it applies to.
+"""Contract tests of decompositions, over the layers that they apply to.
 
 Subclass `DecompositionContract` under a name that begins with `Test`, with a fixture `decomposition` that gives yours.
 """
@@ -21,7 +21,7 @@ from ranksearch.planning import CandidateConfig, Effort, Fit, fit_candidate, lay
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer with an input that it takes."""
+    """A layer with a suitable input."""
 
     id: str
     module: nn.Module
@@ -137,7 +137,7 @@ class DecompositionContract:
     def test_degenerate_kernels_are_fitted_exactly(
         self, decomposition: Decomposition, case: LayerCase, kind: str
     ) -> None:
-        """As residual branches start with, and filters that blur."""
+        """Such kernels occur: residual branches may be initialised with zeros, and filters may blur."""
         for form in decomposition.forms(case.layer):
             shape = kernel_of(case).shape
             kernel = torch.zeros(shape) if kind == "zeros" else torch.ones(shape)
@@ -245,7 +245,7 @@ class DecompositionContract:
             assert not chain[-1].depthwise
 
     def test_factors_are_balanced_and_bounded(self, decomposition: Decomposition, case: LayerCase) -> None:
-        """No component of CP grows against another: entries stay of the size that the kernel asks for."""
+        """Components of CP do not diverge and cancel: the size of entries is in proportion to the kernel."""
         for form in decomposition.forms(case.layer):
             white = whiten(kernel_of(case), moments_of(case), output_moments(case))
             ranks = middle_ranks(case, decomposition, form)

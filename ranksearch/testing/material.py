@@ -1,4 +1,4 @@
-"""A network small enough to be calibrated in a fraction of a second, and problems on paper, for contract suites."""
+"""For contract suites: a network that is calibrated in a fraction of a second, and problems on paper."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tiny_task() -> Task:
     for _ in range(60):
         call(model, torch.randn(64, 3, 8, 8))  # running statistics that fit the data
     with torch.no_grad():
-        # Outputs that differ between images, so that divergences are not all but zero.
+        # Outputs have to differ between images, or divergences would be almost zero.
         model[-1].get_parameter("weight").mul_(8)
     data = TensorDataset(torch.randn(160, 3, 8, 8), torch.randint(0, 5, (160,)))
     return Task(model.eval(), data, calibration_size=96, batch_size=32)

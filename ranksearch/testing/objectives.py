@@ -1,6 +1,6 @@
-"""What every objective promises, on a network small enough to be scored in an instant.
+"""Contract tests of objectives, on a network small enough to be scored in an instant.
 
-Subclass `ObjectiveContract` under a name that begins with `Test`, with a fixture `objective` that gives your class.
+Subclass `ObjectiveContract` under a name that begins with `Test`, with a fixture `objective` that returns your class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ranksearch.testing.material import tiny_problem, tiny_task
 
 @cache
 def small_problem() -> Problem:
-    """One for all checks: it takes a second to prepare."""
+    """Shared by all checks, since it takes a second to prepare."""
     return tiny_problem(tiny_task())
 
 
@@ -30,10 +30,10 @@ def plan_of(problem: Problem, budget: Budget) -> Plan:
 
 
 class ObjectiveContract:
-    """Checks of one objective. Scores are of a compressed model's distance from the dense one, lower is better."""
+    """Checks of one objective. Scores measure a compressed model's distance from the dense one, lower is better."""
 
     tolerance = 1e-6
-    """What the dense plan may score, as a fraction of the score of the cheapest one."""
+    """Upper limit on the score of the dense plan, as a fraction of the score of the cheapest one."""
 
     @pytest.fixture
     def scoring(self) -> Scoring:

@@ -1,6 +1,6 @@
-"""What every search space promises, on tables of a network that exists on paper only.
+"""Contract tests of search spaces, on tables of a network that exists only on paper.
 
-Subclass `SearchSpaceContract` under a name that begins with `Test`, with a fixture `space` that gives your class.
+Subclass `SearchSpaceContract` under a name that begins with `Test`, with a fixture `space` that returns your class.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SVD = network(("svd",))
 
 
 def cost_of(space: SearchSpace, choice: Choice) -> int:
-    """Of the whole model with a choice, in the budget's metric."""
+    """Cost of the whole model with a choice, in the budget's metric."""
     metric, pairs = space.budget.metric, zip(space.tables, choice, strict=True)
     return space.budget.dense + sum((t.candidates[i].cost - t.dense).of(metric) for t, i in pairs)
 
@@ -75,7 +75,7 @@ def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[Choice,
 def made(
     space: type[SearchSpace], tables: list[Table], metric: str = "params", budget: float = 0.3
 ) -> SearchSpace:
-    """A space of these tables, of a model with 500 parameters besides."""
+    """A space of these tables, for a model with 500 other parameters."""
     dense = sum((table.dense for table in tables), Cost(params=500, flops=0))
     return space(tables, Budget.of(dense, budget, metric))
 

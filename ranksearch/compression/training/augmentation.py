@@ -1,7 +1,7 @@
-"""Images seen anew each time: mirrored left to right, and moved a little.
+"""Data augmentation: images are mirrored left to right and shifted a little, at random each time.
 
-A compressed model that learns from the dense one's outputs needs no labels, so that any image will do that is like
-those that the network was made for; few images go further so, and none is learnt by heart.
+A compressed model that learns from the dense one's outputs needs no labels, so any image similar to those of the
+task is suitable. With augmentation fewer images are needed, and none is memorised.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torchvision.transforms import v2
 from ranksearch.networks import Batch
 
 REACH = 0.1
-"""How far an image is moved at most, as a part of its height and width."""
+"""The largest shift, as a fraction of an image's height and width."""
 
 
 def augmenter(example: Batch, seed: int) -> Callable[[Batch], Batch]:
-    """Changes batches (N, C, H, W) like `example`, each image by itself, in a sequence that `seed` decides.
+    """Changes batches (N, C, H, W) like `example`, each image separately, in a sequence determined by `seed`.
 
-    Reflections fill in what an image that is moved leaves bare. Batches of anything but images come back as they are.
+    Shifted images are padded by reflection. Batches of anything but images are returned unchanged.
     """
     if not isinstance(example, Tensor) or example.dim() != 4 or min(example.shape[-2:]) < 2:
         return lambda batch: batch
@@ -34,7 +34,7 @@ def augmenter(example: Batch, seed: int) -> Callable[[Batch], Batch]:
 
     def changed(batch: Tensor) -> Tensor:
         nonlocal state
-        # The transforms draw from the global generator, which stays as it was for everybody else.
+        # The transforms draw from the global generator, whose state is restored for all other code.
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)
             images = torch.stack([change(image) for image in batch])

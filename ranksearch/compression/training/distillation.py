@@ -1,7 +1,7 @@
 """Training of a compressed model by distillation from the dense one, on outputs (Hinton et al. 2015) and features.
 
-Fine-tuning takes the training images. Matching takes the moments images alone, unlabelled, and few as they are: so
-features count, which say more of an image than its outputs do, and no image is seen twice alike.
+Fine-tuning uses the training images. Matching uses only the moments images, unlabelled. As these are few, the loss
+includes features, which contain more information about an image than its outputs, and images are augmented.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from ranksearch.tasks import Role, Task
 class FinetuneConfig:
     """How to train.
 
-    label_weight: mixes the task's own loss in; 0 distils only, and needs no labels. feature_weight: of the mean
-    relative squared distance of the blocks' features, beside that of the outputs. augment: whether images are seen
-    mirrored and moved, anew each time (`augmentation`). warmup: part of the steps over which the learning rate rises.
+    label_weight: weight of the task's own loss; 0 only distils and needs no labels. feature_weight: weight of the mean
+    relative squared distance of the blocks' features, in addition to the outputs. augment: whether images are
+    mirrored and shifted at random (`augmentation`). warmup: fraction of the steps over which the learning rate rises.
     """
 
     lr: float = 5e-4
@@ -54,7 +54,7 @@ class FinetuneConfig:
 _UNTRAINED = "train nothing: `epochs=0` and `match_epochs=0`."
 
 MATCHING = FinetuneConfig(lr=5e-4, weight_decay=0.0, feature_weight=3.0, augment=True)
-"""For few images: distilled on the features of blocks as well, no image seen twice alike."""
+"""For few images: distils on the features of blocks as well, with augmentation."""
 
 
 def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
@@ -67,8 +67,8 @@ def steps_per_epoch(task: Task, role: Role = "finetune") -> int:
 
 
 def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") -> None:
-    """Raises InputError where labels are to count and the images of a role have none, and where the weights are in
-    half precision, in which small steps come to nothing."""
+    """Raises InputError if labels are needed and the images of a role have none, or if the weights are in half
+    precision, in which small steps are lost to rounding."""
     if any(p.dtype is torch.float16 for p in task.model.parameters()):
         way_out = f"Hand the model in as float32, or {_UNTRAINED}"
         raise InputError(expected("training", "weights in float32 or bfloat16", "float16", way_out))
@@ -78,10 +78,10 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
 
 
 def check_outputs(task: Task) -> None:
-    """Raises InputError where the model does not run, or does not return a tensor, in training mode."""
+    """Raises InputError if the model does not run, or does not return a tensor, in training mode."""
     model, example = copy_model(task.model).to(task.device), to(task.example, task.device)
-    run_once(model.eval(), example, task.output)  # what goes wrong here has nothing to do with training
-    two = cat([example, example])  # BatchNorm refuses to train on one
+    run_once(model.eval(), example, task.output)  # errors here have nothing to do with training
+    two = cat([example, example])  # BatchNorm cannot train on a single example
     try:
         with torch.no_grad(), seeded(task.seed, task.device):
             returned = call(model.train(), two)
@@ -105,13 +105,13 @@ def finetune(
     on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> nn.Module:
-    """Train `model` in place for `steps` steps on the images of a role and hand it back in evaluation mode.
+    """Train `model` in place for `steps` steps on the images of a role and return it in evaluation mode.
 
     `blocks` are the modules, of `model` and of `dense` alike, whose outputs are the features.
     The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
     called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
-    training. `on_step(step, loss)` is called after each step. `seed` decides everything random, what the model
-    itself draws for dropout among it. Where the whole model is frozen, all of it is trained, and frozen afterwards.
+    training. `on_step(step, loss)` is called after each step. `seed` determines all random numbers, including
+    the model's own, such as dropout. If the whole model is frozen, all of it is trained and frozen again afterwards.
     """
     config = config or FinetuneConfig()
     if steps <= 0:
@@ -159,7 +159,7 @@ def finetune(
 
 @contextmanager
 def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """The parameters to train: those that are not frozen, or where all of them are, all for a while."""
+    """The parameters to train: those that are not frozen or, if all are, all of them, temporarily unfrozen."""
     wanted = [p for p in model.parameters() if p.requires_grad]
     frozen = [] if wanted else [p for p in model.parameters() if p.is_floating_point()]
     for parameter in frozen:
@@ -173,7 +173,7 @@ def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
 
 
 def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Batch, Tensor | None]]:
-    """Shuffled epochs, each with an order of its own."""
+    """An endless sequence of epochs, each in its own random order."""
     for epoch in count():
         yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
 
@@ -202,7 +202,7 @@ def _distillation(
 
 
 def _first(returned: Any, task: Task) -> Tensor:
-    """The outputs; in training some models hand out those of auxiliary classifiers behind them."""
+    """The outputs; in training mode some models also return those of auxiliary classifiers."""
     if task.output is not one_tensor:
         return made_one(returned, task.output)
     found = returned[0] if isinstance(returned, tuple) else returned

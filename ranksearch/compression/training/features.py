@@ -1,4 +1,4 @@
-"""Features: outputs of a network's blocks, by which a compressed network is held against the dense one."""
+"""Features: outputs of a network's blocks, by which a compressed network is compared with the dense one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def block_names(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
-    """The smallest modules, the model itself aside, that hold several of the named layers: residual blocks, say.
+    """The smallest modules, except the model itself, that contain several of the named layers: e.g. residual blocks.
 
     A compressed model has them under the same names. There may be none, as in a plain `nn.Sequential`.
     """
@@ -25,7 +25,7 @@ def block_names(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def recorded(model: nn.Module, names: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
-    """What the named modules gave in the model's last forward pass, by name, where that is one tensor."""
+    """The outputs of the named modules in the model's last forward pass, by name, if they are single tensors."""
     found: dict[str, Tensor] = {}
 
     def recorder(name: str) -> torch.utils.hooks.RemovableHandle:

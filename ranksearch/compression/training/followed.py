@@ -1,7 +1,7 @@
-"""How far to follow a training: between the weights before and after it, by held-out divergence.
+"""Interpolation between the weights before and after training, chosen by held-out divergence.
 
-Along the straight line from a model to what a short training makes of it, outputs change smoothly and the noise of
-single steps averages out, so that a point in between is often nearer to the dense model than either end
+Along the straight line from the weights before a short training to those after it, outputs change smoothly and the
+noise of single steps averages out, so a point in between is often closer to the dense model than either end
 (Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv:2109.01903, section 3).
 """
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from ranksearch.tasks import Estimate
 
 WAYS = (0.75, 0.5, 0.25)
-"""Parts of the way that compete with the whole of it."""
+"""Fractions of the way that compete with the weights after training."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A model, the part of the way it lies at, and the held-out divergence that chose it."""
+    """A model, its fraction of the way, and the held-out divergence by which it was chosen."""
 
     model: nn.Module
     way: float
@@ -32,9 +32,9 @@ class Followed:
 
 
 def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
-    """A model with its state `way` of the way from `before` to `after`, two models of one structure.
+    """A model whose state is the fraction `way` of the way from `before` to `after`, two models of the same structure.
 
-    Whatever of it is no floating-point tensor, such as counts, is that of `after`.
+    Entries that are not floating-point tensors, such as counts, are taken from `after`.
     """
     start, end = before.state_dict(), after.state_dict()
     model = copy.deepcopy(after)
@@ -52,8 +52,7 @@ def follow(
     score: Callable[[nn.Module], Estimate],
     ways: Sequence[float] = WAYS,
 ) -> Followed:
-    """Turn back from `after` as long as that brings the model nearer to the dense one, by `score`, and past where it is
-    infinitely far."""
+    """Go back from `after` towards `before` as long as `score` falls; points with an infinite score are skipped."""
     best = Followed(after, 1.0, score(after))
     for way in ways:
         model = between(before, after, way)

@@ -1,8 +1,8 @@
-"""Baselines: how the methods of the field choose ranks, by name, on the same tables and under the same budget."""
+"""Baselines: rank selection methods from the literature, by name, on the same tables and under the same budget."""
 
 from __future__ import annotations
 
 import lazy_loader
 
-# On demand, so that names are known before torch is loaded; what is offered is in __init__.pyi.
+# Lazy, so that names are known before torch is loaded; __init__.pyi lists the exports.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,7 +4,7 @@ AIMET, AI Model Efficiency Toolkit, Qualcomm Innovation Center, 2020, "greedy co
 spatial and weight SVD: the model is evaluated with one layer at a time compressed to 0.1, 0.2, … 0.9 of its
 cost; scores are made monotone in the ratio; a bisection finds the score at which every layer takes its
 smallest ratio that does no worse. Its score is an accuracy on labelled images, here it is the divergence. The
-cheapest candidate is evaluated beside the nine, so that budgets below a tenth can be met.
+cheapest candidate is evaluated in addition to the nine, so that budgets below a tenth can be met.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RATIOS = tuple(k / 10 for k in range(1, 10))
 
 
 def aimet(context: Context) -> Choice:
-    """One score for all layers; the rest is spent in between the ratios, by interpolated scores."""
+    """One score for all layers; the rest is spent between the ratios, by interpolated scores."""
     fronts = context.fronts()
     room = context.room(fronts)
     chains, scores = [], []
@@ -36,13 +36,13 @@ def aimet(context: Context) -> Choice:
 
 
 def rungs(front: Front, cost: int) -> list[int]:
-    """Positions on a front nearest below each ratio of a layer's cost; the cheapest and the best are among them."""
+    """Positions on a front closest below each ratio of a layer's cost, including the cheapest and the best."""
     within = [int(np.searchsorted(front.costs, ratio * cost, side="right")) - 1 for ratio in RATIOS]
     return sorted({0, *(p for p in within if p >= 0), len(front.indices) - 1})
 
 
 def monotone(scores: list[float]) -> NDArray[np.float64]:
-    """Divergences that do not rise with the cost: the least so far, from cheap to expensive; finite."""
+    """Divergences made non-increasing in the cost: the minimum so far, from cheap to expensive; finite."""
     found = np.minimum.accumulate(np.nan_to_num(np.array(scores), nan=1e9, posinf=1e9))
     return np.asarray(np.minimum(found, 1e9))
 

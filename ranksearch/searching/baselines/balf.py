@@ -15,7 +15,7 @@ from ranksearch.searching.baselines.rules import one_price
 
 
 def balf(context: Context) -> Choice:
-    """Errors relative to that of the zero kernel, so that every layer counts alike."""
+    """Errors relative to that of the zero kernel, so that all layers count equally."""
     tiny = np.finfo(float).tiny
     return one_price(context, [table.errors() / max(table.scale, tiny) for table in context.problem.tables])
 

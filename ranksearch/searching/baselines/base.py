@@ -1,4 +1,4 @@
-"""What every baseline has in common: it picks one candidate per table under a budget."""
+"""The interface of baselines: they pick one candidate per table under a budget."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ranksearch.planning import CandidateConfig, Choice, Front, Problem, fronts_
 
 @dataclass
 class Evaluations:
-    """Scores of plans, lower is better, each measured once; `used` counts the plans that were asked for.
+    """Scores of plans, lower is better, each measured once; `used` counts the requested plans.
 
-    `known` may be shared between allocations that measure in the same way: what one of them measured, the
-    others need not run again, though it still counts as used.
+    `known` may be shared between allocations that measure in the same way: plans measured by one of them are not
+    run again by the others, but still count as used.
     """
 
     score: Callable[[Choice], float]
@@ -39,8 +39,8 @@ class Evaluations:
 class Context:
     """What a baseline may use to choose a plan within the budget.
 
-    `evaluate` runs the model with a plan and scores it, lower is better; methods that search ask for some
-    `evaluations` of these. `seed` is of everything random.
+    `evaluate` runs the model with a plan and scores it, lower is better; methods that search may use
+    `evaluations` of these. `seed` is for all random numbers.
     """
 
     problem: Problem
@@ -50,11 +50,11 @@ class Context:
     evaluations: int = 40
 
     def fronts(self, errors: list[NDArray[np.float64]] | None = None) -> list[Front]:
-        """The Pareto front of each table in (cost, error), by other errors than the table's where given."""
+        """The Pareto front of each table in (cost, error), by `errors` instead of the table's own if given."""
         return fronts_of(self.problem.tables, self.budget.metric, errors)
 
     def room(self, fronts: list[Front]) -> int:
-        """What the layers may cost together. Raises BudgetError."""
+        """The limit on the total cost of the layers. Raises BudgetError."""
         return room_for(self.problem.tables, fronts, self.budget)
 
 
@@ -62,9 +62,9 @@ class Context:
 class Allocator:
     """A way to choose ranks. Registered under its name in `ranksearch.searching.baselines.ALLOCATORS`.
 
-    `allocate` picks one candidate per table, never above the limit; it raises BudgetError where there is no
-    such plan. `published` makes the candidates that the method was published with: of its decompositions a
-    layer takes the first that applies to it, see `prepare_published`. weighs: whether it reads the weights of layers.
+    `allocate` picks one candidate per table, never above the limit; it raises BudgetError if there is no
+    such plan. `published` describes the candidates that the method was published with: a layer gets the first of
+    its decompositions that applies, see `prepare_published`. weighs: whether it uses the weights of layers.
     evaluates: whether it runs the model with plans.
     """
 

@@ -20,7 +20,7 @@ from ranksearch.searching.baselines.rules import one_price
 from ranksearch.searching.studies import quiet_optuna
 
 LEAST = 4
-"""Evaluations a layer: fewer say nothing about a curve."""
+"""Minimum number of evaluations per layer: fewer do not determine a curve."""
 
 
 def bayes_layer(context: Context) -> Choice:
@@ -34,7 +34,7 @@ def bayes_layer(context: Context) -> Choice:
 
 
 def measured(context: Context, fronts: list[Front], layer: int, count: int) -> NDArray[np.float64]:
-    """The divergence of every candidate of a layer, from `count` evaluations at most."""
+    """The divergence of every candidate of a layer, from at most `count` evaluations."""
     front, table = fronts[layer], context.problem.tables[layer]
     dense = [int(other.indices[-1]) for other in fronts]
     last = len(front.indices) - 1
@@ -61,7 +61,7 @@ def measured(context: Context, fronts: list[Front], layer: int, count: int) -> N
     values = monotone([found[p] for p in known])
     costs = table.costs(context.budget.metric)
     curve = np.interp(costs, front.costs[known], values)
-    # Candidates off the front cost as much as a better one: never chosen.
+    # Candidates off the front are never chosen, as a better one costs no more.
     curve[np.setdiff1d(np.arange(len(costs)), front.indices)] = values[0] + 1.0
     return np.asarray(curve)
 

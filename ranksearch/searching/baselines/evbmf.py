@@ -1,8 +1,8 @@
-"""`evbmf`: the rank that variational Bayes finds in each unfolding of a kernel, weakened to meet the budget.
+"""`evbmf`: the rank that variational Bayes finds in each unfolding of a kernel, at thresholds that meet the budget.
 
 Kim, Park, Yoo, Choi, Yang & Shin, Compression of deep convolutional neural networks for fast and low power
 mobile applications, ICLR 2016 (arXiv:1511.06530), section 3.2: the two ranks of Tucker-2 are those of empirical
-variational Bayes (see `vbmf`) in the unfoldings by output and by input channels. It knows no budget: here one
+variational Bayes (see `vbmf`) in the unfoldings by output and by input channels. It takes no budget: here one
 factor scales the thresholds of all unfoldings. In whitened coordinates the unfoldings are those of the whitened
 kernel.
 """
@@ -27,7 +27,7 @@ def evbmf(context: Context) -> Choice:
 
 
 def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
-    """Per candidate the least factor at which its ranks suffice: its largest singular value left over threshold."""
+    """Per candidate the least factor at which its ranks suffice: its largest discarded singular value / threshold."""
     white = problem.fits.whitened(table.layer.name)
 
     @cache
@@ -46,7 +46,7 @@ def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
         cuts = [] if candidate.is_dense else relative(candidate.decomposition, candidate.form)
         ranks = candidate.ranks
         if not candidate.is_dense and len(cuts) != len(ranks):
-            # No unfolding belongs to each rank (CP): what counts is the SVD that does as well.
+            # Ranks without an unfolding each (CP): the rank of an SVD with the same error is used.
             cuts, ranks = relative("svd", ""), (int((tails > candidate.error).sum()),)
         factors.append(max((left(values, r) for values, r in zip(cuts, ranks, strict=True)), default=0.0))
     return np.array(factors)

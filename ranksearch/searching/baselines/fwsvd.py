@@ -3,7 +3,7 @@
 Hsu, Hua, Chang, Lou, Shen & Jin, Language model compression with weighted low-rank factorization, ICLR 2022
 (arXiv:2207.00112), section 4: with the Fisher information summed over a row, that is over all outputs of an
 input, the weighted problem is solved by one SVD; all layers keep the same share. They estimate the Fisher
-information by squared gradients of single weights; here it is what the moments tell, A_ii · G_oo.
+information by squared gradients of single weights; here it comes from the moments, A_ii · G_oo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ranksearch.searching.baselines.measures import (
 
 
 def fwsvd(context: Context) -> Choice:
-    """The same fraction of cost for all layers, of each the candidate with the least row-weighted error."""
+    """The same fraction of cost for all layers, each with its candidate of least row-weighted error."""
     problem = context.problem
     errors = [interpolated(problem, table, row_weighted) for table in problem.tables]
     return uniform(problem.tables, context.budget, errors=errors)

@@ -14,7 +14,7 @@ from ranksearch.searching.baselines.rules import one_price
 
 
 def lc(context: Context) -> Choice:
-    """Errors as they stand in the tables: as published, ½‖W − W_r‖²."""
+    """Uses the errors in the tables; with the published candidates these are ½‖W − W_r‖²."""
     return one_price(context, [table.errors() for table in context.problem.tables])
 
 

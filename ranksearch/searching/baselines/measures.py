@@ -1,4 +1,4 @@
-"""Other errors of candidates than ε, measured on the fits that a table rests on."""
+"""Errors of candidates other than ε, measured on the fits that a table is based on."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def interpolated(
 ) -> NDArray[np.float64]:
     """One number per candidate, 0 for the dense layer.
 
-    Some candidates of each form are measured; the others take the ratio of the measure to ε that lies between
-    these, linear in the logarithm of the parameters.
+    Some candidates of each form are measured; for the others the ratio of the measure to ε is interpolated
+    linearly in the logarithm of the parameters.
     """
     white = problem.fits.whitened(table.layer.name)
     floor = _TINY * max(table.scale, np.finfo(float).tiny / _TINY)
@@ -56,13 +56,13 @@ def _some_of_each_form(table: Table) -> list[Candidate]:
 
 
 def whitened_residual(white: Whitened, fit: Fit) -> Tensor:
-    """What a fit leaves of the kernel in coordinates where ε is half a sum of squares, (O, n)."""
+    """The residual of a fit in coordinates where ε is half a sum of squares, (O, n)."""
     approximation = reconstruct(fit.chain, [f.double() for f in fit.factors], white.kernel.shape[2:])
     return white.root.weigh((white.kernel - approximation).flatten(1))
 
 
 def layer_residual(white: Whitened, fit: Fit) -> Tensor:
-    """What a fit leaves of the kernel in the layer's own coordinates, (O, n)."""
+    """The residual of a fit in the layer's own coordinates, (O, n)."""
     o, i, *taps = white.kernel.shape
     (kernel,) = white.to_layer((Factor(i, o, tuple(range(len(taps)))),), (white.kernel,))
     return (kernel - reconstruct(fit.chain, white.to_layer(fit.chain, fit.factors), tuple(taps))).flatten(1)

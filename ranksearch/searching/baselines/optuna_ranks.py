@@ -1,8 +1,8 @@
 """`optuna_tpe`, `optuna_nsgaii`, `optuna_random`: Optuna on raw ranks, one integer per layer.
 
 Akiba et al., Optuna: a next-generation hyperparameter optimization framework, KDD 2019. The space is `ranks`,
-the budget a constraint that samplers learn from; the first trial is the uniform plan, without which small
-budgets would see no plan that meets them.
+the budget a constraint that samplers learn from; the first trial is the uniform plan, without which a study
+might find no plan within a small budget.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ranksearch.searching.baselines.base import Allocator, Context
 from ranksearch.searching.studies import quiet_optuna
 
 PROPOSALS = 10
-"""Trials for each evaluation, at most: most proposals miss the budget, and are not run."""
+"""Maximum number of trials per evaluation: most proposals exceed the budget and are not run."""
 
 
 def optuna_ranks(context: Context, sampler: Callable[[int], BaseSampler]) -> Choice:
-    """The best plan of the study; what it leaves of the budget is spent as in `uniform`."""
+    """The best plan of the study; the rest of the budget is spent as in `uniform`."""
     tables = context.problem.tables
     first = uniform(tables, context.budget)
     space = Ranks(tables, context.budget)
@@ -64,6 +64,6 @@ def _allocator(name: str, sampler: Callable[[int], BaseSampler]) -> Allocator:
 
 
 OPTUNA_TPE = _allocator("optuna_tpe", lambda seed: TPESampler(seed=seed))
-# Of a study of some 40 evaluations Optuna's population of 50 would be the first generation.
+# With Optuna's population of 50 a study of about 40 evaluations would not leave its first generation.
 OPTUNA_NSGAII = _allocator("optuna_nsgaii", lambda seed: NSGAIISampler(seed=seed, population_size=12))
 OPTUNA_RANDOM = _allocator("optuna_random", lambda seed: RandomSampler(seed=seed))

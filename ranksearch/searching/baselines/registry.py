@@ -1,4 +1,4 @@
-"""The allocators, by name: this project's own, and the methods of the field."""
+"""The allocators, by name: this project's own, and methods from the literature."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ALLOCATORS.offer("optuna_random", f"{_HERE}.optuna_ranks:OPTUNA_RANDOM", "random
 
 
 def check_weights(weights: LayerWeights, allocator: str) -> None:
-    """Raise InputError where an allocator would take no notice of the weights of layers."""
+    """Raise InputError if an allocator ignores the weights of layers."""
     if weights.weighs and not ALLOCATORS.get(allocator).weighs:
         weighing = [name for name in ALLOCATORS.usable() if ALLOCATORS.get(name).weighs]
         wanted = f"{' or '.join(weighing)}, which weigh the errors of layers"

@@ -17,8 +17,8 @@ def level_keys(fronts: list[Front]) -> list[NDArray[np.float64]]:
 def least_level(context: Context, measures: list[NDArray[np.float64]]) -> Choice:
     """Min-max: the smallest level such that every layer's cheapest candidate at or below it fits the budget.
 
-    `measures` has one number per candidate, comparable between layers, 0 for the dense layer. What is left
-    goes on being spent on the layer with the largest measure whose next candidate fits. Raises BudgetError.
+    `measures` has one number per candidate, comparable between layers, 0 for the dense layer. The rest
+    is spent on the layer with the largest measure whose next candidate fits, repeatedly. Raises BudgetError.
     """
     fronts = context.fronts(measures)
     found = walk(fronts, whole(fronts), level_keys(fronts), context.room(fronts))
@@ -28,7 +28,7 @@ def least_level(context: Context, measures: list[NDArray[np.float64]]) -> Choice
 def one_price(context: Context, errors: list[NDArray[np.float64]]) -> Choice:
     """Lagrangian relaxation: every layer minimises error + λ · cost, with the least λ that meets the budget.
 
-    What is left is spent on single layers, most error saved per cost first. Raises BudgetError.
+    The rest is spent on single layers, the most error saved per cost first. Raises BudgetError.
     """
     fronts = context.fronts(errors)
     room = context.room(fronts)

@@ -39,7 +39,7 @@ def threshold(values: NDArray[np.float64], rows: int, columns: int) -> float:
         kept = signal - t + np.log((t + 1) / signal) + alpha * np.log(t / alpha + 1)
         return float((noise - np.log(noise)).sum() + kept.sum())
 
-    # The free energy has a kink wherever a singular value crosses the edge: a grid first, then between neighbours.
+    # The free energy has a kink wherever a singular value crosses the edge: a grid first, then a local search.
     grid = np.linspace(np.log(lower), np.log(upper), 200)
     k = int(np.argmin([free_energy(point) for point in grid]))
     bounds = (grid[max(0, k - 1)], grid[min(len(grid) - 1, k + 1)])

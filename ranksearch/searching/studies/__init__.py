@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import lazy_loader
 
-# On demand, so that names are known before torch is loaded; what is offered is in __init__.pyi.
+# Lazy, so that names are known before torch is loaded; __init__.pyi lists the exports.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

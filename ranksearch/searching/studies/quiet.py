@@ -1,4 +1,4 @@
-"""Optuna's log kept to what matters to a user of this package."""
+"""Optuna's log limited to what matters to users of this package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Optuna's log at warnings or above, and no warning that a sampler is experimental, for a while."""
+    """Temporarily limits Optuna's log to warnings and above, without the warning about experimental samplers."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(level, optuna.logging.WARNING))
     try:

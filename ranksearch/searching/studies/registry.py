@@ -18,7 +18,7 @@ def _is_one(thing: Any) -> bool:
 
 SAMPLERS: Registry[Sampler] = Registry("sampler", "", _is_one, "a Sampler")
 
-# CMA-ES is left out: Optuna's mixes the trial's number into its seed, so that a resumed study, whose numbers
+# CMA-ES is left out: Optuna's version mixes the trial's number into its seed, so a resumed study, whose numbers
 # count failed trials, would propose other plans.
 _HERE = "ranksearch.searching.studies.samplers"
 SAMPLERS.offer("tpe", f"{_HERE}:TPE", "tree-structured Parzen estimators")

@@ -1,4 +1,4 @@
-"""Samplers by name, each made anew for every trial."""
+"""Samplers by name; a new one is created for every trial."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-# Optuna's default population of 50 would spend a whole study of some 40 trials on its first generation.
+# With Optuna's default population of 50 a study of about 40 trials would not leave its first generation.
 _POPULATION = 12
 
 
 class _NSGAII(NSGAIISampler):
     """Optuna's, with the parents of a generation always in the order of their trials.
 
-    Optuna's hands them over in another order when they are chosen than when they are read back, so that the
-    first trial of a generation would differ if it had to be asked again.
+    In Optuna's sampler their order differs between when they are chosen and when they are read back, so the first trial
+    of a generation would differ if it had to be repeated.
     """
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
@@ -26,7 +26,7 @@ class _NSGAII(NSGAIISampler):
 
 @dataclass(frozen=True)
 class Sampler:
-    """An Optuna sampler by name; `make(seed)` makes one anew."""
+    """An Optuna sampler by name; `make(seed)` creates a new one."""
 
     name: str
     make: Callable[[int], BaseSampler]

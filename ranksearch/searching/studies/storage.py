@@ -1,4 +1,4 @@
-"""Where studies are kept: a journal file that survives kill -9, an RDB, or memory."""
+"""Where studies are stored: a journal file that survives kill -9, an RDB, or memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a killed process did not finish; the next record would be appended to it."""
+    """Remove an incomplete last line of a killed process; the next record would be appended to it."""
     if not path.exists():
         return
     with path.open("rb+") as file:

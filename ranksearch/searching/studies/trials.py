@@ -1,7 +1,7 @@
-"""One study of plans: asked, evaluated, told, and read back.
+"""One study of plans, by Optuna's ask-and-tell interface, and its records.
 
-A finished trial is the only memory. Everything that a plan's record needs is in the trial's own attributes
-before its value is told, so that a killed run loses no more than the trial it was at.
+Finished trials are the only state. Everything that a plan's record needs is in the trial's own attributes
+before its value is reported, so a killed run loses only the current trial.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.searching.studies.registry import SAMPLERS
 
 BROKEN = 1e9
-"""Stands for an infinite score in a study: samplers and databases want finite numbers."""
+"""Represents an infinite score in a study: samplers and databases need finite numbers."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pruner: BasePruner) -> Study:
-    """The study of that name, new or gone on with; trials that a killed run left running are failed.
+    """The study of that name, new or continued; trials that a killed run left running are marked as failed.
 
-    Raises MismatchError where the study was made for something else than `made_for`.
+    Raises MismatchError if the study was made for something other than `made_for`.
     """
     study = optuna.create_study(
         storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True
@@ -69,10 +69,10 @@ def run_trials(
 
     The ordinal of a trial is the number of finished ones before it; it, and not the trial's number, which
     counts failed trials too, seeds the sampler. `fixed(ordinal)` may dictate the parameters. `evaluate`
-    returns the value, or raises TrialPruned; whatever else it raises fails the trial and ends the loop.
-    After `deadline` (of `time.monotonic`) no trial starts, save the first.
+    returns the value, or raises TrialPruned; any other exception fails the trial and ends the loop.
+    After `deadline` (of `time.monotonic`) no trial starts, except the first.
 
-    Raises InputError where another process has opened the study meanwhile, and so failed the trial at hand.
+    Raises InputError if another process has opened the study in the meantime and thereby failed the current trial.
     """
     while (ordinal := len(finished(study))) < total:
         if deadline is not None and ordinal and time.monotonic() >= deadline:
@@ -95,9 +95,9 @@ def run_trials(
 
 
 def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
-    """A sampler whose only memory is the study, seeded by how many trials are finished.
+    """A sampler whose only state is the study, seeded by the number of finished trials.
 
-    A study that was killed and resumed therefore goes on exactly as an undisturbed one.
+    A study that was killed and resumed therefore continues exactly like an uninterrupted one.
     """
     return SAMPLERS.get(name).make(int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))
 
@@ -116,7 +116,7 @@ def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialSt
 
 
 def reporter(trial: Trial) -> Callable[[int, float], None]:
-    """Reports to the trial; raises TrialPruned where the study's pruner has seen enough."""
+    """Reports to the trial; raises TrialPruned if the study's pruner decides so."""
 
     def report(step: int, value: float) -> None:
         trial.report(storable(value), step)
@@ -127,7 +127,7 @@ def reporter(trial: Trial) -> Callable[[int, float], None]:
 
 
 def storable(value: float) -> float:
-    """A score as a study keeps it."""
+    """A score as a study stores it."""
     return min(value, BROKEN) if isfinite(value) else BROKEN
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from ranksearch.redaction import redact
+
 
 def visible(text: str) -> str:
-    """The text on one line, with escapes such as `\\x1b` and `\\n` for what cannot be printed.
+    """The text on one line, with escapes such as `\\x1b` and `\\n` for what cannot be printed, and no passwords.
 
     That is what a terminal would act on, and what makes a text look like another one: control characters, line and
     paragraph separators, marks that change the direction of writing, bytes of a path that are no text.
     """
+    text = redact(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

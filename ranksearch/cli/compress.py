@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
-from ranksearch.folders import make_folder, usable
+from ranksearch.files import check_no_links
+from ranksearch.folders import LOCK, locked, make_folder, usable
 from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
     options = plan_options(record, config, given, plan)
     out = options.out or plan.with_name(f"{plan.stem}-compressed").absolute()
     with usable(out):
-        used = out.exists() and (not out.is_dir() or any(p.name != LOG for p in out.iterdir()))
+        check_no_links(out, (LOG, LOCK))
+        used = out.exists() and (not out.is_dir() or any(p.name not in (LOG, LOCK) for p in out.iterdir()))
     if used:
         raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
     make_folder(out)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with logging_to(out / LOG, reporter, verbose=options.verbose):
+    with locked(out), logging_to(out / LOG, reporter, verbose=options.verbose):
         from ranksearch.cli.tables import results_table
         from ranksearch.runs import compress_pipeline
 

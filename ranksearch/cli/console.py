@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -24,6 +26,7 @@ from rich.progress import (
 
 from ranksearch.cli.flags import in_flags, with_flags
 from ranksearch.cli.text import PLAIN_WIDTH, TextConsole, error_console, output_console, paragraph
+from ranksearch.files import open_own
 from ranksearch.visible import visible, visible_lines
 
 log = logging.getLogger("ranksearch")
@@ -170,6 +173,9 @@ class _File(logging.FileHandler):
         self._console = console
         self._failed = False
         self.setFormatter(_Entry("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def _open(self) -> TextIOWrapper:
+        return open(open_own(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exc_info()[1]

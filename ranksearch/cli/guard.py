@@ -51,14 +51,18 @@ def tell(error: BaseException) -> int | None:
 
 
 @contextmanager
-def resumable(command: str, folder: Path) -> Iterator[None]:
-    """What ends a command that can go on, in spite of what ended it, is told with how to."""
+def resumable(command: str, folder: Path, *, trust: bool) -> Iterator[None]:
+    """What ends a command that can go on, in spite of what ended it, is told with how to.
+
+    trust: whether its options name code or files, so that they count from its folder only where that is trusted.
+    """
     try:
         yield
     except BaseException as error:
         found = ending(error)
         if found is not None and found.go_on:
-            error.add_note(f"{GO_ON}ranksearch {command} --resume --out {shlex.quote(shown(folder))}")
+            way_on = f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}"
+            error.add_note(f"{GO_ON}{way_on}{' --trust' if trust else ''}")
         raise
 
 

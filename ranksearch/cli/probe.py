@@ -10,7 +10,7 @@ from typing import Any
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
-from ranksearch.runs import ProbeOptions, load_options
+from ranksearch.runs import ProbeOptions, load_options, needs_trust
 
 
 def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
@@ -23,7 +23,7 @@ def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
     reporter = ConsoleReporter(quiet=options.quiet)
     with (
         open_probe(options, wanted) as folder,
-        resumable("probe", folder.path),
+        resumable("probe", folder.path, trust=needs_trust(options)),
         logging_to(folder.log, reporter, verbose=options.verbose),
     ):
         reporter.line(f"probe folder: {shown(folder.path)}")

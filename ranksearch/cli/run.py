@@ -11,7 +11,7 @@ from typing import Any
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
-from ranksearch.runs import RunFolder, load_options, open_run, write_toml
+from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
 
 log = logging.getLogger("ranksearch")
 
@@ -22,7 +22,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
     reporter = ConsoleReporter(quiet=options.quiet)
     with (
         open_run(options) as folder,
-        resumable("run", folder.path),
+        resumable("run", folder.path, trust=needs_trust(options)),
         logging_to(folder.log, reporter, verbose=options.verbose),
     ):
         log.debug("options:\n%s", write_toml(options))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import typer
 
-from ranksearch.cli.console import output_console
-from ranksearch.cli.guard import USER_MISTAKE, print_error
+from ranksearch.cli.endings import USER_MISTAKE
+from ranksearch.cli.guard import print_error
 from ranksearch.cli.paths import shown
+from ranksearch.cli.text import output_console
 from ranksearch.errors import RankSearchError
 
 
@@ -20,7 +21,7 @@ def verify_command(paths: Sequence[Path]) -> None:
     console, failed = output_console(), False
     for folder in (folder for path in paths for folder in delivered_in(path)):
         try:
-            console.print(f"{shown(folder)}: {verify_delivered(folder)}", soft_wrap=True, markup=False)
+            console.print(f"{shown(folder)}: {verify_delivered(folder)}", soft_wrap=True)
         except RankSearchError as error:
             failed = True
             print_error(str(error))

@@ -9,6 +9,7 @@ from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import candidate_config
 from .tasks import image_options
+from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "delivered_in",
     "image_options",
     "load_options",
+    "needs_trust",
     "open_probe",
     "open_run",
     "parse",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ranksearch.errors import InputError, expected
-from ranksearch.runs.options import listed
+from ranksearch.runs.options import RunOptions, listed
 
 _PLACES = frozenset({"weights", "probe", "out", "cache", "storage"})
 _NAMES = frozenset(
@@ -26,6 +26,12 @@ def check_trusted(values: Mapping[str, Any], where: str) -> None:
         wanted = "options that name neither code nor files to read or write"
         way_out = "Give these yourself, or add `trust=True` if you trust it."
         raise InputError(expected(where, wanted, got, way_out))
+
+
+def needs_trust(options: RunOptions) -> bool:
+    """Whether a run with these options can be continued from its folder alone only where the folder is trusted."""
+    stored = options.model_dump(mode="json", exclude={"out"})
+    return any(_is_risky(name, value) for name, value in stored.items())
 
 
 def _is_risky(name: str, value: Any) -> bool:

@@ -383,7 +383,7 @@ def test_interrupted(own_folder: Path, tmp_path: Path, kill: signal.Signals, mes
     out = tmp_path / "i"
     _, stderr, found = _killed(own_folder, out, kill, lambda: _has_trials(out))
     assert found == code
-    assert stderr.endswith(f"error: {message}\ncontinue with: ranksearch run --resume --out i\n")
+    assert stderr.endswith(f"error: {message}\ncontinue with: ranksearch run --resume --out i --trust\n")
     assert "Traceback" not in stderr
 
 

@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import OperationalError
 from typer.testing import Result
 
+import ranksearch.cli.console
 import ranksearch.cli.probe
 import ranksearch.cli.run
 import ranksearch.runs.deliver
@@ -123,7 +124,7 @@ def test_run(
 ) -> None:
     monkeypatch.setattr(ranksearch.runs.run, where, raising(error))
     result = run("--budget", "0.5", "--out", "o")
-    assert told(result) == [line, "continue with: ranksearch run --resume --out o"]
+    assert told(result) == [line, "continue with: ranksearch run --resume --out o --trust"]
     assert "Traceback" in (tmp_path / "o" / "log.txt").read_text()
 
 
@@ -132,7 +133,7 @@ def test_run_after_its_results(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> 
     result = run("--budget", "0.5", "--out", "o o", "--n-trials", "0", "--epochs", "0")
     assert told(result) == [
         "error: Input/output error.",
-        "continue with: ranksearch run --resume --out 'o o'",
+        "continue with: ranksearch run --resume --out 'o o' --trust",
     ]
 
 
@@ -143,7 +144,7 @@ def test_probe(
     monkeypatch.setattr(ranksearch.runs.probe, "write_spectra", raising(error))
     own = f"{own_folder}/own.py"
     result = invoke("probe", "--model", f"{own}:model", "--data", f"{own}:data", "--out", "p")
-    assert told(result) == [line, "continue with: ranksearch probe --resume --out p"]
+    assert told(result) == [line, "continue with: ranksearch probe --resume --out p --trust"]
 
 
 def test_other_commands(
@@ -151,7 +152,7 @@ def test_other_commands(
 ) -> None:
     plan = finished_run[0] / "plan-0.4.json"
     monkeypatch.setattr(ranksearch.runs.deliver, "compress", raising(system(errno.ENOSPC)))
-    assert told(invoke("compress", plan, "--out", "o")) == [
+    assert told(invoke("compress", "--trust", plan, "--out", "o")) == [
         "error: No space left on device. Free some space."
     ]
     assert "Traceback" in Path("o/log.txt").read_text()
@@ -177,17 +178,25 @@ def test_a_write_that_fails(
         result = run("--budget", "0.5", "--out", out, "--n-trials", "0", "--epochs", "0")
     line, way_on = told(result)
     assert f"{name}: {os.strerror(number)}." in line
-    assert way_on == "continue with: ranksearch run --resume --out o"
+    assert way_on == "continue with: ranksearch run --resume --out o --trust"
     again = invoke(*way_on.split()[3:])
     assert again.exit_code == 0, again.output
     assert RunFolder(out).front.is_file()
 
 
 def test_the_journal_cannot_be_synced(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", raising(system(errno.ENOSPC)))
+    own = os.fsync
+
+    def sync(descriptor: int) -> None:
+        study = Path("o/study.jsonl")
+        if study.exists() and os.fstat(descriptor).st_ino == study.stat().st_ino:
+            raise system(errno.ENOSPC)
+        own(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
     line, way_on = told(run("--budget", "0.5", "--out", "o"))
     assert line.endswith("No space left on device. Free some space.")
-    assert way_on == "continue with: ranksearch run --resume --out o"
+    assert way_on == "continue with: ranksearch run --resume --out o --trust"
 
 
 def test_the_database_goes_away(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +208,7 @@ def test_the_database_goes_away(run: Invoke, monkeypatch: pytest.MonkeyPatch) ->
             result = run("--budget", "0.5", "--out", "o", "--resume", *storage)
         assert told(result) == [
             "error: --storage: the database failed (ValueError: server closed the connection).",
-            "continue with: ranksearch run --resume --out o",
+            "continue with: ranksearch run --resume --out o --trust",
         ]
     assert run("--budget", "0.5", "--out", "o", "--resume", *storage).exit_code == 0
 
@@ -215,6 +224,7 @@ def test_a_log_that_cannot_be_written_to(
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     monkeypatch.setattr(RunFolder, "log", Path("/dev/full"))
+    monkeypatch.setattr(ranksearch.cli.console, "open_own", os.open)  # which refuses devices
     result = run("--budget", "0.5", "--out", tmp_path / "o", "--n-trials", "0", "--epochs", "0")
     assert result.exit_code == 0, result.output
     assert "Traceback" not in result.output

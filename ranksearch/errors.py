@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class RankSearchError(Exception):
     """Root of all errors raised on purpose."""
@@ -26,7 +28,15 @@ class NonFiniteError(RankSearchError):
 def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     """The one template of error messages: what, what was expected, what came, the way out."""
     message = f"{what}: expected {wanted}, got {got}."
-    return f"{message} {way_out}" if way_out else message
+    return _UNPRINTABLE.sub(_escaped, f"{message} {way_out}" if way_out else message)
+
+
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""In names that somebody else chose: what would break the line, command the terminal, or cannot be encoded."""
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode()
 
 
 _TOLD = 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from ranksearch.objects import close_match, load_object
 from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
-from ranksearch.tasks.sources.pictures import as_mode, opened
+from ranksearch.tasks.sources.pictures import folder_of, image_set, native_size
 
 FORMS = "digits, imagefolder:DIR, torchvision:NAME:DIR, package.module:factory or file.py:factory"
 
@@ -154,8 +153,8 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
         folders = {"train": root}
     elif "test" not in folders and "validation" in folders:
         folders["test"] = folders.pop("validation")
-    preprocess = images.resolve(_native_size(_paths(folders["train"])), IMAGENET_MEAN, IMAGENET_STD)
-    sets = {role: _folder(path, preprocess) for role, path in folders.items()}
+    preprocess = images.resolve(native_size(folder_of(folders["train"])), IMAGENET_MEAN, IMAGENET_STD)
+    sets = {role: image_set(path, preprocess) for role, path in folders.items()}
     for role, dataset in sets.items():
         if dataset.classes != sets["train"].classes:
             odd = sorted(set(dataset.classes) ^ set(sets["train"].classes))[:5]
@@ -167,60 +166,6 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
                 )
             )
     return Data(sets["train"], sets.get("validation"), sets.get("test"), sets["train"].classes)
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Image files with their labels; `mode` is PIL's."""
-
-    samples: list[tuple[str, int]]
-    mode: str
-
-    def __call__(self, index: int) -> tuple[Any, int]:
-        path, label = self.samples[index]
-        with opened(path) as image:
-            return as_mode(image, self.mode), label
-
-
-def _folder(path: Path, preprocess: Preprocess) -> ImageSet:
-    folder = _paths(path)
-    files = _Files(folder.samples, "L" if preprocess.channels == 1 else "RGB")
-    return ImageSet(files, len(folder.samples), folder.classes, preprocess)
-
-
-def _paths(path: Path) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        _check_loops(path)
-        return ImageFolder(path)
-    except OSError as error:
-        raise InputError(expected("data", f"a folder of images per class in {path}", told(error))) from error
-
-
-def _check_loops(root: Path) -> None:
-    """Raise OSError where a folder holds a link to one that it is in: its images would be found again and again."""
-    left = [(str(root), frozenset[str]())]
-    while left:
-        folder, above = left.pop()
-        own = os.path.realpath(folder)
-        if own in above:
-            raise OSError(f"{folder}, a link to a folder that it is in")
-        with os.scandir(folder) as entries:
-            left += [(entry.path, above | {own}) for entry in entries if entry.is_dir()]
-
-
-def _native_size(folder: Any) -> tuple[int, int, int] | None:
-    """The size that a sample of the images have in common."""
-    step = max(1, len(folder.samples) // 64)
-    sizes = set()
-    for path, _ in folder.samples[::step]:
-        with opened(path) as image:
-            sizes.add(image.size)
-    if len(sizes) != 1:
-        return None
-    width, height = sizes.pop()
-    return 3, height, width
 
 
 # Data sets of torchvision

@@ -1,15 +1,18 @@
-"""Image files: opened, or told in one line; brought to 8 bits a channel."""
+"""Image files in folders: found, opened, brought to 8 bits a channel, and told in one line where they cannot be."""
 
 from __future__ import annotations
 
-import warnings
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ranksearch.errors import InputError, RankSearchError, expected, told
+from ranksearch.tasks.sources.images import ImageSet, Preprocess
 
 
 @contextmanager
@@ -18,11 +21,10 @@ def opened(path: str) -> Iterator[Any]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            # From here on PIL refuses, for what is unpacked would not fit into memory.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                yield image
+        if not os.path.isfile(path):  # PIL would wait for a pipe
+            raise OSError("no file")
+        with Image.open(path) as image:
+            yield image
     except RankSearchError:
         raise
     except Exception as error:  # on damaged files PIL raises whatever its parsers run into
@@ -44,3 +46,59 @@ def as_mode(image: Any, mode: str) -> Any:
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert(mode)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Image files with their labels; `mode` is PIL's."""
+
+    samples: list[tuple[str, int]]
+    mode: str
+
+    def __call__(self, index: int) -> tuple[Any, int]:
+        path, label = self.samples[index]
+        with opened(path) as image:
+            return as_mode(image, self.mode), label
+
+
+def image_set(path: Path, preprocess: Preprocess) -> ImageSet:
+    """The images of a folder of class folders, as inputs."""
+    folder = folder_of(path)
+    files = _Files(folder.samples, "L" if preprocess.channels == 1 else "RGB")
+    return ImageSet(files, len(folder.samples), folder.classes, preprocess)
+
+
+def folder_of(path: Path) -> Any:
+    """torchvision's view of a folder of class folders. Raises InputError."""
+    from torchvision.datasets import ImageFolder
+
+    try:
+        _check_loops(path)
+        return ImageFolder(path)
+    except OSError as error:
+        raise InputError(expected("data", f"a folder of images per class in {path}", told(error))) from error
+
+
+def _check_loops(root: Path) -> None:
+    """Raise OSError where a folder holds a link to one that it is in: its images would be found again and again."""
+    left = [(str(root), frozenset[str]())]
+    while left:
+        folder, above = left.pop()
+        own = os.path.realpath(folder)
+        if own in above:
+            raise OSError(f"{folder}, a link to a folder that it is in")
+        with os.scandir(folder) as entries:
+            left += [(entry.path, above | {own}) for entry in entries if entry.is_dir()]
+
+
+def native_size(folder: Any) -> tuple[int, int, int] | None:
+    """The size that a sample of the images have in common."""
+    step = max(1, len(folder.samples) // 64)
+    sizes = set()
+    for path, _ in folder.samples[::step]:
+        with opened(path) as image:
+            sizes.add(image.size)
+    if len(sizes) != 1:
+        return None
+    width, height = sizes.pop()
+    return 3, height, width

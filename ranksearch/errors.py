@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 
 class RankSearchError(Exception):
     """Root of all errors raised on purpose."""
@@ -27,16 +25,21 @@ class NonFiniteError(RankSearchError):
 
 def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     """The one template of error messages: what, what was expected, what came, the way out."""
-    message = f"{what}: expected {wanted}, got {got}."
-    return _UNPRINTABLE.sub(_escaped, f"{message} {way_out}" if way_out else message)
+    came = str(got)
+    came = came if len(came) <= _CAME else f"{came[:_CAME]}…"
+    message = f"{what}: expected {wanted}, got {came}."
+    return _printable(f"{message} {way_out}" if way_out else message)
 
 
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
-"""In names that somebody else chose: what would break the line, command the terminal, or cannot be encoded."""
+_CAME = 1000
+"""Characters."""
 
 
-def _escaped(character: re.Match[str]) -> str:
-    return character[0].encode("unicode_escape").decode()
+def _printable(message: str) -> str:
+    """Without what names that somebody else chose may hold: line ends, commands to the terminal, half characters."""
+    if message.isprintable():
+        return message
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 _TOLD = 400

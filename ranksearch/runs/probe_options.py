@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
+from ranksearch.records import in_words
 from ranksearch.runs.config import flag, unset
 from ranksearch.runs.options import option
 
@@ -74,7 +75,11 @@ def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = Non
         return ProbeOptions.model_validate(values)
     except ValidationError as error:
         lines = [
-            expected(flag(str(d["loc"][0])), d["msg"].removeprefix("Input should be "), repr(d["input"]))
+            expected(
+                flag(str(d["loc"][0])),
+                "a known option" if d["type"] == "extra_forbidden" else in_words(d["msg"]),
+                repr(d["input"]),
+            )
             for d in error.errors()
         ]
         raise InputError("\n".join(lines)) from error

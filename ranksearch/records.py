@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
+from ranksearch.reading import parse_json, read_text
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """From what a file of an older version holds to what one of the current version holds."""
@@ -43,32 +44,34 @@ def _on_one_line(numbers: re.Match[str]) -> str:
 
 
 def read_record(
-    path: Path, kind: type[_Kind], what: str, upgrades: Mapping[int, Upgrade] | None = None
+    path: Path,
+    kind: type[_Kind],
+    what: str,
+    upgrades: Mapping[int, Upgrade] | None = None,
+    *,
+    way_out: str = "",
 ) -> _Kind:
     """Read a record of some kind.
 
     what: what to call one in a message, `plan`. upgrades: by version, how to read older files; what is malformed they
-    leave as it is, for the check that follows. Raises InputError, one line that names the file, the field, what was
-    expected and what came.
+    leave as it is, for the check that follows. way_out: what to do about a file that is damaged. Raises InputError, one
+    line that names the file, the field, what was expected and what came.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        got = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise InputError(expected(str(path), f"a {what} file", got)) from error
-    try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = parse_json(read_text(path))
+    except OSError as error:
+        raise InputError(expected(str(path), f"a {what} file", error.strerror)) from error
     except ValueError as error:
-        raise InputError(expected(str(path), "JSON", str(error))) from error
+        raise InputError(expected(str(path), "JSON", error, way_out)) from error
     if not isinstance(data, dict):
-        raise InputError(expected(str(path), "a JSON object", type(data).__name__))
+        raise InputError(expected(str(path), "a JSON object", type(data).__name__, way_out))
     if "version" in kind.model_fields:
         data = _current(path, kind, data, upgrades or {})
     try:
         # From text, since JSON has neither tuples nor whole floats and a strict model takes nothing else from Python.
         return kind.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise InputError(_one_line(path, what, error)) from error
+        raise InputError(_one_line(path, what, error, way_out)) from error
 
 
 def _current(
@@ -85,27 +88,28 @@ def _current(
     return data
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON number")
-
-
-def _one_line(path: Path, what: str, error: ValidationError) -> str:
+def _one_line(path: Path, what: str, error: ValidationError, way_out: str) -> str:
     """The first of pydantic's complaints in the project's form."""
     first, *others = error.errors(include_url=False)
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    got = repr(first["input"])
-    got = got if len(got) <= _SHOWN else f"{got[: _SHOWN - 3]}…"
+    parts = [part if isinstance(part, int) else shortened(part) for part in first["loc"]]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    got = shortened(repr(first["input"]))
     match first["type"]:
         case "missing":
             wanted, got = "a value", "none"
         case "extra_forbidden":
             wanted = "no such field"
         case "value_error":
-            wanted, got = f"a {what} that makes sense", in_words(first["msg"])
+            wanted, got = f"a {what} that makes sense", shortened(in_words(first["msg"]), 200)
         case _:
             wanted = in_words(first["msg"])
     more = f"And {len(others)} more." if others else ""
-    return expected(f"{path}, {field}" if field else str(path), wanted, got, more)
+    return expected(f"{path}, {field}" if field else str(path), wanted, got, f"{more} {way_out}".strip())
+
+
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """A text that somebody else chose, no longer than fits into a message."""
+    return text if len(text) <= most else f"{text[: most - 3]}…"
 
 
 def in_words(message: str) -> str:

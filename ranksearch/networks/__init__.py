@@ -48,6 +48,7 @@ from ranksearch.networks.running import (
 from ranksearch.networks.surgery import copy_model, replace_modules
 from ranksearch.networks.undisturbed import draws_alone, seeded
 from ranksearch.networks.weights import Weights, load_weights, read_weights
+from ranksearch.networks.weights import Weights, check_finite, load_weights, read_weights
 
 __all__ = [
     "Batch",
@@ -68,6 +69,7 @@ __all__ = [
     "cat",
     "chain_module",
     "channels_last",
+    "check_finite",
     "contract",
     "copy_model",
     "device_of",

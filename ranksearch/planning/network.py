@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ranksearch.costs import ALWAYS, Cost, measure_cost
-from ranksearch.networks import Layer, discover
+from ranksearch.networks import Layer, check_finite, discover
 from ranksearch.tasks import Task
 
 
@@ -21,8 +21,9 @@ class Network:
 def inspect_network(task: Task, *, ignore: Sequence[str] = (), metrics: Sequence[str] = ALWAYS) -> Network:
     """Find the layers of a task's model and measure what it costs in some cost metrics.
 
-    ignore: shell patterns over names of layers that stay dense. Raises InputError if the model does not run on the
-    task's example.
+    ignore: shell patterns over names of layers that stay dense. Raises InputError where the model does not run on the
+    task's example, or its weights are not finite.
     """
+    check_finite(task.model, f"model {task.model_name or type(task.model).__name__}")
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)
     return Network(layers, measure_cost(task.model, task.example, metrics))

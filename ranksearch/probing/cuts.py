@@ -30,9 +30,11 @@ class Cut:
 
     @classmethod
     def named(cls, name: str) -> Cut:
-        """The cut of a name such as `o|ihw`."""
-        left, right = name.split("|")
-        letters = LETTERS[len(left) + len(right)]
+        """The cut of a name such as `o|ihw`. Raises ValueError where there is none of that name."""
+        left, _, right = name.partition("|")
+        letters = LETTERS.get(len(left) + len(right), "")
+        if not left or not right or sorted(left + right) != sorted(letters):
+            raise ValueError(f"the cut {name!r}")
         return cls(tuple(map(letters.index, left)), tuple(map(letters.index, right)))
 
     @property

@@ -39,8 +39,8 @@ def read_prior(path: Path, model: nn.Module, layers: Sequence[Layer]) -> dict[st
     check_same_model(read_probe(folder.record), model, layers, what)
     try:
         rows = read_rows(folder.sweep)
-    except (OSError, MismatchError) as error:
-        raise MismatchError(expected(what, "a sweep.csv", str(error).rstrip("."), _AGAIN)) from error
+    except MismatchError as error:
+        raise MismatchError(expected(what, "a sweep.csv", str(error).rstrip("."))) from error
     if not any(row.epsilon is not None for row in rows):
         raise MismatchError(expected(what, "truncations with their ε in sweep.csv", "none", _AGAIN))
     names = [layer.name for layer in layers if layer.reason is None]
@@ -78,7 +78,13 @@ def informative(rows: Sequence[Row], names: Sequence[str]) -> dict[str, NDArray[
     low, high = INFORMATIVE
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        if row.scope == "layer" and row.layer in names and row.epsilon and low <= row.kl <= high:
+        if (
+            row.scope == "layer"
+            and row.layer in names
+            and row.epsilon
+            and row.epsilon > 0
+            and low <= row.kl <= high
+        ):
             found.setdefault(row.layer, []).append((log(row.epsilon), log(row.kl)))
     return {name: np.array(points) for name, points in found.items()}
 

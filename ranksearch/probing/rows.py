@@ -7,11 +7,14 @@ import io
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ranksearch.errors import MismatchError, expected
+from ranksearch.probing.cuts import Cut
 from ranksearch.probing.scores import Scores
+from ranksearch.reading import decoded, parse_table, read_bytes
 from ranksearch.tasks import Estimate
 
 Scope = Literal["layer", "all", "prefix", "suffix", "plan"]
@@ -80,6 +83,8 @@ def scores_of(row: Row, count: int) -> Scores:
 COLUMNS = tuple(field.name for field in fields(Row))
 _TEXT = ("scope", "layer", "cut")
 _WHOLE = ("layers", "bond", "full")
+_OPTIONAL = tuple(field.name for field in fields(Row) if "None" in str(field.type))
+_WAY_OUT = "Probe the model again, into another folder."
 
 
 class SweepFile:
@@ -88,13 +93,15 @@ class SweepFile:
     def __init__(self, path: Path) -> None:
         """Read the existing rows; an incomplete last line of a killed run is removed."""
         self.path = path
-        content = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = content[: content.rfind("\n") + 1]
-        if whole != content:
-            os.truncate(path, len(whole.encode()))
+        content = _content(path) if path.exists() else b""
+        whole = _whole_lines(content)
+        if not whole and not _HEADER.startswith(content):
+            raise _strange(path, "something else")
         self._rows = {row.key: row for row in _parse(path, whole)} if whole else {}
+        if whole != content:
+            os.truncate(path, len(whole))
         if not whole:
-            self._write(",".join(COLUMNS) + "\n")
+            self._write(_HEADER.decode())
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -128,15 +135,36 @@ def _values(row: Row) -> list[Any]:
     return list(asdict(row).values())
 
 
-def _parse(path: Path, content: str) -> list[Row]:
-    reader = csv.DictReader(io.StringIO(content))
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        got = ", ".join(reader.fieldnames or ()) or "none"
-        raise MismatchError(expected(str(path), f"the columns {', '.join(COLUMNS)}", got))
+_HEADER = (",".join(COLUMNS) + "\n").encode()
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """All whole rows of a sweep.csv. Raises MismatchError."""
+    return tuple(_parse(path, _whole_lines(_content(path))))
+
+
+def _content(path: Path) -> bytes:
     try:
-        return [_row(values) for values in reader]
-    except (KeyError, ValueError, TypeError) as error:
-        raise MismatchError(expected(str(path), "rows of a sweep", str(error))) from error
+        return read_bytes(path)
+    except OSError as error:
+        raise _strange(path, error.strerror) from error
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _parse(path: Path, content: bytes) -> list[Row]:
+    try:
+        return [_row(values) for values in parse_table(decoded(content), COLUMNS)]
+    except ValueError as error:
+        raise _strange(path, error) from error
+
+
+def _strange(path: Path, got: object) -> MismatchError:
+    return MismatchError(
+        expected(str(path), f"rows of a sweep, with the columns {', '.join(COLUMNS)}", got, _WAY_OUT)
+    )
 
 
 def _row(values: dict[str, str]) -> Row:
@@ -144,16 +172,26 @@ def _row(values: dict[str, str]) -> Row:
     for name, text in values.items():
         if name in _TEXT:
             parsed[name] = text
-        elif text == "":
+        elif text == "" and name in _OPTIONAL:
             parsed[name] = None
         else:
             parsed[name] = int(text) if name in _WHOLE else float(text)
-    if parsed["scope"] not in get_args(Scope):
-        raise ValueError(f"scope {parsed['scope']!r}")
-    return Row(**parsed)
+    row = Row(**parsed)
+    _check(row)
+    return row
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """All complete rows of a sweep.csv."""
-    content = path.read_text(encoding="utf-8")
-    return tuple(_parse(path, content[: content.rfind("\n") + 1]))
+def _check(row: Row) -> None:
+    """What a row says has to be possible; a score alone may be infinite, or no number, where a network broke down."""
+    if row.scope not in get_args(Scope):
+        raise ValueError(f"the scope {row.scope!r}")
+    if row.scope != "plan":
+        Cut.named(row.cut)
+    if any(count is not None and count < 0 for count in (row.layers, row.bond, row.full)):
+        raise ValueError(f"{row.layers} layers at bond dimension {row.bond} of {row.full}")
+    for name in ("target", "norm_kept", "epsilon"):
+        value = getattr(row, name)
+        if value is not None and not isfinite(value):
+            raise ValueError(f"{name} {value}")
+    if row.scope == "plan" and not (row.epsilon or 0) > 0:
+        raise ValueError(f"a plan with epsilon {row.epsilon}")

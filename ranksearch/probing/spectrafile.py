@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
+from typing import get_args
 
+from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.probing.cuts import Cut, meaning
 from ranksearch.probing.spectra import Coordinates, CutSpectrum
+from ranksearch.reading import parse_table, read_text
 
 COLUMNS = (
     "layer", "cut", "coordinates", "full_rank", "entropy", "effective_rank",
@@ -38,11 +42,22 @@ def write_spectra(path: Path, spectra: Iterable[CutSpectrum]) -> None:
 
 
 def read_spectra(path: Path) -> tuple[CutSpectrum, ...]:
-    """The spectra in a spectra.csv, to the stored precision."""
-    found = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            coordinates: Coordinates = row["coordinates"]  # type: ignore[assignment]
-            values = tuple(map(float, row["singular_values"].split()))
-            found.append(CutSpectrum(row["layer"], Cut.named(row["cut"]), coordinates, values))
-    return tuple(found)
+    """The spectra of a spectra.csv, to the digits that it holds. Raises InputError."""
+    try:
+        return tuple(map(_spectrum, parse_table(read_text(path), COLUMNS)))
+    except (OSError, ValueError) as error:
+        got = error.strerror if isinstance(error, OSError) else error
+        raise InputError(expected(str(path), f"spectra ({', '.join(COLUMNS)})", got, _WAY_OUT)) from error
+
+
+_WAY_OUT = "Resume the probe: it writes them anew."
+
+
+def _spectrum(row: Mapping[str, str]) -> CutSpectrum:
+    coordinates: Coordinates = row["coordinates"]  # type: ignore[assignment]
+    if coordinates not in get_args(Coordinates):
+        raise ValueError(f"the coordinates {coordinates!r}")
+    values = tuple(map(float, row["singular_values"].split()))
+    if not values or not all(0 <= value < inf for value in values):
+        raise ValueError(f"the singular values of layer {row['layer']!r}")
+    return CutSpectrum(row["layer"], Cut.named(row["cut"]), coordinates, values)

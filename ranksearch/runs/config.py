@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.folders import CONFIG, usable
-from ranksearch.records import in_words
+from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
+from ranksearch.records import in_words, shortened
 from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.options import RunOptions, listed
 from ranksearch.runs.trust import check_trusted
@@ -103,7 +103,9 @@ def parse(values: Mapping[str, Any], source: Mapping[str, str] | None = None) ->
         for detail in error.errors():
             name = str(detail["loc"][0])
             label = (source or {}).get(name, flag(name))
-            lines.append(expected(label, _wanted(detail["msg"]), repr(detail["input"]), _near(name)))
+            lines.append(
+                expected(label, _wanted(detail["msg"]), shortened(repr(detail["input"]), 200), _near(name))
+            )
         raise InputError("\n".join(dict.fromkeys(lines))) from error
 
 
@@ -124,17 +126,17 @@ def _near(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Options in a TOML file, by field name; dashes count as underscores. Raises InputError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(read_text(path, OPTIONS_BYTES))
     except OSError as error:
         raise InputError(
             expected("--config", "a TOML file that can be read", f"{path} ({error.strerror})")
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(expected("--config", "valid TOML", f"{path}: {error}")) from error
     values = {key.replace("-", "_"): value for key, value in raw.items()}
     for key in values:
         if key not in RunOptions.model_fields:
-            raise InputError(expected(path.name, "known options", repr(key), _near(key)))
+            raise InputError(expected(path.name, "known options", shortened(repr(key)), _near(key)))
     return values
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
+from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
+from ranksearch.records import in_words
 from ranksearch.runs.config import flag, unset
 from ranksearch.runs.options import option
 
@@ -74,7 +75,11 @@ def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = Non
         return ProbeOptions.model_validate(values)
     except ValidationError as error:
         lines = [
-            expected(flag(str(d["loc"][0])), d["msg"].removeprefix("Input should be "), repr(d["input"]))
+            expected(
+                flag(str(d["loc"][0])),
+                "a known option" if d["type"] == "extra_forbidden" else in_words(d["msg"]),
+                repr(d["input"]),
+            )
             for d in error.errors()
         ]
         raise InputError("\n".join(lines)) from error
@@ -88,6 +93,8 @@ def write_probe_options(path: Path, options: ProbeOptions) -> None:
 def read_probe_options(path: Path) -> dict[str, Any]:
     """Stored options by name. Raises InputError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(expected(str(path), "the options of a probe", str(error))) from error
+        return parse_toml(read_text(path, OPTIONS_BYTES))
+    except OSError as error:
+        raise InputError(expected(str(path), "the options of a probe", error.strerror)) from error
+    except ValueError as error:
+        raise InputError(expected(str(path), "the options of a probe", error)) from error

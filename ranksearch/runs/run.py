@@ -21,7 +21,7 @@ from ranksearch.progress import Reporter
 from ranksearch.runs.deliver import RunReport, deliver
 from ranksearch.runs.narrate import describe_budgets, describe_dense, describe_layers, describe_task
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.run_folder import RunFolder
+from ranksearch.runs.run_folder import RunFolder, SplitsRecord
 from ranksearch.runs.settings import (
     candidate_config,
     compress_config,
@@ -52,7 +52,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         training = compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
         check_stages(task, training)
-        folder.write_splits(task.splits.to_dict() | {"test": data.test_split})
+        folder.write_splits(SplitsRecord(**task.splits.to_dict(), test=data.test_split))
         network = inspect_network(task, ignore=options.ignore, metrics=settings.metrics)
         describe_task(task, network.cost, reporter)
         describe_budgets(settings.budgets_of(network.cost), reporter)

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
+
+from pydantic import NonNegativeInt, model_validator
 
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.folders import CONFIG, held
+from ranksearch.records import Record, read_record
 from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
 from ranksearch.runs.options import RunOptions
 
 WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "compressed", "compressed/*", "compressed/*/*")
 """Patterns of what a run writes in its folder."""
+
+
+class SplitsRecord(Record):
+    """What splits.json holds: see `Splits`. test: those of the source's training images that were split off for it."""
+
+    seed: int
+    moments: tuple[NonNegativeInt, ...]
+    divergence: tuple[NonNegativeInt, ...]
+    finetune: tuple[NonNegativeInt, ...]
+    validation: tuple[NonNegativeInt, ...]
+    test: tuple[NonNegativeInt, ...] | None
+
+    @model_validator(mode="after")
+    def _every_image_has_one_role(self) -> Self:
+        images = sorted(self.moments + self.divergence + self.finetune + self.validation)
+        if images != list(range(len(images))):
+            place, image = next((k, image) for k, image in enumerate(images) if k != image)
+            raise ValueError(
+                f"image {place} in no role" if image > place else f"image {image} in several roles"
+            )
+        if self.test is not None and len(set(self.test)) < len(self.test):
+            raise ValueError("a test image named twice")
+        return self
 
 
 @dataclass(frozen=True)
@@ -70,13 +95,18 @@ class RunFolder:
         """Whether a search has left anything."""
         return bool(self.plans()) or (self.study.is_file() and self.study.stat().st_size > 0)
 
-    def write_splits(self, splits: Mapping[str, Any]) -> None:
-        """Write splits.json, or, where it is there already, check that the data has not changed."""
-        content = json.dumps(splits) + "\n"
-        if self.splits.is_file() and self.splits.read_text(encoding="utf-8") != content:
-            what = "the training images that the run was started with"
-            raise MismatchError(expected(f"--data of {self.path}", what, "others", "Choose another --out."))
-        write_text(self.splits, content)
+    def write_splits(self, splits: SplitsRecord) -> None:
+        """Write splits.json, or, where it is there already, check that the data has not changed. Raises MismatchError
+        where it has, and InputError where the file is damaged."""
+        if self.splits.exists():
+            way_out = "If the data is the same as before, remove the file: it is written anew."
+            if read_record(self.splits, SplitsRecord, "splits", way_out=way_out) != splits:
+                what = "the training images that the run was started with"
+                raise MismatchError(
+                    expected(f"--data of {self.path}", what, "others", "Choose another --out.")
+                )
+        else:
+            write_text(self.splits, splits.model_dump_json() + "\n")
 
 
 def default_path(model: str) -> Path:

@@ -11,7 +11,7 @@ from ranksearch.objectives import Objective
 from ranksearch.planning import Choice
 from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.front import Evaluated
-from ranksearch.searching.job import Job, storable_scores, trained_with
+from ranksearch.searching.job import Job, are_numbers, storable_scores, strange, trained_with
 from ranksearch.searching.studies import restored, storable
 
 
@@ -33,6 +33,8 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
             score = objective.score(plan)
             known[attr] = {objective.name: storable(score.value), **storable_scores(objective.name, score)}
             study.set_user_attr(attr, known[attr])
+        elif not are_numbers(known[attr]) or objective.name not in known[attr]:
+            raise strange(study, attr, f"{known[attr]!r:.60}")
         values.append(restored(known[attr][objective.name]))
         job.news(objective.name, len(values), len(values), values)
         return {key: restored(value) for key, value in known[attr].items()}

@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from ranksearch.costs import ALWAYS, Cost, Kept
 from ranksearch.files import write_text
@@ -64,6 +64,14 @@ class FrontRecord(Record):
     plans: tuple[PlanEntry, ...]
     rank_correlations: tuple[CorrelationRecord, ...] = ()
     """Rank correlation of each score with the next more expensive one, by budget."""
+
+    @model_validator(mode="after")
+    def _costs_count_the_budget(self) -> Self:
+        for amounts in (self.dense, *(plan.cost for plan in self.plans)):
+            if self.metric not in amounts or amounts.keys() != self.dense.keys():
+                missing = ", ".join(sorted({self.metric, *self.dense} ^ amounts.keys()))
+                raise ValueError(f"a cost without {missing}")
+        return self
 
 
 def front_record(

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -14,12 +15,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.costs import Budget
+from ranksearch.errors import MismatchError, expected
 from ranksearch.objectives import Objective, Score
 from ranksearch.planning import Choice, Plan, Problem, analytic, energy, uniform
 from ranksearch.progress import Progress
 from ranksearch.searching.front import Evaluated, State
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.studies import open_study, restored, storable
+from ranksearch.searching.studies import CHOOSE_ANOTHER, finished, open_study, restored, storable
 
 UNSEARCHED: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
@@ -64,7 +66,9 @@ class Job:
         if self.budget.also:
             common["limits"] = {other.metric: other.limit for other in self.budget.also}
         name = f"{self.settings.study_name}-{self.budget.name}-{stage}"
-        return open_study(self.storage, name, common | made_for, pruner)
+        study = open_study(self.storage, name, common | made_for, pruner)
+        check_stored(study, self.problem)
+        return study
 
     def news(self, stage: str, done: int, total: int, values: Iterable[float]) -> None:
         self.progress(f"{stage} {self.budget.name}", done, total, min(values, default=None))
@@ -76,6 +80,50 @@ def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
     trial.set_user_attr("choice", list(choice))
     trial.set_user_attr("ranks", plan.ranks)
     trial.set_user_attr("cost", plan.cost.amounts)
+
+
+def check_stored(study: Study, problem: Problem) -> None:
+    """Raise MismatchError that names the first finished trial of which something is missing or strange."""
+    for trial in finished(study):
+        found: dict[str, Any] = {"scores": {}} | trial.user_attrs | {"value": trial.value}
+        if state_of(trial) == "complete":
+            found["scores"] = trial.user_attrs.get("scores")
+        elif state_of(trial) == "pruned":
+            found["value"] = 0.0
+        check_found(study, f"trial {trial.number}", problem, found)
+
+
+def check_found(study: Study, what: str, problem: Problem, found: object) -> None:
+    """That what a study keeps of a plan is all there; raises MismatchError."""
+    kept = found if isinstance(found, dict) else {}
+    choice, tables = kept.get("choice"), problem.tables
+    right = {
+        "value": _is_number(kept.get("value")),
+        "scores": are_numbers(kept.get("scores")),
+        "choice": isinstance(choice, list)
+        and len(choice) == len(tables)
+        and all(type(k) is int and 0 <= k < len(t.candidates) for k, t in zip(choice, tables, strict=True)),
+        "origin": isinstance(kept.get("origin"), str),
+        "duplicate_of": isinstance(kept.get("duplicate_of"), str | None),
+    }
+    for name, is_right in right.items():
+        if not is_right:
+            raise strange(study, what, f"{name} {kept.get(name)!r:.60}")
+
+
+def are_numbers(scores: object) -> bool:
+    """Whether these are scores as a study keeps them."""
+    return isinstance(scores, dict) and all(map(_is_number, scores.values()))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and isfinite(value)  # type: ignore[arg-type]
+
+
+def strange(study: Study, what: str, got: object) -> MismatchError:
+    """The error for something in a study that ranksearch has not put there."""
+    where = f"{what} of study {study.study_name!r}"
+    return MismatchError(expected(where, "what ranksearch keeps of a plan", got, CHOOSE_ANOTHER))
 
 
 def record(job: Job, trial: FrozenTrial, stage: str) -> Evaluated:

@@ -16,6 +16,7 @@ from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import (
     Job,
+    check_found,
     choice_of,
     describe,
     record,
@@ -24,7 +25,7 @@ from ranksearch.searching.job import (
     trained_with,
     value_of,
 )
-from ranksearch.searching.studies import finished, reporter, restored, run_trials, storable
+from ranksearch.searching.studies import finished, reporter, restored, run_trials, same_parameters, storable
 
 
 def scan(job: Job, objective: Objective) -> list[Evaluated]:
@@ -44,7 +45,8 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     worst = sum(float(table.errors().max()) for table in job.problem.tables)
 
     def evaluate(trial: Trial, ordinal: int) -> float:
-        choice = space.suggest(trial)
+        with same_parameters(study, f"space {settings.space}"):
+            choice = space.suggest(trial)
         plan = job.problem.plan(choice)
         describe(trial, plan, choice, queue[ordinal] if ordinal < len(queue) else settings.space)
         overshoot = max(plan.cost.of(each.metric) / each.limit for each in job.budget.every) - 1
@@ -109,6 +111,9 @@ class _Known:
         """Score a plan outside the study; the result is stored in the study's own attributes."""
         attr, plan = f"plan {name}", self.job.problem.plan(choice)
         stored = self.study.user_attrs.get(attr)
+        if stored is not None:
+            found = {**stored, "origin": name} if isinstance(stored, dict) else None
+            check_found(self.study, attr, self.job.problem, found)
         if stored is None or stored["choice"] != list(choice):
             found = self.of(plan)
             if found is None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from ranksearch.cache import digest
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, RankSearchError, expected
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
@@ -148,7 +148,7 @@ class Task:
     ) -> Iterator[tuple[Batch, Tensor | None]]:
         """(inputs, targets) on the task's device, targets None where the data has no labels, or none are wanted.
         Raises InputError where they are not one number or tensor per example."""
-        for inputs, targets in self.loader(role, shuffle_seed=shuffle_seed, labelled=labelled):
+        for inputs, targets in _read(self.loader(role, shuffle_seed=shuffle_seed, labelled=labelled)):
             yield self._placed(role, inputs, targets)
 
     def _placed(self, role: Role, inputs: Batch, targets: Any) -> tuple[Batch, Tensor | None]:
@@ -163,7 +163,9 @@ class Task:
         cache: dict[Role, Batch] = self._cache  # type: ignore[attr-defined]
         if role not in cache:
             with seeded(self.seed, self.device):
-                cache[role] = cat([to(inputs, "cpu") for inputs, _ in self.loader(role, labelled=False)])
+                cache[role] = cat(
+                    [to(inputs, "cpu") for inputs, _ in _read(self.loader(role, labelled=False))]
+                )
                 if role == "moments" and not self._repeats(cache[role]):
                     log.warning(
                         "training data: examples differ each time they are read; calibration and validation see them "
@@ -200,6 +202,17 @@ class Task:
             wanted = "examples whose input is a tensor, or a tuple or dict of tensors"
             raise InputError(expected("training data", wanted, type(inputs).__name__, way_out))
         return inputs
+
+
+def _read(loader: DataLoader[tuple[Batch, Any]]) -> Iterator[tuple[Batch, Any]]:
+    """A loader's batches. Of an error that a worker process hands on with its traceback, the last line is the error."""
+    try:
+        yield from loader
+    except RankSearchError as error:
+        text = str(error)
+        if "Traceback" not in text:
+            raise
+        raise type(error)(text.strip().splitlines()[-1].partition(": ")[2]) from None
 
 
 def pair_of(item: Any) -> tuple[Any, Any]:

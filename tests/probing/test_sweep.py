@@ -148,7 +148,7 @@ def test_rows_come_back_from_the_file(setting: Setting, tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(MismatchError, match=f"expected the columns {', '.join(COLUMNS[:3])}"):
+    with pytest.raises(MismatchError, match=f"with the columns {', '.join(COLUMNS[:3])}"):
         SweepFile(path)
 
 

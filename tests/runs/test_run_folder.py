@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import json
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import pytest
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.runs import RunFolder, RunOptions, open_run
 from ranksearch.runs.config import parse, read_toml
-from ranksearch.runs.run_folder import default_path
+from ranksearch.runs.run_folder import SplitsRecord, default_path
 
 
 def options(out: Path, **more: object) -> RunOptions:
@@ -161,12 +162,51 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
+SPLITS = SplitsRecord(seed=0, moments=(1, 4), divergence=(0,), finetune=(5, 3), validation=(2,), test=(7, 9))
+
+
 def test_splits_are_written_once_and_compared(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_splits({"seed": 0, "moments": [1, 2]})
-    folder.write_splits({"seed": 0, "moments": (1, 2)})
-    with pytest.raises(MismatchError, match="the training images that the run was started with"):
-        folder.write_splits({"seed": 0, "moments": [1, 3]})
+    folder.write_splits(SPLITS)
+    before = folder.splits.read_bytes()
+    folder.write_splits(SPLITS)
+    # as it was written by older versions
+    folder.splits.write_text(json.dumps(SPLITS.model_dump()) + "\n")
+    folder.write_splits(SPLITS)
+    for other in ({"moments": (1, 0), "divergence": (4,)}, {"seed": 1}, {"test": None}):
+        with pytest.raises(MismatchError, match="the training images that the run was started with"):
+            folder.write_splits(SPLITS.model_copy(update=other))
+    folder.splits.write_bytes(before)
+    folder.write_splits(SPLITS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "splits.json: expected JSON, got "),
+        ({}, "seed: expected a value, got none. And 5 more. If the data is the same"),
+        (SPLITS.model_dump() | {"moments": (1, 6)}, "got image 4 in no role. If the data"),
+        (SPLITS.model_dump() | {"moments": (1, 4, 4)}, "got image 4 in several roles. If the data"),
+        (SPLITS.model_dump() | {"moments": (1, 4), "validation": (0, 2)}, "got image 0 in several roles."),
+        (SPLITS.model_dump() | {"moments": (1, -4)}, "moments[1]: expected a number greater than"),
+        (SPLITS.model_dump() | {"moments": (1, 4.0)}, "moments[1]: expected a valid integer, got 4.0."),
+        (SPLITS.model_dump() | {"test": (7, 7)}, "got a test image named twice"),
+    ],
+)
+def test_splits_that_are_damaged_are_said_to_be(
+    tmp_path: Path, change: dict[str, object] | None, message: str
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_splits(SPLITS)
+    whole = folder.splits.read_text()
+    folder.splits.write_text(whole[: len(whole) // 2] if change is None else json.dumps(change))
+    with pytest.raises(InputError) as caught:
+        folder.write_splits(SPLITS)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("remove the file: it is written anew.")
+    folder.splits.unlink()
+    folder.write_splits(SPLITS)
+    assert folder.splits.read_text() == whole
 
 
 def test_paths_by_budget(tmp_path: Path) -> None:

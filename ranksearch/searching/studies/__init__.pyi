@@ -1,9 +1,19 @@
 from .quiet import quiet_optuna
 from .registry import SAMPLERS
 from .storage import open_storage
-from .trials import finished, open_study, reporter, restored, run_trials, storable
+from .trials import (
+    CHOOSE_ANOTHER,
+    finished,
+    open_study,
+    reporter,
+    restored,
+    run_trials,
+    same_parameters,
+    storable,
+)
 
 __all__ = [
+    "CHOOSE_ANOTHER",
     "SAMPLERS",
     "finished",
     "open_storage",
@@ -12,5 +22,6 @@ __all__ = [
     "reporter",
     "restored",
     "run_trials",
+    "same_parameters",
     "storable",
 ]

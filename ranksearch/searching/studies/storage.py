@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from sqlalchemy.exc import SQLAlchemyError
 
 from ranksearch.errors import InputError, expected, told
+from ranksearch.reading import decoded, parse_json
 from ranksearch.redaction import conceal, redact
 
 try:
@@ -47,7 +46,9 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
     if "://" in str(location):
         try:
             return RDBStorage(str(location))
-        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        except (
+            Exception
+        ) as error:  # databases, their drivers and Optuna's check of the schema raise kinds of their own
             got, way_out = (
                 f"{conceal(str(location))} ({redact(told(error))})",
                 "Or give the path of a journal file.",
@@ -59,8 +60,8 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
         lock = _KernelLock(str(path)) if fcntl else JournalFileOpenLock(str(path))
         _cut_torn_line(path)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-    except (OSError, ValueError, KeyError) as error:
-        got, way_out = f"{path} ({error})", "Name another file, or remove this one to start over."
+    except Exception as error:  # Optuna carries out whatever stands in the file, and raises what it runs into
+        got, way_out = f"{path} ({told(error)})", "Name another file, or remove this one to start over."
         raise InputError(expected("storage", "an Optuna journal", got, way_out)) from error
 
 
@@ -68,7 +69,20 @@ def _cut_torn_line(path: Path) -> None:
     """Remove an incomplete last line of a killed process; the next record would be appended to it."""
     if not path.exists():
         return
+    if not path.is_file() and not path.is_dir():
+        raise ValueError("a pipe, a socket or a device")
     with path.open("rb+") as file:
         content = file.read()
+        # Somebody else's file is neither cut nor written to.
+        if not content.startswith(_RECORD[: len(content)]):
+            raise ValueError("its first line is none of a journal")
         if content and not content.endswith(b"\n"):
             file.truncate(content.rfind(b"\n") + 1)
+        elif content:
+            parse_json(
+                decoded(content[content.rfind(b"\n", 0, -1) + 1 :])
+            )  # Optuna overlooks a damaged last line
+
+
+_RECORD = b'{"op_code":'
+"""How each line of a journal begins."""

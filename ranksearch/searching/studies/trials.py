@@ -7,7 +7,8 @@ before its value is reported, so a killed run loses only the current trial.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
@@ -16,11 +17,14 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.errors import InputError, MismatchError, expected, told
+from ranksearch.redaction import redact
 from ranksearch.searching.studies.registry import SAMPLERS
+
+CHOOSE_ANOTHER = "Choose another `study_name` or `storage`."
 
 BROKEN = 1e9
 """Represents an infinite score in a study: samplers and databases need finite numbers."""
@@ -33,20 +37,55 @@ def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pru
 
     Raises MismatchError if the study was made for something other than `made_for`.
     """
-    study = optuna.create_study(
-        storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True
-    )
-    known = study.user_attrs.get("made for")
+    with _readable(name):
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="minimize", pruner=pruner, load_if_exists=True
+        )
+        known, trials = study.user_attrs.get("made for"), study.get_trials(deepcopy=False)
+        minimised = study.directions == [StudyDirection.MINIMIZE]
+    unmarked = known is None and any(trial.state in FINISHED for trial in trials)
+    if not minimised or unmarked or not isinstance(known, dict | None):
+        raise MismatchError(
+            expected(f"study {name!r}", "one that ranksearch made", "another one", CHOOSE_ANOTHER)
+        )
     if known is None:
         study.set_user_attr("made for", dict(made_for))
     else:
         for key, wanted in made_for.items():
             if known.get(key) != wanted:
-                what, way_out = f"{key} of study {name!r}", "Choose another `study_name` or `storage`."
-                raise MismatchError(expected(what, repr(known.get(key)), repr(wanted), way_out))
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+                what = f"{key} of study {name!r}"
+                raise MismatchError(expected(what, repr(known.get(key)), repr(wanted), CHOOSE_ANOTHER))
+    with _readable(name):
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                study.tell(trial.number, state=TrialState.FAIL)
     return study
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Whatever Optuna and a database raise on what is stored, told in one line."""
+    try:
+        yield
+    except Exception as error:
+        got = redact(told(error))
+        raise MismatchError(
+            expected(f"study {name!r}", "a study that can be read", got, CHOOSE_ANOTHER)
+        ) from error
+
+
+@contextmanager
+def same_parameters(study: Study, what: str) -> Iterator[None]:
+    """Raises MismatchError in place of what Optuna raises where stored trials have other parameters than those that
+    `what` suggests; without stored trials the mistake is in `what` itself."""
+    try:
+        yield
+    except ValueError as error:
+        if not finished(study):
+            raise
+        wanted = f"the parameters of {what} as they were"
+        name = f"study {study.study_name!r}"
+        raise MismatchError(expected(name, wanted, told(error), CHOOSE_ANOTHER)) from error
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -109,10 +148,8 @@ def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialSt
         if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
             raise
         got = "one that another process has opened"
-        way_out = "Choose another `study_name` or `storage`."
-        raise InputError(
-            expected(f"study {study.study_name!r}", "a study that no other process is using", got, way_out)
-        ) from error
+        wanted = "a study that no other process is using"
+        raise InputError(expected(f"study {study.study_name!r}", wanted, got, CHOOSE_ANOTHER)) from error
 
 
 def reporter(trial: Trial) -> Callable[[int, float], None]:

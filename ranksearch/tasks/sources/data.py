@@ -16,6 +16,7 @@ from ranksearch.objects import close_match, load_object
 from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
+from ranksearch.tasks.sources.pictures import folder_of, image_set, native_size
 
 FORMS = "digits, imagefolder:DIR, torchvision:NAME:DIR, package.module:factory or file.py:factory"
 
@@ -152,8 +153,8 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
         folders = {"train": root}
     elif "test" not in folders and "validation" in folders:
         folders["test"] = folders.pop("validation")
-    preprocess = images.resolve(_native_size(_paths(folders["train"])), IMAGENET_MEAN, IMAGENET_STD)
-    sets = {role: _folder(path, preprocess) for role, path in folders.items()}
+    preprocess = images.resolve(native_size(folder_of(folders["train"])), IMAGENET_MEAN, IMAGENET_STD)
+    sets = {role: image_set(path, preprocess) for role, path in folders.items()}
     for role, dataset in sets.items():
         if dataset.classes != sets["train"].classes:
             odd = sorted(set(dataset.classes) ^ set(sets["train"].classes))[:5]
@@ -165,61 +166,6 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
                 )
             )
     return Data(sets["train"], sets.get("validation"), sets.get("test"), sets["train"].classes)
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Image files with their labels; `mode` is PIL's."""
-
-    samples: list[tuple[str, int]]
-    mode: str
-
-    def __call__(self, index: int) -> tuple[Any, int]:
-        from PIL import Image, UnidentifiedImageError
-
-        path, label = self.samples[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert(self.mode), label
-        except (OSError, UnidentifiedImageError) as error:
-            raise InputError(
-                expected("data", "an image file that can be read", f"{path} ({error})")
-            ) from error
-
-
-def _folder(path: Path, preprocess: Preprocess) -> ImageSet:
-    folder = _paths(path)
-    files = _Files(folder.samples, "L" if preprocess.channels == 1 else "RGB")
-    return ImageSet(files, len(folder.samples), folder.classes, preprocess)
-
-
-def _paths(path: Path) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(path)
-    except FileNotFoundError as error:
-        raise InputError(expected("data", f"a folder of images per class in {path}", told(error))) from error
-
-
-def _native_size(folder: Any) -> tuple[int, int, int] | None:
-    """The size that a sample of the images have in common."""
-    from PIL import Image, UnidentifiedImageError
-
-    step = max(1, len(folder.samples) // 64)
-    sizes = set()
-    for path, _ in folder.samples[::step]:
-        try:
-            with Image.open(path) as image:
-                sizes.add(image.size)
-        except (OSError, UnidentifiedImageError) as error:
-            raise InputError(
-                expected("data", "an image file that can be read", f"{path} ({error})")
-            ) from error
-    if len(sizes) != 1:
-        return None
-    width, height = sizes.pop()
-    return 3, height, width
 
 
 # Data sets of torchvision
@@ -248,13 +194,12 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
     fixed: dict[str, Any] = {"download": False} if "download" in parameters else {}
     try:
         train, test = (kind(root=root, **part, **fixed) for part in parts)
-    except (RuntimeError, ValueError, OSError, TypeError) as error:
+        first = train[0][0]
+        native = (1 if getattr(first, "mode", "RGB") in ("1", "L") else 3, first.height, first.width)
+    except Exception as error:  # each data set reads its files in its own way, and fails in its own way
         raise InputError(
             expected("data", f"{name} in {root} (nothing is downloaded)", told(error))
         ) from error
-    first = train[0][0]
-    channels = 1 if getattr(first, "mode", "RGB") in ("1", "L") else 3
-    native = (channels, first.height, first.width)
     preprocess = images.resolve(native, *STATISTICS.get(name, (IMAGENET_MEAN, IMAGENET_STD)))
     classes = tuple(getattr(train, "classes", ()))
     sets = [ImageSet(_Items(part), len(part), classes, preprocess) for part in (train, test)]
@@ -266,14 +211,19 @@ class _Items:
     dataset: Any
 
     def __call__(self, index: int) -> tuple[Any, int]:
-        image, label = self.dataset[index][:2]
-        return image, int(label)
+        try:
+            image, label = self.dataset[index][:2]
+            return image, int(label)
+        except Exception as error:
+            name = type(self.dataset).__name__
+            wanted = f"an image and a class at {index} of {name}"
+            raise InputError(expected("data", wanted, told(error))) from error
 
 
 def _mnist(name: str, classes: tuple[str, ...], root: Path, images: ImageOptions) -> Data:
     sets = []
     for prefix in ("train", "t10k"):
-        part = read_mnist(root, name, prefix)
+        part = read_mnist(root, name, prefix, len(classes))
         preprocess = images.resolve((1, part.pixels.shape[1], part.pixels.shape[2]), *STATISTICS[name])
         sets.append(ImageSet(part, len(part.pixels), classes, preprocess))
     return Data(sets[0], None, sets[1], classes)

@@ -6,6 +6,7 @@ Read here because torchvision insists on a folder layout of its own and on unpac
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, expected, told
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class MnistPart:
         return torch.from_numpy(self.pixels[index][None]), int(self.labels[index])
 
 
-def read_mnist(root: Path, name: str, prefix: str) -> MnistPart:
+def read_mnist(root: Path, name: str, prefix: str, classes: int) -> MnistPart:
     """`train` or `t10k` of a data set, from `root`, `root/raw` or `root/NAME/raw`, packed by gzip or not."""
     pixels = read_idx(_find(root, name, f"{prefix}-images-idx3-ubyte"))
     labels = read_idx(_find(root, name, f"{prefix}-labels-idx1-ubyte"))
-    if pixels.ndim != 3 or labels.shape != (len(pixels),):
+    if pixels.ndim != 3 or not pixels.size or labels.shape != (len(pixels),):
         what = f"as many {prefix} labels as images in {root}"
         raise InputError(expected("data", what, f"labels {labels.shape}, images {pixels.shape}"))
+    if labels.max() >= classes:
+        wanted = f"{prefix} labels below {classes} in {root}"
+        raise InputError(expected("data", wanted, f"label {labels.max()}"))
     return MnistPart(pixels, labels)
 
 
@@ -58,5 +62,5 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         axes = raw[3]
         shape = np.frombuffer(raw, dtype=">u4", count=axes, offset=4).astype(int)
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise InputError(expected("data", f"an idx file ({path})", str(error))) from error
+    except (OSError, EOFError, ValueError, IndexError, OverflowError, zlib.error) as error:
+        raise InputError(expected("data", f"an idx file ({path})", told(error))) from error

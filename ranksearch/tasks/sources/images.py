@@ -12,8 +12,13 @@ from torch.utils.data import Dataset, get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from ranksearch.errors import InputError, expected
+
 KEEP_BYTES = 512 * 2**20
 """Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
+
+_LONGEST = 2**17
+"""Pixels of the longer side of an image that has been resized: a stripe would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,11 @@ class Preprocess:
         height, width = F.get_size(image)
         if (height, width) != self.size:
             mode = InterpolationMode(self.interpolation)
-            image = F.resize(image, self._scaled(height, width), mode, antialias=True)
+            scaled = self._scaled(height, width)
+            if not height or not width or min(scaled) * max(height, width) / min(height, width) > _LONGEST:
+                wanted = f"images that can be resized to {self.size[0]} × {self.size[1]}"
+                raise InputError(expected("data", wanted, f"one of {height} × {width} pixels"))
+            image = F.resize(image, scaled, mode, antialias=True)
             image = F.center_crop(image, list(self.size))
         return image if isinstance(image, Tensor) else F.pil_to_tensor(image)
 

@@ -47,7 +47,6 @@ from ranksearch.networks.running import (
 )
 from ranksearch.networks.surgery import copy_model, replace_modules
 from ranksearch.networks.undisturbed import draws_alone, seeded
-from ranksearch.networks.weights import Weights, load_weights, read_weights
 from ranksearch.networks.weights import Weights, check_finite, load_weights, read_weights
 
 __all__ = [

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import json
+import shutil
 import subprocess
 import sys
 import tempfile

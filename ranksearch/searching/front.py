@@ -20,8 +20,8 @@ class Evaluated:
     the name of the objective. `scores` holds `error` (the sum of ε) and what the stage found: `divergence`,
     `divergence_stderr`, `blend`; `finetune`, `finetune_stderr`, `steps`, `steps_saved`; all lower is better
     and in units of the loss, except the last two and the blend. An `infeasible` plan is above the budget and
-    was not run; a `pruned` one has no final score of its stage. `trial` is the number within the stage's
-    study, None outside it; `duplicate_of` names the earlier evaluation of the same plan:
+    was not run; a `pruned` one has no final score of its stage. `trial` counts the finished trials of
+    the stage's study from 0, and is None outside it; `duplicate_of` names the earlier evaluation of the same plan:
     `trial 3`, `energy`.
     """
 

@@ -126,8 +126,12 @@ def strange(study: Study, what: str, got: object) -> MismatchError:
     return MismatchError(expected(where, "what ranksearch keeps of a plan", got, CHOOSE_ANOTHER))
 
 
-def record(job: Job, trial: FrozenTrial, stage: str) -> Evaluated:
-    """A finished trial read back."""
+def records_of(job: Job, study: Study, stage: str) -> list[Evaluated]:
+    """The finished trials of a study read back, numbered as they would be had no process been killed."""
+    return [_record(job, trial, stage, ordinal) for ordinal, trial in enumerate(finished(study))]
+
+
+def _record(job: Job, trial: FrozenTrial, stage: str, ordinal: int) -> Evaluated:
     plan = job.problem.plan(choice_of(trial))
     attrs, state = trial.user_attrs, state_of(trial)
     scores = {"error": plan.error}
@@ -135,7 +139,7 @@ def record(job: Job, trial: FrozenTrial, stage: str) -> Evaluated:
         scores[stage] = value_of(trial)
     scores |= {name: restored(value) for name, value in attrs.get("scores", {}).items()}
     origin, earlier = attrs["origin"], attrs.get("duplicate_of")
-    return Evaluated(plan, job.budget, origin, stage, scores, trial.number, state, earlier)
+    return Evaluated(plan, job.budget, origin, stage, scores, ordinal, state, earlier)
 
 
 def state_of(trial: FrozenTrial) -> State:

@@ -19,7 +19,7 @@ from ranksearch.searching.job import (
     check_found,
     choice_of,
     describe,
-    record,
+    records_of,
     state_of,
     storable_scores,
     trained_with,
@@ -67,7 +67,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         return float(found["value"])
 
     def after(count: int) -> None:
-        scores.add(finished(study)[-1])
+        scores.add(finished(study)[-1], count - 1)
         job.news(stage, count, settings.trials, scores.values())
 
     job.news(stage, len(finished(study)), settings.trials, scores.values())
@@ -85,7 +85,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
         deadline=None if settings.timeout is None else time.monotonic() + settings.timeout,
         after=after,
     )
-    records = scores.beside_records(stage) + [record(job, trial, stage) for trial in finished(study)]
+    records = scores.beside_records(stage) + records_of(job, study, stage)
     order = {name: k for k, name in enumerate(job.baselines)}
     return sorted(records, key=lambda found: order.get(found.origin, len(order)))
 
@@ -96,16 +96,17 @@ class _Known:
 
     job: Job
     study: Study
-    _trials: dict[object, FrozenTrial] = field(default_factory=dict)
+    _trials: dict[object, tuple[int, FrozenTrial]] = field(default_factory=dict)
     _beside: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for trial in finished(self.study):
-            self.add(trial)
+        for ordinal, trial in enumerate(finished(self.study)):
+            self.add(trial, ordinal)
 
-    def add(self, trial: FrozenTrial) -> None:
+    def add(self, trial: FrozenTrial, ordinal: int) -> None:
+        """Know a trial, which so many finished ones came before."""
         if state_of(trial) == "complete":
-            self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, trial)
+            self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, (ordinal, trial))
 
     def add_beside(self, name: str, choice: Choice, objective: Objective) -> None:
         """Score a plan outside the study; the result is stored in the study's own attributes."""
@@ -125,9 +126,9 @@ class _Known:
 
     def of(self, plan: Plan) -> dict[str, Any] | None:
         """`value` and `scores` of a plan, and their `source`; None if it was not scored yet."""
-        trial = self._trials.get(plan.key)
-        if trial is not None:
-            source = f"trial {trial.number}"
+        if plan.key in self._trials:
+            ordinal, trial = self._trials[plan.key]
+            source = f"trial {ordinal}"
             return {"value": trial.value, "scores": trial.user_attrs["scores"], "source": source}
         for name, found in self._beside.items():
             if self.job.problem.plan(found["choice"]).key == plan.key:
@@ -136,7 +137,7 @@ class _Known:
 
     def values(self) -> list[float]:
         beside = [restored(found["value"]) for found in self._beside.values()]
-        return [value_of(trial) for trial in self._trials.values()] + beside
+        return [value_of(trial) for _, trial in self._trials.values()] + beside
 
     def beside_records(self, stage: str) -> list[Evaluated]:
         records = []

@@ -15,7 +15,7 @@ from ranksearch.searching.job import (
     choice_of,
     describe,
     ranking,
-    record,
+    records_of,
     storable_scores,
     trained_with,
     value_of,
@@ -86,4 +86,4 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
         fixed=lambda ordinal: {"place": todo[ordinal - before]},
         after=news,
     )
-    return [record(job, trial, stage) for trial in finished(study)]
+    return records_of(job, study, stage)

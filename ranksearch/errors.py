@@ -28,13 +28,14 @@ class NonFiniteError(RankSearchError):
 def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     """The one template of error messages: what, what was expected, what came, the way out."""
     came = str(got)
-    came = came if len(came) <= _CAME else f"{came[:_CAME]}…"
+    if len(came) > 2 * _CAME:
+        came = f"{came[:_CAME]}…{came[-_CAME:]}"
     message = f"{what}: expected {wanted}, got {came}."
     return visible(f"{message} {way_out}" if way_out else message)
 
 
 _CAME = 1000
-"""Characters."""
+"""Characters at either end: names come first, reasons last."""
 
 
 _TOLD = 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ranksearch.visible import visible
+
 
 class RankSearchError(Exception):
     """Root of all errors raised on purpose."""
@@ -26,20 +28,14 @@ class NonFiniteError(RankSearchError):
 def expected(what: str, wanted: str, got: object, way_out: str = "") -> str:
     """The one template of error messages: what, what was expected, what came, the way out."""
     came = str(got)
-    came = came if len(came) <= _CAME else f"{came[:_CAME]}…"
+    if len(came) > 2 * _CAME:
+        came = f"{came[:_CAME]}…{came[-_CAME:]}"
     message = f"{what}: expected {wanted}, got {came}."
-    return _printable(f"{message} {way_out}" if way_out else message)
+    return visible(f"{message} {way_out}" if way_out else message)
 
 
 _CAME = 1000
-"""Characters."""
-
-
-def _printable(message: str) -> str:
-    """Without what names that somebody else chose may hold: line ends, commands to the terminal, half characters."""
-    if message.isprintable():
-        return message
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+"""Characters at either end: names come first, reasons last."""
 
 
 _TOLD = 400

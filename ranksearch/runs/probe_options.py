@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
 from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
-from ranksearch.records import in_words
+from ranksearch.records import in_words, shortened
 from ranksearch.runs.config import flag, unset
 from ranksearch.runs.options import option
 
@@ -76,9 +76,9 @@ def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = Non
     except ValidationError as error:
         lines = [
             expected(
-                flag(str(d["loc"][0])),
+                flag(shortened(str(d["loc"][0]))),
                 "a known option" if d["type"] == "extra_forbidden" else in_words(d["msg"]),
-                repr(d["input"]),
+                shortened(repr(d["input"]), 200),
             )
             for d in error.errors()
         ]

@@ -85,7 +85,8 @@ def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
 def check_stored(study: Study, problem: Problem) -> None:
     """Raise MismatchError that names the first finished trial of which something is missing or strange."""
     for trial in finished(study):
-        found: dict[str, Any] = {"scores": {}} | trial.user_attrs | {"value": trial.value}
+        value = trial.values[0] if trial.values is not None and len(trial.values) == 1 else None
+        found: dict[str, Any] = {"scores": {}} | trial.user_attrs | {"value": value}
         if state_of(trial) == "complete":
             found["scores"] = trial.user_attrs.get("scores")
         elif state_of(trial) == "pruned":

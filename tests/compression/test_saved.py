@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -17,7 +18,7 @@ from ranksearch.compression import check_sums, save_compressed
 from ranksearch.costs import Budget, chain_cost, layer_cost, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.networks import Layer, discover, load_weights, read_weights
+from ranksearch.networks import Layer, check_finite, discover, load_weights, read_weights
 from ranksearch.planning import Candidate, Plan, PlanRecord, build, chain_of, make_record
 from ranksearch.tasks.sources import make_model
 
@@ -350,3 +351,47 @@ def test_mismatches_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
         "1 unexpected (fc.weight); 1 of another shape (0.weight (3, 2) for (2, 2)). Are they for another"
     ) in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:.*[sS]parse")
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        (torch.eye(2, 3).to_sparse(), InputError, "expected dense tensors with values, got weight: sparse_coo"),
+        (torch.zeros(2, 3, device="meta"), InputError, "got weight: without values"),
+        (torch.zeros(2, 3, dtype=torch.complex64), MismatchError, "1 of another kind (weight complex64 for float32)"),
+        (torch.ones(2, 3, dtype=torch.int8), MismatchError, "1 of another kind (weight int8 for float32)"),
+        (torch.zeros(1).expand(10**12), MismatchError, "of another shape (weight (1000000000000,)"),
+        (torch.tensor(1.0), MismatchError, "of another shape (weight () for (2, 3))"),
+        (torch.zeros(0, 3), MismatchError, "of another shape (weight (0, 3) for (2, 3))"),
+        (torch.full((2, 3), 1e300, dtype=torch.float64), InputError, "got infinity in weight (6 of 6 values)"),
+        (torch.eye(2, 3) / 0, InputError, "expected finite numbers, got NaN in weight (4 of 6 values)"),
+        (np.float64(3), InputError, "multiarray.scalar. Save the state dict alone"),
+    ],
+)  # fmt: skip
+def test_tensors_that_no_weight_can_be_made_of(
+    tmp_path: Path, changed: object, error: type[InputError], message: str
+) -> None:
+    torch.save(STATE | {"weight": changed}, tmp_path / "w.pt")
+    model = nn.Linear(3, 2)
+    before = model.weight.detach().clone()
+    with pytest.raises(error) as caught:
+        load_weights(model, tmp_path / "w.pt")
+    assert message in str(caught.value)
+    assert torch.equal(model.weight, before)
+
+
+def test_masks_may_be_infinite_and_statistics_no_nan(tmp_path: Path) -> None:
+    model = nn.BatchNorm1d(2)
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    check_finite(model, "model")
+    model.running_var[1] = torch.nan
+    with pytest.raises(InputError, match=r"^model m: expected .* NaN in running_var \(1 of 2 values\)"):
+        check_finite(model, "model m")
+
+
+def test_a_float8_file_gives_its_values(tmp_path: Path) -> None:
+    save_file({n: t.to(torch.float8_e4m3fn) for n, t in STATE.items()}, tmp_path / "w.safetensors")
+    model = nn.Linear(3, 2)
+    load_weights(model, tmp_path / "w.safetensors")
+    assert torch.equal(model.weight, STATE["weight"])

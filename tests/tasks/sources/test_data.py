@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import FashionMNIST
 
 from ranksearch.errors import InputError
+from ranksearch.tasks import Task
 from ranksearch.tasks.sources import ImageOptions, load_data
 from ranksearch.tasks.sources.data import IMAGENET_MEAN, IMAGENET_STD
 from ranksearch.tasks.sources.idx import read_idx
@@ -327,3 +329,55 @@ def test_image_option_errors(tmp_path: Path, images: ImageOptions, message: str)
     with pytest.raises(InputError) as error:
         load_data(f"imagefolder:{tmp_path}", images=images)
     assert message in str(error.value)
+
+
+# damaged files
+
+
+def test_grey_images_of_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
+    values = (np.arange(24).reshape(4, 6) * 2500).astype(np.uint16)
+    write_folder(tmp_path)
+    for name in ("ant", "bee"):
+        for path in (tmp_path / name).iterdir():
+            Image.fromarray(values).save(path)
+    dataset = load_data(f"imagefolder:{tmp_path}", test_split=0).train
+    dataset[0]
+    assert torch.equal(dataset._pixels[0], torch.from_numpy(values >> 8).to(torch.uint8).expand(3, 4, 6))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_told_by_its_path(tmp_path: Path, workers: int) -> None:
+    write_folder(tmp_path, 12)
+    (tmp_path / "ant" / "7.png").write_bytes((tmp_path / "ant" / "7.png").read_bytes()[:60])
+    data = load_data(f"imagefolder:{tmp_path}", images=ImageOptions(input_size=(4, 6)), test_split=0)
+    task = Task(torch.nn.Flatten(), data.train, batch_size=4, val_split=0, workers=workers)
+    batches = chain.from_iterable(map(task.batches, ("moments", "divergence", "finetune")))  # type: ignore[arg-type]
+    with pytest.raises(InputError) as caught:
+        list(batches)
+    assert str(caught.value).startswith("data: expected an image file that can be read, got ")
+    assert "7.png" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_links_that_lead_back_and_stripes_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a")
+    (tmp_path / "a" / "ant" / "back").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="back, a link to a folder that it is in"):
+        load_data(f"imagefolder:{tmp_path / 'a'}")
+    write_folder(tmp_path / "b")
+    write_image(tmp_path / "b" / "ant" / "0.png", (1, 3000))
+    data = load_data(f"imagefolder:{tmp_path / 'b'}", images=ImageOptions(input_size=(64,)), test_split=0)
+    with pytest.raises(InputError, match="can be resized to 64 × 64, got one of 3000 × 1 pixels"):
+        data.train[0]
+
+
+def test_labels_beyond_the_classes_and_broken_packing(tmp_path: Path) -> None:
+    arrays = write_mnist(tmp_path)
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte", arrays["t10k-labels"] + 9)
+    with pytest.raises(InputError, match="t10k labels below 10 in"):
+        load_data(f"torchvision:FashionMNIST:{tmp_path}")
+    packed = bytearray(gzip.compress(bytes(99)))
+    packed[12] ^= 0xFF
+    (tmp_path / "a.gz").write_bytes(packed)
+    with pytest.raises(InputError, match=r"an idx file \("):
+        read_idx(tmp_path / "a.gz")

@@ -5,6 +5,7 @@ result = ranksearch.search(task, budget=0.2)
 compressed = ranksearch.compress(task, result.plan)
 ranksearch.save("small", task, result, compressed)
 model = ranksearch.load("small", model)
+ranksearch.export("small", model, task.example, to="onnx")
 """
 
 from __future__ import annotations

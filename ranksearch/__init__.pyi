@@ -1,4 +1,4 @@
-from .api import load, save, search
+from .api import export, load, save, search
 from .compression import CompressConfig, compress
 from .errors import RankSearchError
 from .memory import keep_freed_memory
@@ -12,6 +12,7 @@ __all__ = [
     "RankSearchError",
     "Task",
     "compress",
+    "export",
     "keep_freed_memory",
     "load",
     "save",

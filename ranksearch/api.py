@@ -10,12 +10,21 @@ from typing import overload
 import torch
 from torch import nn
 
-from ranksearch.compression import PLAN_FILE, Compressed, load_compressed, planned_layers, save_compressed
+from ranksearch.compression import (
+    PLAN_FILE,
+    WEIGHTS_FILE,
+    Compressed,
+    check_sums,
+    load_compressed,
+    planned_layers,
+    save_compressed,
+)
 from ranksearch.costs import Kept
 from ranksearch.decompositions import DECOMPOSITIONS
-from ranksearch.errors import InputError, expected
+from ranksearch.errors import InputError, MismatchError, expected
+from ranksearch.exporting import export_file, exporters
 from ranksearch.keywords import checks_keywords
-from ranksearch.networks import draws_alone
+from ranksearch.networks import Batch, Output, copy_model, draws_alone, load_weights, one_tensor
 from ranksearch.planning import (
     CandidateConfig,
     LayerWeights,
@@ -215,6 +224,44 @@ def load(folder: str | Path, model: nn.Module | None = None, *, trust: bool = Fa
     record = read_plan(folder / PLAN_FILE)
     dense = _named(folder, record.model.name, trust) if model is None else model
     return load_compressed(folder, record, dense)
+
+
+@checks_keywords
+@draws_alone
+def export(
+    folder: str | Path,
+    model: nn.Module | Compressed,
+    example: Batch,
+    *,
+    to: str | Sequence[str] = "onnx",
+    output: Output = one_tensor,
+) -> Path | list[Path]:
+    """Write a model to files in a folder that run without ranksearch; several names give a list of paths.
+
+    Each file is compared with the model, on batches of 1 and of 5 of the inputs in `example`, and written down in
+    `exports.json` and `SHA256SUMS`. model: what `compress` or `load` returned. Where the folder holds a compressed model,
+    it has to be that one. example: a batch of inputs as the data gives them, such as `task.example`. to: `onnx`, `pt2`,
+    `torchscript`, and what else is registered. output: as for `Task`.
+
+    Raises InputError where the model cannot be exported, or the file's outputs are not the model's.
+    """
+    folder, module = Path(folder), model.model if isinstance(model, Compressed) else model
+    several = not isinstance(to, str)
+    wanted = exporters(_several(to))
+    if (folder / WEIGHTS_FILE).is_file():
+        _check_same(folder, module)
+    records = [export_file(folder, exporter, module, example, output) for exporter in wanted]
+    paths = [folder / record.file for record in records]
+    return paths if several else paths[0]
+
+
+def _check_same(folder: Path, module: nn.Module) -> None:
+    check_sums(folder)
+    held = copy_model(module).cpu()
+    load_weights(held, folder / WEIGHTS_FILE)
+    if any(not torch.equal(a, b.cpu()) for a, b in zip(held.parameters(), module.parameters(), strict=True)):
+        way_out = "Choose another folder, or pass ranksearch.load(folder, …)."
+        raise MismatchError(expected("model", f"the model in {folder}", "one with other weights", way_out))
 
 
 def _named(folder: Path, name: str | None, trust: bool) -> nn.Module:

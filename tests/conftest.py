@@ -11,6 +11,7 @@ import torch
 from ranksearch import testing
 from ranksearch.costs import COSTS
 from ranksearch.decompositions import DECOMPOSITIONS
+from ranksearch.exporting import EXPORTERS
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import Problem
 from ranksearch.search_spaces import SEARCH_SPACES
@@ -27,7 +28,16 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Imports and registrations leak from no test into another, and nothing goes to the user's cache."""
-    for registry in (ALLOCATORS, COSTS, DECOMPOSITIONS, LOSSES, OBJECTIVES, SAMPLERS, SEARCH_SPACES):
+    for registry in (
+        ALLOCATORS,
+        COSTS,
+        DECOMPOSITIONS,
+        EXPORTERS,
+        LOSSES,
+        OBJECTIVES,
+        SAMPLERS,
+        SEARCH_SPACES,
+    ):
         monkeypatch.setattr(registry, "_known", dict(registry._known))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

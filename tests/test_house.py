@@ -29,6 +29,7 @@ ROOMS = (
     "searching.studies",
     "searching.baselines",
     "searching",
+    "exporting",
     "testing",
     "probing",
     "api",

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ranksearch.cli.guard import guarded
-from ranksearch.cli.signature import with_options
+from ranksearch.cli.signature import help_text, with_options
+from ranksearch.exporting import EXPORTERS
 from ranksearch.runs import MAIN_PANEL, ProbeOptions, RunOptions
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ DELIVERY = (
     "lr",
     "label_weight",
     "augment",
+    "export",
     "out",
     "cache",
     "trust",
@@ -161,6 +163,48 @@ def verify(
         from ranksearch.cli.verify import verify_command
 
         verify_command(paths)
+
+
+@app.command(name="export")
+def export_(
+    path: Annotated[Path, typer.Argument(help="Folder of a compressed model, or run folder.", metavar="DIR")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to",
+            metavar="NAME[,NAME...]",
+            help=help_text("Formats. Can be repeated.", EXPORTERS, "onnx"),
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="SPEC",
+            help=help_text(
+                "The dense model, as for run; its weights do not matter.",
+                default="the plan's, where it is built in",
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Let the plan name code to import as its model.", show_default=False),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only results.", show_default=False)] = False,
+) -> None:
+    """Export delivered models to files that run without ranksearch.
+
+    ranksearch export runs/digits --to onnx,pt2
+
+    Each file is compared with the compressed model on random inputs.
+    """
+    with guarded():
+        from ranksearch.cli.export import export_command
+
+        export_command(path, to or ["onnx"], model, trust=trust, quiet=quiet)
 
 
 def probe(config: Config = None, *, given: dict[str, Any]) -> None:

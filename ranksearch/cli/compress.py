@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
+from ranksearch.cli.export import print_exports
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
@@ -41,6 +42,7 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
             report = compress_pipeline(record, options, out, reporter)
         reporter.result(results_table(report))
         reporter.result(f"{'compressed model':<16}  {shown(out)}")
+        print_exports([delivered.exports for delivered in report.delivered], reporter)
 
 
 def plan_options(record: PlanRecord, config: Path | None, given: Mapping[str, Any], plan: Path) -> RunOptions:

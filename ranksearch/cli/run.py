@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
+from ranksearch.cli.export import print_exports
 from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
 from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
@@ -35,6 +36,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
             report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))
         _where(folder, reporter, [kept.name for kept in options.budget])
+        print_exports([delivered.exports for delivered in report.delivered], reporter)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
 
 

@@ -15,7 +15,7 @@ from ranksearch.visible import visible
 
 FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 
-REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple")
+REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "export")
 """Options whose values add up where they are given several times; of others the last one counts."""
 
 
@@ -54,16 +54,21 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     is_switch = field.annotation is bool
     kind: Any = bool | None if is_switch else list[str] | None if name in REPEATABLE else str | None
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
-    text = escape(visible(_described(field.description or "", extra["choices"])))
     declared = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
-        help=f"{text} [dim]\\[{escape(default)}][/dim]" if default else text,
+        help=help_text(field.description or "", extra["choices"], default),
         metavar=escape(extra["metavar"]),
         rich_help_panel=MAIN_PANEL if name in MAIN else extra["panel"],
         show_default=False,
     )
     annotation = Annotated[kind, declared]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def help_text(text: str, choices: Registry[Any] | None = None, default: str = "") -> str:
+    """The help of an option: what it means, what it is chosen from, and its default, in rich's markup."""
+    found = escape(visible(_described(text, choices)))
+    return f"{found} [dim]\\[{escape(default)}][/dim]" if default else found
 
 
 def _described(text: str, choices: Registry[Any] | None) -> str:

@@ -10,7 +10,6 @@ from ranksearch.compression.in_order import Weights, refit_in_order
 from ranksearch.compression.refit import Fitted, planned_layers
 from ranksearch.compression.saved import (
     PLAN_FILE,
-    SUMS_FILE,
     WEIGHTS_FILE,
     check_sums,
     load_compressed,
@@ -20,7 +19,6 @@ from ranksearch.compression.saved import (
 
 __all__ = [
     "PLAN_FILE",
-    "SUMS_FILE",
     "WEIGHTS_FILE",
     "CompressConfig",
     "Compressed",

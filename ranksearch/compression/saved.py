@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ranksearch.errors import MismatchError, expected
-from ranksearch.files import whole_file, write_text
+from ranksearch.checksums import SUMS_FILE, check_sum, read_sums, write_sums
+from ranksearch.files import whole_file
 from ranksearch.networks import list_layers, load_weights
 from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
 
 WEIGHTS_FILE = "model.safetensors"
 PLAN_FILE = "plan.json"
-SUMS_FILE = "SHA256SUMS"
-"""As `sha256sum` writes it, which checks it too: `sha256sum -c SHA256SUMS`."""
 
 _AGAIN = "It was damaged or changed: resume the run, or carry out the plan again."
+_EXPORT_AGAIN = "It was damaged or changed: export the model again."
 
 
 def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
@@ -42,32 +39,30 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
             stored[name] = tensor.detach().to("cpu", copy=True).contiguous()
     with whole_file(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(save(stored, metadata))
-    save_plan(folder, record)
+    _save_plan(folder, record, keep=False)
 
 
 def save_plan(folder: Path, record: PlanRecord) -> None:
-    """Write the plan of a compressed model, whose weights are there, and the checksums of both."""
+    """Write the plan of a compressed model, whose weights are there, and the checksums of both; those of exported
+    files stay."""
+    _save_plan(folder, record, keep=True)
+
+
+def _save_plan(folder: Path, record: PlanRecord, *, keep: bool) -> None:
     write_plan(folder / PLAN_FILE, record)
-    sums = {name: _sha256(folder / name) for name in (WEIGHTS_FILE, PLAN_FILE)}
-    write_text(folder / SUMS_FILE, "".join(f"{found}  {name}\n" for name, found in sums.items()))
+    write_sums(folder, (WEIGHTS_FILE, PLAN_FILE), keep=keep)
 
 
-def check_sums(folder: Path) -> None:
-    """Raise MismatchError where a file of a compressed model is not as it was written, or there are no checksums."""
-    path = folder / SUMS_FILE
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MismatchError(expected(str(path), "checksums", "none that can be read", _AGAIN)) from error
-    stated = {m[2]: m[1] for line in lines if (m := re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line))}
+def check_sums(folder: Path, *, every: bool = False) -> None:
+    """Raise MismatchError where a file of a compressed model is not as it was written, or there are no checksums.
+
+    every: whether exported files, and whatever else has a checksum, are checked too.
+    """
+    stated = read_sums(folder, _AGAIN)
     for name in (WEIGHTS_FILE, PLAN_FILE):
-        file = folder / name
-        got = _sha256(file) if file.is_file() else "no file"
-        if stated.get(name) != got:
-            wanted = f"the file of {SUMS_FILE}, {stated.get(name, 'which does not name it')[:12]}…"
-            raise MismatchError(
-                expected(str(file), wanted, f"{got[:12]}…" if file.is_file() else got, _AGAIN)
-            )
+        check_sum(folder, name, stated.get(name), _AGAIN)
+    for name in stated if every else ():
+        check_sum(folder, name, stated[name], _EXPORT_AGAIN)
 
 
 def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Module:
@@ -83,8 +78,3 @@ def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Mo
     compressed = skeleton(dense, layers, to_plan(record))
     load_weights(compressed, folder / WEIGHTS_FILE)
     return compressed.eval()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
 
 Batch = Any
 """A tree of tensors (N, …)."""
@@ -25,6 +25,29 @@ def tensors(batch: Batch) -> list[Tensor]:
 def each(change: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
     """The batch with every tensor changed."""
     return tree_map_only(Tensor, change, batch)
+
+
+def arguments(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a model is called with for a batch: positional arguments, and keyword arguments."""
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    return (tuple(batch), {}) if isinstance(batch, tuple | list) else ((batch,), {})
+
+
+def marked(tree: Any, mark: Any) -> Any:
+    """The tree with a mark in place of every tensor that has axes, and None in place of everything else."""
+    return tree_map(lambda leaf: mark if isinstance(leaf, Tensor) and leaf.dim() else None, tree)
+
+
+def refilled(tree: Any, others: Sequence[Tensor]) -> Any:
+    """The tree with other tensors in place of its own, in their order; there are as many."""
+    left = iter(others)
+    return each(lambda _: next(left), tree)
+
+
+def blank(batch: Batch) -> Batch:
+    """The batch with zeros in place of its numbers."""
+    return each(torch.zeros_like, batch)
 
 
 def size(batch: Batch) -> int:

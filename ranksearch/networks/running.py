@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks.batches import Batch, device_of, head, shapes_of, split, to
+from ranksearch.networks.batches import Batch, arguments, device_of, head, shapes_of, split, to
 from ranksearch.networks.undisturbed import seeded, undisturbed
 
 Output = Callable[[Any], Tensor]
@@ -34,15 +34,8 @@ def call(model: nn.Module, batch: Batch) -> Any:
     In evaluation mode nothing of it stays behind, in the model or in the global generators.
     """
     with undisturbed(model, device_of(batch)):
-        return _called(model, batch)
-
-
-def _called(model: nn.Module, batch: Batch) -> Any:
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    if isinstance(batch, tuple | list):
-        return model(*batch)
-    return model(batch)
+        args, kwargs = arguments(batch)
+        return model(*args, **kwargs)
 
 
 def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tensor:

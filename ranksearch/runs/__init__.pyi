@@ -1,6 +1,7 @@
 from .compress import compress_pipeline
 from .config import load_options, parse, write_toml
 from .deliver import RunReport
+from .export import Exports, export_delivered, usages
 from .options import MAIN, MAIN_PANEL, RunOptions
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
@@ -15,6 +16,7 @@ from .verify import delivered_in, verify_delivered
 __all__ = [
     "MAIN",
     "MAIN_PANEL",
+    "Exports",
     "ProbeOptions",
     "RunFolder",
     "RunOptions",
@@ -22,6 +24,7 @@ __all__ = [
     "candidate_config",
     "compress_pipeline",
     "delivered_in",
+    "export_delivered",
     "image_options",
     "load_options",
     "needs_trust",
@@ -32,6 +35,7 @@ __all__ = [
     "probe_pipeline",
     "run_pipeline",
     "stored_probe_options",
+    "usages",
     "verify_delivered",
     "write_toml",
 ]

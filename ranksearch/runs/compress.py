@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ranksearch.compression import PLAN_FILE, check_stages
+from ranksearch.exporting import exporters
 from ranksearch.planning import PlanRecord, check_plan, inspect_network, to_plan
 from ranksearch.progress import Reporter
-from ranksearch.runs.deliver import Delivered, RunReport, carry_out, shared_moments
+from ranksearch.runs.deliver import Delivered, RunReport, carry_out, exported, shared_moments
 from ranksearch.runs.narrate import describe_dense, describe_task
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.settings import candidate_config, compress_config, torch_threads
@@ -19,6 +20,7 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         training = compress_config(options)
+        exporters(options.export)  # raises early what would end this late
         candidate_config(options)  # registers cost metrics and the user's own decompositions
         task, _ = build_task_and_data(options)
         check_stages(task, training)
@@ -29,6 +31,5 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         moments = shared_moments(task, network, [to_plan(record)], options, reporter)
         found = carry_out(task, network, record, options, out, reporter, moments)
         test = evaluate(task.model, task, "test")
-        return RunReport(
-            network.cost, metric_name(task), validation, test, (Delivered(found, out, out / PLAN_FILE),)
-        )
+        delivered = Delivered(found, out, out / PLAN_FILE, exported(task, found, options, out))
+        return RunReport(network.cost, metric_name(task), validation, test, (delivered,))

@@ -20,7 +20,7 @@ from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.options import RunOptions, listed
 from ranksearch.runs.trust import check_trusted
 
-FREE = frozenset({"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"})
+FREE = frozenset({"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "export"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
 MEANS_NONE = frozenset({"weights", "cache"})
@@ -154,9 +154,10 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key in _OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
-    if result.get("decompositions") is not None:
-        names = listed(result["decompositions"])
-        result["decompositions"] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
+    for key in ("decompositions", "export"):
+        if result.get(key) is not None:
+            names = listed(result[key])
+            result[key] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
     storage = result.get("storage")
     if isinstance(storage, str):
         if "://" not in storage:

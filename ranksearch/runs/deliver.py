@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from ranksearch.calibration import Moments, calibration_moments
+from ranksearch.checksums import SUMS_FILE
 from ranksearch.compression import (
     PLAN_FILE,
-    SUMS_FILE,
     check_sums,
     compress,
     load_compressed,
@@ -23,8 +23,10 @@ from ranksearch.compression import (
 )
 from ranksearch.costs import Cost
 from ranksearch.errors import MismatchError
+from ranksearch.exporting import exporters
 from ranksearch.planning import Network, Plan, PlanRecord, read_plan, to_plan
 from ranksearch.progress import Reporter, renamed
+from ranksearch.runs.export import Exports, compared_on, export_each, missing
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.runs.settings import compress_config, recorded
@@ -35,11 +37,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Delivered:
-    """A compressed model on disk; `record` holds its plan, its cost and all its scores."""
+    """A compressed model on disk; `record` holds its plan, its cost and all its scores, `exports` what was exported
+    just now."""
 
     record: PlanRecord
     folder: Path
     plan_file: Path
+    exports: Exports
 
 
 def deliver(
@@ -59,8 +63,18 @@ def deliver(
             compressed = evaluated(
                 load_compressed(out, compressed, task.model).to(task.device), task, compressed, out
             )
-        found.append(Delivered(compressed, out, folder.plan(budget)))
+        exports = exported(task, compressed, options, out)
+        found.append(Delivered(compressed, out, folder.plan(budget), exports))
     return tuple(found)
+
+
+def exported(task: Task, record: PlanRecord, options: RunOptions, out: Path) -> Exports:
+    """The files that the options ask for, of a compressed model that is there; those that are there are kept."""
+    wanted = missing(out, exporters(options.export))
+    if not wanted:
+        return Exports(out, ())
+    model = load_compressed(out, record, task.model)
+    return export_each(out, wanted, model, compared_on(task), task.output)
 
 
 def shared_moments(

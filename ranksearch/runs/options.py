@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ranksearch.costs import COSTS, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
+from ranksearch.exporting import EXPORTERS
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.redaction import conceal
 from ranksearch.registry import Registry
@@ -308,6 +309,9 @@ class RunOptions(BaseModel):
 
     label_weight: float = option("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""
+
+    export: Names = option("Delivery", (), "NAME[,NAME...]", choices=EXPORTERS)
+    """Formats that delivered models are exported to, for programs without ranksearch. Can be repeated."""
 
     out: Path | None = option("Run", None, "DIR", "runs/MODEL-DATE-TIME")
     """Output folder."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ranksearch.compression import check_stages
+from ranksearch.exporting import exporters
 from ranksearch.planning import (
     LayerWeights,
     Network,
@@ -49,6 +50,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         settings = search_settings(options, folder)
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
+        exporters(options.export)
         training = compress_config(options)  # raises early what would end the run late
         task, data = build_task_and_data(options)
         check_stages(task, training)

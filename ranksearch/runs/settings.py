@@ -108,7 +108,7 @@ def early_weights(options: RunOptions) -> LayerWeights:
     return LayerWeights() if options.protect_early is None else LayerWeights(*options.protect_early)
 
 
-NOT_RECORDED = {"resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name"}
+NOT_RECORDED = {"resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name", "export"}
 """Options that are about one machine's folders and one run's output: nobody else has a use for them."""
 
 

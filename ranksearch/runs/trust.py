@@ -14,7 +14,17 @@ from ranksearch.runs.options import RunOptions, listed
 
 _PLACES = frozenset({"weights", "probe", "out", "cache", "storage"})
 _NAMES = frozenset(
-    {"metric", "metric_fn", "loss", "allocator", "objective", "space", "sampler", "decompositions"}
+    {
+        "metric",
+        "metric_fn",
+        "loss",
+        "allocator",
+        "objective",
+        "space",
+        "sampler",
+        "decompositions",
+        "export",
+    }
 )
 
 

@@ -30,10 +30,11 @@ def delivered_in(path: Path) -> list[Path]:
 def verify_delivered(folder: Path) -> str:
     """Check a compressed model; what was found in order.
 
-    Files are compared with their checksums. Where the plan names a built-in model it is built too, the weights are
-    loaded, and it has to cost what the plan says. Raises MismatchError where something differs.
+    Files, exported ones among them, are compared with their checksums. Where the plan names a built-in model it is
+    built too, the weights are loaded, and it has to cost what the plan says. Raises MismatchError where something
+    differs.
     """
-    check_sums(folder)
+    check_sums(folder, every=True)
     record = read_plan(folder / PLAN_FILE)
     name = record.model.name
     if name is None or not is_plain(name):

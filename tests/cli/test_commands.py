@@ -21,6 +21,7 @@ from ranksearch.api import load
 from ranksearch.costs import COSTS, Kept, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError
+from ranksearch.exporting import EXPORTERS
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import read_plan, write_plan
 from ranksearch.registry import Registry
@@ -71,7 +72,7 @@ def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "registry", [ALLOCATORS, COSTS, DECOMPOSITIONS, LOSSES, OBJECTIVES, SAMPLERS, SEARCH_SPACES]
+    "registry", [ALLOCATORS, COSTS, DECOMPOSITIONS, EXPORTERS, LOSSES, OBJECTIVES, SAMPLERS, SEARCH_SPACES]
 )
 def test_help_names_what_is_registered(
     registry: Registry[Any], invoke: Invoke, monkeypatch: pytest.MonkeyPatch

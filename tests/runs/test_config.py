@@ -83,6 +83,7 @@ OTHER: dict[str, Any] = {
     "lr": 0.5,
     "label_weight": 0.75,
     "augment": True,
+    "export": ["onnx", "a.b:c"],
     "out": "/o",
     "resume": True,
     "trust": True,
@@ -254,7 +255,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"}
+FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "export"}
 
 
 @pytest.mark.parametrize("name", RunOptions.model_fields)

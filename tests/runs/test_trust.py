@@ -29,6 +29,7 @@ RISKY: dict[str, Any] = {
     "space": "own.py:X",
     "sampler": "own.py:X",
     "decompositions": ["svd", "own.py:X"],
+    "export": ["onnx", "own.py:X"],
 }
 """Every option that can name code, or a place to read or write."""
 
@@ -41,6 +42,7 @@ HARMLESS: dict[str, Any] = {
     "limit": ["flops=0.5"],
     "loss": "cross_entropy",
     "decompositions": ["svd", "cp"],
+    "export": ["onnx"],
     "seed": 3,
     "ignore": ["a:b"],
 }

@@ -1,0 +1,113 @@
+"""Exported files in the folder of a model, with a record of how each was made and checked."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, PositiveInt
+from torch import nn
+
+from ranksearch.checksums import read_sums, sha256_of, write_sums
+from ranksearch.compression import WEIGHTS_FILE
+from ranksearch.errors import InputError, MismatchError
+from ranksearch.exporting.base import Exporter
+from ranksearch.exporting.held import BATCH_SIZES, exported
+from ranksearch.files import whole_file
+from ranksearch.networks import Batch, Output, one_tensor
+from ranksearch.records import Record, read_record, write_record
+
+EXPORTS_FILE = "exports.json"
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class ExportRecord(Record):
+    """One exported file.
+
+    weights: SHA-256 of the `model.safetensors` beside it that it was made of, None where there is none. difference: the
+    largest one between its outputs and the model's, relative to the model's largest output, for batches of all
+    `batch_sizes`. versions: of the packages that made it.
+    """
+
+    exporter: str
+    file: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    sha256: Digest
+    weights: Digest | None
+    difference: Annotated[FiniteFloat, Field(ge=0)]
+    batch_sizes: tuple[PositiveInt, ...]
+    versions: dict[str, str]
+
+
+class ExportsRecord(Record):
+    """What `exports.json` holds."""
+
+    version: Literal[1]
+    exports: tuple[ExportRecord, ...]
+
+
+def read_exports(folder: Path) -> tuple[ExportRecord, ...]:
+    """The records of a folder; none where it has no `exports.json`. Raises InputError where that is damaged."""
+    path = folder / EXPORTS_FILE
+    if not path.exists():
+        return ()
+    way_out = "If it was damaged or changed, remove it, and export the model again."
+    return read_record(path, ExportsRecord, "exports", way_out=way_out).exports
+
+
+def current_exports(folder: Path) -> tuple[ExportRecord, ...]:
+    """The records of files that are there as they were written, and were made of the weights that are there."""
+    try:
+        sums, records = read_sums(folder), read_exports(folder)
+    except InputError:
+        return ()
+    return tuple(
+        record
+        for record in records
+        if record.weights == sums.get(WEIGHTS_FILE)
+        and record.sha256 == sums.get(record.file)
+        and (folder / record.file).is_file()
+        and sha256_of(folder / record.file) == record.sha256
+    )
+
+
+def export_file(
+    folder: Path, exporter: Exporter, model: nn.Module, examples: Batch, output: Output = one_tensor
+) -> ExportRecord:
+    """Export the model of a folder into it, and write down how in `exports.json` and `SHA256SUMS`.
+
+    examples: inputs, of which the first few are compared. Raises InputError, and writes nothing, where the model cannot
+    be exported or the file does something else.
+    """
+    with exported(exporter, model, examples, output) as (temporary, difference):
+        kept = [record for record in current_exports(folder) if record.file != exporter.file]
+        with whole_file(folder / exporter.file) as target:
+            shutil.copyfile(temporary, target)
+    record = ExportRecord(
+        exporter=exporter.name,
+        file=exporter.file,
+        sha256=sha256_of(folder / exporter.file),
+        weights=_weights(folder),
+        difference=difference,
+        batch_sizes=BATCH_SIZES,
+        versions={name: _version(name) for name in ("ranksearch", "torch", *exporter.packages)},
+    )
+    write_record(folder / EXPORTS_FILE, ExportsRecord(version=1, exports=(*kept, record)))
+    write_sums(folder, (exporter.file, EXPORTS_FILE))
+    return record
+
+
+def _weights(folder: Path) -> str | None:
+    try:
+        return read_sums(folder).get(WEIGHTS_FILE)
+    except MismatchError:
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # onnxruntime is also there as onnxruntime-gpu
+        return str(getattr(import_module(package), "__version__", "unknown"))

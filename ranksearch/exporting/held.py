@@ -1,0 +1,138 @@
+"""An exported file held against the model that it was made of."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil, inf, isnan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ranksearch.errors import InputError, RankSearchError, expected, told
+from ranksearch.exporting.base import Exporter
+from ranksearch.networks import (
+    Batch,
+    Output,
+    blank,
+    call_once,
+    cat,
+    copy_model,
+    eval_mode,
+    head,
+    made_one,
+    one_tensor,
+    refilled,
+    size,
+    tensors,
+    to,
+)
+
+BATCH_SIZES = (1, 5)
+"""Sizes of the batches that are compared."""
+
+TOLERANCE = 1e-3
+"""The largest difference that is accepted, relative to the largest output."""
+
+_TRACED = 2
+
+
+def example_of(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
+    """Random numbers as an input to compare on, where there is no data.
+
+    shape: of a batch of one. returns: as many examples as are compared, alike for the same seed.
+    """
+    return torch.randn(max(BATCH_SIZES), *shape[1:], generator=torch.Generator().manual_seed(seed))
+
+
+@contextmanager
+def exported(
+    exporter: Exporter, model: nn.Module, examples: Batch, output: Output = one_tensor
+) -> Iterator[tuple[Path, float]]:
+    """A model's exported file in a temporary folder, and how far its outputs are from the model's (see `deviation`).
+
+    Raises InputError where the model cannot be exported, or where they are further apart than `TOLERANCE`.
+    """
+    what = f"export {exporter.name}"
+    batches = [_of_size(to(examples, "cpu"), count) for count in BATCH_SIZES]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, exporter.file)
+        plain = _plain(model)
+        with _quiet(), eval_mode(plain):
+            wanted = [call_once(plain, batch) for batch in batches]
+            try:
+                exporter.export(plain, blank(_of_size(batches[-1], _TRACED)), path)
+            except Exception as error:  # formats and models can fail in any way here
+                raise _failed(what, "a model that it can export", error) from error
+            _check_files(what, path)
+            try:
+                found = [exporter.run(path, batch) for batch in batches]
+            except Exception as error:
+                sizes = " and ".join(map(str, BATCH_SIZES))
+                raise _failed(what, f"a file that runs on batches of {sizes}", error) from error
+        worst = max(deviation(a, b, output) for a, b in zip(wanted, found, strict=True))
+        if not worst <= TOLERANCE:
+            got = f"a difference of {worst:.2g} of the largest output"
+            raise InputError(expected(what, f"the model's own outputs, to {TOLERANCE:g}", got))
+        yield path, worst
+
+
+def deviation(wanted: Any, found: Any, output: Output = one_tensor) -> float:
+    """The largest difference between what a file and the model return, relative to the model's largest output.
+
+    Infinite where something is not finite. Raises InputError where they are of different forms.
+    """
+    own, others = tensors(wanted), tensors(found)
+    if len(own) != len(others):
+        raise InputError(expected("exported outputs", f"{len(own)} tensors", len(others)))
+    a = made_one(wanted, output).double()
+    b = made_one(refilled(wanted, others), output).double()
+    if a.shape != b.shape:
+        raise InputError(expected("exported outputs", f"the shape {tuple(a.shape)}", tuple(b.shape)))
+    apart, largest = (a - b).abs().max().item(), a.abs().max().item()
+    if apart == 0:
+        return 0.0
+    relative = apart / largest if largest else inf
+    return inf if isnan(relative) else relative
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """A copy on the CPU, in the usual order of memory."""
+    plain = copy_model(model).to("cpu").requires_grad_(False)
+    return plain.to(memory_format=torch.contiguous_format)
+
+
+def _of_size(batch: Batch, count: int) -> Batch:
+    """The first examples, repeated where there are too few."""
+    return head(cat([batch] * ceil(count / size(batch))), count)
+
+
+def _check_files(what: str, path: Path) -> None:
+    found = sorted(file.name for file in path.parent.iterdir())
+    if found != [path.name] or not path.is_file():
+        raise InputError(expected(what, f"the one file {path.name}", ", ".join(found) or "none"))
+
+
+def _failed(what: str, wanted: str, error: Exception) -> RankSearchError:
+    return InputError(expected(what, wanted, str(error) if isinstance(error, InputError) else told(error)))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of the packages that export: what matters is whether the outputs are the same."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)

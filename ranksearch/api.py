@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ranksearch.compression import (
     PLAN_FILE,
@@ -239,9 +239,9 @@ def export(
     """Write a model to files in a folder that run without ranksearch; several names give a list of paths.
 
     Each file is compared with the model, on batches of 1 and of 5 of the inputs in `example`, and written down in
-    `exports.json` and `SHA256SUMS`. model: what `compress` or `load` returned. Where the folder holds a compressed model,
-    it has to be that one. example: a batch of inputs as the data gives them, such as `task.example`. to: `onnx`, `pt2`,
-    `torchscript`, and what else is registered. output: as for `Task`.
+    `exports.json` and `SHA256SUMS`. model: what `compress` or `load` returned. Where the folder holds a compressed
+    model, it has to be that one. example: a batch of inputs as the data gives them, such as `task.example`. to:
+    `onnx`, `pt2`, `torchscript`, and what else is registered. output: as for `Task`.
 
     Raises InputError where the model cannot be exported, or the file's outputs are not the model's.
     """
@@ -259,7 +259,8 @@ def _check_same(folder: Path, module: nn.Module) -> None:
     check_sums(folder)
     held = copy_model(module).cpu()
     load_weights(held, folder / WEIGHTS_FILE)
-    if any(not torch.equal(a, b.cpu()) for a, b in zip(held.parameters(), module.parameters(), strict=True)):
+    stored, own = held.state_dict(), module.state_dict()
+    if any(isinstance(own[key], Tensor) and not torch.equal(stored[key], own[key].cpu()) for key in own):
         way_out = "Choose another folder, or pass ranksearch.load(folder, …)."
         raise MismatchError(expected("model", f"the model in {folder}", "one with other weights", way_out))
 

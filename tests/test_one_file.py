@@ -19,6 +19,7 @@ import ranksearch
 from ranksearch.cli import app
 from ranksearch.costs import COSTS
 from ranksearch.decompositions import DECOMPOSITIONS
+from ranksearch.exporting import read_exports
 from ranksearch.planning import read_plan
 from ranksearch.searching import read_front
 from ranksearch.tasks import Task
@@ -149,6 +150,19 @@ def test_a_cost_metric_beside_the_budget(carried_out: Callable[[str], Path]) -> 
     assert record.cost["traffic"] <= limit.limit
 
 
+def test_an_exporter(carried_out: Callable[[str], Path]) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = carried_out(command_with("ChannelsLast")) / "compressed" / "0.5"
+    assert [record.exporter for record in read_exports(folder)] == ["onnx", "channels_last"]
+    program = torch.export.load(folder / "channels_last.pt2").module()
+    assert program(torch.zeros(3, 3, 6, 6)).shape == (3, 4)
+    # What a folder says about code counts only where it is trusted.
+    again = "run --resume --out run --model own.py:model --data own.py:data"
+    result = CliRunner().invoke(app, again.split())
+    assert result.exit_code == 2
+    assert "channels_last.py:ChannelsLast" in result.output
+
+
 def test_the_same_from_python(place: Path) -> None:
     namespace: dict[str, Callable[[], object]] = {}
     exec(MODEL, namespace)
@@ -204,7 +218,7 @@ def test_a_package_brings_one_by_an_entry_point(place: Path) -> None:
 
 def test_the_contract_suites_run_as_the_page_says(place: Path) -> None:
     tests = [name for name in FILES if name.startswith("test_")]
-    assert len(tests) == 5
+    assert len(tests) == 6
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=place, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(place)},

@@ -1,3 +1,4 @@
+from .axes import batch_axes
 from .base import Exporter
 from .files import EXPORTS_FILE, ExportRecord, ExportsRecord, current_exports, export_file, read_exports
 from .held import BATCH_SIZES, TOLERANCE, deviation, example_of
@@ -11,6 +12,7 @@ __all__ = [
     "ExportRecord",
     "Exporter",
     "ExportsRecord",
+    "batch_axes",
     "current_exports",
     "deviation",
     "example_of",

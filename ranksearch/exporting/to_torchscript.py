@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +25,27 @@ class TorchScript(Exporter):
     def export(self, model: nn.Module, example: Batch, path: Path) -> None:
         args, kwargs = arguments(example)
         inputs = {"example_kwarg_inputs": kwargs} if kwargs else {"example_inputs": args}
-        with torch.no_grad():
+        with _deprecated(), torch.no_grad():
             traced = torch.jit.trace(model, **inputs, check_trace=False, strict=False)
-        whole = path.with_name(f"{path.name}.whole")
-        torch.jit.save(traced, whole)
+            whole = path.with_name(f"{path.name}.whole")
+            torch.jit.save(traced, whole)
         _without_traces(whole, path)
         whole.unlink()
 
     def run(self, path: Path, example: Batch) -> Any:
-        return call(torch.jit.load(path), example)
+        with _deprecated():
+            return call(torch.jit.load(path), example)
 
     def usage(self, path: str) -> str:
         return f"import torch; torch.jit.load({path!r})(x)"
+
+
+@contextmanager
+def _deprecated() -> Iterator[None]:
+    """Without warnings that the format is deprecated: who asks for it knows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`?torch\.jit")
+        yield
 
 
 def _without_traces(whole: Path, path: Path) -> None:

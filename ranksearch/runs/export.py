@@ -9,8 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ranksearch.api import load
-from ranksearch.compression import PLAN_FILE, check_sums
+from ranksearch.compression import PLAN_FILE, check_sums, load_compressed
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import (
     BATCH_SIZES,
@@ -69,6 +68,7 @@ def export_each(
     return Exports(folder, tuple(records), tuple(failed))
 
 
+@draws_alone
 def export_delivered(
     folder: Path, wanted: Sequence[Exporter], *, model: str | None = None, trust: bool = False
 ) -> Exports:
@@ -79,20 +79,16 @@ def export_delivered(
     """
     record = read_plan(folder / PLAN_FILE)
     name = record.model.name
-    if model is None and (name is None or not (trust or is_plain(name))):
+    if model is not None:
+        name = model
+    elif name is None or not (trust or is_plain(name)):
         wanted_model = "a plan that names a built-in model"
         trusted = "" if name is None else ", or add `trust=True` if you trust it"
         way_out = f"Name the dense model with `model`{trusted}."
         raise InputError(expected(str(folder), wanted_model, name or "none", way_out))
     check_sums(folder)
-    dense = None if model is None else _made(model)
-    compressed = load(folder, dense, trust=trust)
+    compressed = load_compressed(folder, record, make_model(name))
     return export_each(folder, wanted, compressed, example_of(record.model.input_shape))
-
-
-@draws_alone
-def _made(model: str) -> nn.Module:
-    return make_model(model)
 
 
 def usages(exports: Sequence[Exports], shown: Callable[[Path], str] = str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ranksearch.testing.allocators import AllocatorContract, cheapest, made_up_context, paper_problems
 from ranksearch.testing.costs import CostContract
 from ranksearch.testing.decompositions import DecompositionContract
+from ranksearch.testing.exporters import ExporterContract
 from ranksearch.testing.material import paper_problem, tiny_problem, tiny_task
 from ranksearch.testing.objectives import ObjectiveContract
 from ranksearch.testing.search_spaces import MANY, SVD, SearchSpaceContract, cost_of, made, network, sampled
@@ -18,6 +19,7 @@ __all__ = [
     "AllocatorContract",
     "CostContract",
     "DecompositionContract",
+    "ExporterContract",
     "ObjectiveContract",
     "SearchSpaceContract",
     "cheapest",

@@ -741,7 +741,15 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     readme = Path(__file__).parents[2] / "README.md"
     text = readme.read_text().replace("\\\n", " ")
     commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
-    assert {name for name, _ in commands} == {"run", "layers", "show", "compress", "probe", "verify"}
+    assert {name for name, _ in commands} == {
+        "run",
+        "layers",
+        "show",
+        "compress",
+        "probe",
+        "verify",
+        "export",
+    }
     for name, rest in commands:
         known = invoke(name, "--help").output
         for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):

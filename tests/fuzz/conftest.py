@@ -22,6 +22,7 @@ from ranksearch.cli.console import output_console
 from ranksearch.cli.tables import front_view, plan_view
 from ranksearch.cli.verdict import verdict_view
 from ranksearch.costs import Budget
+from ranksearch.exporting import ExportRecord, ExportsRecord, read_exports
 from ranksearch.networks import load_weights
 from ranksearch.planning import Problem, analytic, make_record, read_plan, write_plan
 from ranksearch.probing import CutSpectrum, SweepFile, read_probe, read_recovery, write_spectra
@@ -215,6 +216,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
         seed=0, moments=(3, 1), divergence=(0,), finetune=(5, 4, 2), validation=(6,), test=None
     )
     RunFolder(folder).write_splits(splits)
+    made_of = {"sha256": "0" * 64, "weights": None, "difference": 1e-7, "batch_sizes": (1, 5)}
+    one = ExportRecord(exporter="onnx", file="model.onnx", versions={"torch": "2.6"}, **made_of)
+    write_record(folder / "exports.json", ExportsRecord(version=1, exports=(one,)))
     (folder / "config.toml").write_text(tomli_w.dumps(OPTIONS))
     (folder / "probe.toml").write_text(
         tomli_w.dumps({"images": 24, "bonds": 4, "sweep": True, "trouble": 0.1})
@@ -259,6 +263,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
         "probe.json": _again(read_probe, verdict_view),
         "recovery.json": _again(read_recovery),
         "splits.json": read_splits,
+        "exports.json": lambda path: read_exports(path.parent),
         "config.toml": lambda path: load_options({}, path),
         "probe.toml": lambda path: parse_probe(read_probe_options(path)),
         "sweep.csv": _read_prior,

@@ -10,9 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranksearch.calibration.finite import images_not_finite, layer_not_finite, outputs_not_finite
 from ranksearch.calibration.whitening import Columns
-from ranksearch.errors import InputError, NonFiniteError, expected
-from ranksearch.networks import Batch, Layer, Output, copy_model, forward, input_of, one_tensor, size, to
+from ranksearch.errors import InputError, NonFiniteError, blaming, expected
+from ranksearch.networks import (
+    Batch,
+    Layer,
+    Output,
+    backward,
+    copy_model,
+    forward,
+    input_of,
+    one_tensor,
+    size,
+    to,
+)
 from ranksearch.tasks import Loss
 
 _CHUNK_BYTES = 4 * 2**20
@@ -33,6 +45,8 @@ TEMPERATURE = 4.0
 That of the plain softmax all but vanishes where a network is sure of itself, as it is of most training images, and
 tells nothing of the change that would make it change its mind.
 """
+
+_LOSS = "Is it the loss that the model was trained with?"
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,7 @@ def collect_moments(
     device: torch.device,
     temperature: float = TEMPERATURE,
     output: Output = one_tensor,
+    images: Sequence[int] = (),
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
@@ -136,10 +151,11 @@ def collect_moments(
     divergence that distillation at this temperature minimises.
 
     Without layers nothing is run. `batches` holds inputs; `output` makes one tensor of what the model returns.
-    Memory is bounded by one batch's activations
+    `images`: the index of each example in the training data, for messages. Memory is bounded by one batch's activations
     and one chunk of unfolded patches. A copy of the model is run; the model itself is not touched. Raises
-    NonFiniteError that names the first layer, in the order given, whose inputs or gradients are not finite, and
-    InputError where all examples have the same outputs: no error is defined then.
+    NonFiniteError that names the images whose inputs, or whose outputs alone, are not finite, else the first layer, in
+    the order given, whose inputs or gradients are not, and InputError where all examples have the same outputs: no
+    error is defined then.
     """
     if not layers:
         return {}
@@ -155,18 +171,20 @@ def collect_moments(
     for batch in batches:
         outputs = forward(model, to(batch, device), output)
         if not bool(torch.isfinite(outputs).all()):
-            _check_finite(layers, sums)
-            raise _not_finite("model", "outputs")
+            blamed = images_not_finite(batches, images) or outputs_not_finite(outputs, samples, images)
+            raise blamed or _layer_to_blame(layers, sums) or layer_not_finite("model", "outputs")
         first = outputs[:1].detach() if first is None else first
         differ = differ or bool((outputs != first).any())
         softened = outputs / temperature
-        targets = loss.sample(softened, generator)
-        value = temperature * loss.value(softened, targets).sum()
+        with blaming(f"loss {loss.name}", "one that takes the model's outputs", _LOSS):
+            targets = loss.sample(softened, generator)
+            value = temperature * loss.value(softened, targets).sum()
         if value.requires_grad:  # not where the forward pass lets no gradient through
-            value.backward()
+            backward(value)
         samples += size(batch)
         on_batch(samples)
-    _check_finite(layers, sums)
+    if (broken := _layer_to_blame(layers, sums)) is not None:
+        raise images_not_finite(batches, images) or broken
     if samples > 1 and not differ:
         way_out = "A last layer that is initialised to zero does this: pass trained `weights`."
         got = f"the same ones for all {samples}"
@@ -185,7 +203,9 @@ def _empty(layer: Layer, device: torch.device) -> _Sums:
 def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
     """Accumulate on every call. The first layers' outputs become leaves: the model's parameters need no gradient."""
 
-    def accumulate_gradient(gradient: Tensor) -> None:
+    def accumulate_gradient(gradient: Tensor | None) -> None:
+        if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
+            return
         rows = _channels_first(gradient, layer).float()
         sums.G += (rows @ rows.T).double()
 
@@ -236,7 +256,11 @@ def unfold_chunks(
     of a sample are taken, at places that `generator` draws; of a Linear's inputs, all.
     """
     if layer.kind == "linear":
-        yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        yield from (
+            inputs.reshape(-1, inputs.shape[-1])
+            .float()
+            .T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        )
         return
     if inputs.dim() == layer.spatial_dims + 1:
         inputs = inputs.unsqueeze(0)
@@ -276,15 +300,9 @@ def _windows(padded: Tensor, layer: Layer) -> Tensor:
     return windows
 
 
-def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
+def _layer_to_blame(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> NonFiniteError | None:
     for layer in layers:
         for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
             if not finite:
-                raise _not_finite(f"layer {layer.name}", what)
-
-
-def _not_finite(where: str, what: str) -> NonFiniteError:
-    way_out = "Check the weights and the normalisation of the images; `ignore` skips a layer."
-    return NonFiniteError(
-        expected(where, f"finite {what} on the calibration images", "NaN or infinity", way_out)
-    )
+                return layer_not_finite(f"layer {layer.name}", what)
+    return None

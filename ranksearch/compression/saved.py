@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ranksearch.errors import InputError, expected
 from ranksearch.files import whole_file
 from ranksearch.networks import list_layers, load_weights
 from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
@@ -14,19 +15,23 @@ from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write
 WEIGHTS_FILE = "model.safetensors"
 PLAN_FILE = "plan.json"
 
+_RESERVED = "__metadata__"
+
 
 def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
     """Write `model.safetensors` and `plan.json`; each appears whole, the plan last.
 
     A tensor known under several names is stored once; the file's metadata maps its other names to the stored
-    one, as `safetensors.torch.save_model` does.
+    one, as `safetensors.torch.save_model` does. Raises InputError for a name that the format keeps for itself.
     """
     stored: dict[str, Tensor] = {}
-    metadata = {"format": "pt"}
+    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    if _RESERVED in state:
+        raise InputError(expected("model", "tensors of names that safetensors can store", _RESERVED))
+    # Where a tensor is called "pt" the customary entry would read as another name of it.
+    metadata = {} if "pt" in state else {"format": "pt"}
     seen: dict[tuple[object, ...], str] = {}
-    for name, tensor in model.state_dict().items():
-        if not isinstance(tensor, Tensor):
-            continue
+    for name, tensor in state.items():
         key = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
         if tensor.numel() and key in seen:
             metadata[name] = seen[key]

@@ -21,7 +21,6 @@ from ranksearch.networks.chain_layers import FactorGeometry, chain_module, facto
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.layers import (
     Call,
-    Kind,
     Layer,
     Size,
     discover,
@@ -31,6 +30,7 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
+from ranksearch.networks.plain import Kind
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     Output,

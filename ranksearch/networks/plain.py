@@ -1,5 +1,4 @@
-"""What modules tell by themselves, without being run: whether a model is one of plain modules, and what forbids a layer's
-replacement."""
+"""What modules tell without being run: whether a model is one of plain modules, and what keeps a layer dense."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ def check_plain(model: nn.Module) -> None:
                     name or "model", "a plain module", "one from torch.compile", "Compile it afterwards."
                 )
             )
-        if odd := [key for key in module._modules if not key or "." in key]:
+        if odd := [key for key, _ in module.named_children() if not key or "." in key]:
             wanted = "modules with names of one part, without dots"
             raise InputError(expected(name or "model", wanted, repr(odd[0]), "Register it by another name."))
         if any(is_lazy(p) for p in module._parameters.values()):

@@ -66,7 +66,7 @@ def _way_out(error: Exception) -> str:
 def backward(value: Tensor) -> None:
     """Gradients of a scalar that a model's outputs went into. Whatever goes wrong in it is an InputError."""
     try:
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
     except RankSearchError:
         raise
     except Exception as error:

@@ -7,7 +7,6 @@ single steps averages out, so that a point in between is often nearer to the den
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ranksearch.networks import copy_model
 from ranksearch.tasks import Estimate
 
 WAYS = (0.75, 0.5, 0.25)
@@ -37,7 +37,7 @@ def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
     Whatever of it is no floating-point tensor, such as counts, is that of `after`.
     """
     start, end = before.state_dict(), after.state_dict()
-    model = copy.deepcopy(after)
+    model = copy_model(after)
     model.load_state_dict({k: _mixed(start[k], value, way) for k, value in end.items()})
     return model
 

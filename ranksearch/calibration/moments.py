@@ -240,6 +240,8 @@ def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, tota
 
 def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
     """A layer's output or gradient as (O, samples · positions)."""
+    if tensor.dim() == 1:  # of a linear layer, for one example by itself
+        return tensor[:, None]
     channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
     return tensor.movedim(channel, 0).flatten(1)
 

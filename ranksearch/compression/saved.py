@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -22,12 +23,10 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
     """Write `model.safetensors` and `plan.json`; each appears whole, the plan last.
 
     A tensor known under several names is stored once; the file's metadata maps its other names to the stored
-    one, as `safetensors.torch.save_model` does. Raises InputError for a name that the format keeps for itself.
+    one, as `safetensors.torch.save_model` does. Raises InputError for a state that the format cannot store.
     """
     stored: dict[str, Tensor] = {}
-    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    if _RESERVED in state:
-        raise InputError(expected("model", "tensors of names that safetensors can store", _RESERVED))
+    state = _tensors_of(model)
     # Where a tensor is called "pt" the customary entry would read as another name of it.
     metadata = {} if "pt" in state else {"format": "pt"}
     seen: dict[tuple[object, ...], str] = {}
@@ -41,6 +40,18 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
     with whole_file(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(save(stored, metadata))
     write_plan(folder / PLAN_FILE, record)
+
+
+def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state; what modules add to it as `extra_state` is left out."""
+    state: dict[str, Any] = model.state_dict()
+    others = [k for k, v in state.items() if not isinstance(v, Tensor) and not k.endswith("_extra_state")]
+    if others:  # packed weights of quantised modules
+        got, way_out = f"{others[0]}, a {type(state[others[0]]).__name__}", "Keep it by `torch.save`."
+        raise InputError(expected("model", "a state of tensors alone, as safetensors stores", got, way_out))
+    if _RESERVED in state:
+        raise InputError(expected("model", "tensors of names that safetensors can store", _RESERVED))
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
 def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Module:

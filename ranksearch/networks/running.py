@@ -64,7 +64,10 @@ def _way_out(error: Exception) -> str:
 
 
 def backward(value: Tensor) -> None:
-    """Gradients of a scalar that a model's outputs went into. Whatever goes wrong in it is an InputError."""
+    """Gradients of a number that a model's outputs went into. Whatever goes wrong in it is an InputError.
+
+    value: A () tensor.
+    """
     try:
         value.backward()
     except RankSearchError:

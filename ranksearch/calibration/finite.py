@@ -60,6 +60,6 @@ def _ill(batch: Batch) -> Tensor:
 
 def _named(ill: Tensor, images: Sequence[int]) -> str:
     places = ill.nonzero().flatten().tolist()
-    known = [str(images[k]) if k < len(images) else str(k) for k in places[:_SHOWN]]
+    known = sorted(images[k] if k < len(images) else k for k in places)[:_SHOWN]
     more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
-    return f"example{'s' * (len(places) > 1)} {', '.join(known)}{more}"
+    return f"example{'s' * (len(places) > 1)} {', '.join(map(str, known))}{more}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ranksearch.calibration.finite import images_not_finite, layer_not_finite, outputs_not_finite
 from ranksearch.calibration.whitening import Columns
+from ranksearch.calibration.windows import padded, windows_of
 from ranksearch.errors import InputError, NonFiniteError, blaming, expected
 from ranksearch.networks import (
     Batch,
@@ -266,7 +266,7 @@ def unfold_chunks(
         return
     if inputs.dim() == layer.spatial_dims + 1:
         inputs = inputs.unsqueeze(0)
-    windows = _windows(_pad(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
+    windows = windows_of(padded(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
     dims = layer.spatial_dims
     sizes = windows.shape[2 : 2 + dims]
     count = prod(sizes)
@@ -278,28 +278,6 @@ def unfold_chunks(
     for chunk in windows.split(step):
         patches = chunk[(slice(None), slice(None), *index)]  # (N, I, places, *taps)
         yield patches.permute(1, *range(3, 3 + dims), 0, 2).reshape(layer.fan_in, -1)
-
-
-def _pad(inputs: Tensor, layer: Layer) -> Tensor:
-    if layer.padding == "same":
-        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
-    else:
-        sides = [(p, p) for p in layer.padding]
-    flat = [amount for side in reversed(sides) for amount in side]
-    if not any(flat):
-        return inputs
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return F.pad(inputs, flat, mode=mode)
-
-
-def _windows(padded: Tensor, layer: Layer) -> Tensor:
-    """A view (N, I, *positions, *taps) of all patches."""
-    windows = padded
-    for axis in range(layer.spatial_dims):
-        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
-    return windows
 
 
 def _layer_to_blame(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> NonFiniteError | None:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 EXAMPLES = 26
 CLASSES = 3
 
-DTYPES = {"float32": 0.76, "float64": 0.12, "bfloat16": 0.12}
+DTYPES = {"float32": 0.7, "float64": 0.12, "bfloat16": 0.12, "float16": 0.06}
 INPUTS = ("one", "one", "tuple", "dict")
 
 
@@ -118,7 +118,7 @@ class Maker:
             return self._noted("lie", layer)
         if draw < 0.16:
             with torch.no_grad():
-                layer.weight.mul_(self.rng.choice([0.0, 1e-30, 1e-4, 1e4]))
+                layer.weight.mul_(self.rng.choice([0.0, 1e-30, 1e-12, 1e-4, 1e4, 1e12, 1e30]))
             return self._noted("scaled", layer)
         return self._noted(type(layer).__name__.lower(), layer)
 
@@ -247,6 +247,16 @@ class Maker:
             return torch.tanh(m.layer(x) + y)
 
         return Block(run, layer=self.plain(self.width), side=self.plain(self.width))
+
+    def routed(self) -> nn.Module:
+        """Each example goes through one of two layers."""
+
+        def run(m: Any, x: Tensor) -> Tensor:
+            chosen, y = x.flatten(1)[:, 0] > 0, torch.zeros_like(x)
+            y[chosen], y[~chosen] = m.first(x[chosen]), m.second(x[~chosen])
+            return torch.tanh(y)
+
+        return Block(run, first=self.plain(self.width), second=self.plain(self.width))
 
     def grouped(self) -> nn.Module:
         w = self.width

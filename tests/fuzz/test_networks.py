@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from ranksearch.errors import BudgetError, RankSearchError
 from ranksearch.searching import SearchResult
 from ranksearch.tasks import Task
 
-COUNT = int(os.environ.get("RANKSEARCH_FUZZ", "40"))
+COUNT = int(os.environ.get("RANKSEARCH_FUZZ", "24"))
 FIRST = int(os.environ.get("RANKSEARCH_FUZZ_FROM", "0"))
 
 BUFFERS_STAY = False
@@ -38,13 +39,13 @@ def state(model: nn.Module) -> str:
     return digest(tensors, flags, [p.requires_grad for p in model.parameters()])
 
 
-def searched(task: Task, budget: float, metric: str, names: Sequence[str]) -> SearchResult:
+def searched(task: Task, budget: float, metric: str, options: Mapping[str, Any]) -> SearchResult:
     """The plan within a budget, or, where that is too small, within the least one that the error names."""
     try:
-        return ranksearch.search(task, budget, metric=metric, decompositions=names)
+        return ranksearch.search(task, budget, metric=metric, **options)
     except BudgetError as error:
         least = re.findall(r"expected at least ([0-9.]+)", str(error))
-    return ranksearch.search(task, float(least[0]), metric=metric, decompositions=names)
+    return ranksearch.search(task, float(least[0]), metric=metric, **options)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
@@ -55,12 +56,15 @@ def test_what_is_not_refused_keeps_its_promises(seed: int) -> None:
     before = state(made.model)
     task = Task(made.model, made.data, calibration_size=12, batch_size=rng.choice([4, 5, 16]), seed=seed)
     metric = rng.choice(["params", "params", "flops"])
-    names = rng.sample(DECOMPOSITIONS.names(), 2)
+    options = {
+        "decompositions": rng.sample(DECOMPOSITIONS.names(), 2),
+        "allocator": rng.choice(["knapsack"] * 6 + ["energy", "fwsvd", "alds", "uniform"]),
+    }
+    training = rng.choice([{}, {}, {}, {"epochs": 1}, {"match_epochs": 1}, {"epochs": 1, "rounds": 2}])
     try:
-        result = searched(task, budget, metric, names)
-        compressed = ranksearch.compress(
-            task, result.plan, config=CompressConfig(iterations=3, epochs=rng.choice([0, 0, 0, 1]))
-        )
+        result = searched(task, budget, metric, options)
+        config = CompressConfig(**{"iterations": 3, "epochs": 0} | training)
+        compressed = ranksearch.compress(task, result.plan, config=config)
     except RankSearchError as error:
         refused = str(error)
     else:

@@ -38,7 +38,7 @@ def task_of(inputs: Tensor, targets: Tensor | None = None, **options: Any) -> Ta
 
 
 def in_words(places: tuple[int, ...]) -> str:
-    return ", ".join(map(str, places))
+    return ", ".join(map(str, sorted(places)))
 
 
 @pytest.mark.parametrize("role", ["moments", "divergence"])

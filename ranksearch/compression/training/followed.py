@@ -38,7 +38,10 @@ def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
     """
     start, end = before.state_dict(), after.state_dict()
     model = copy_model(after)
-    for name, value in end.items():  # in place: quantised modules load by the versions that come with the mapping
+    for (
+        name,
+        value,
+    ) in end.items():  # in place: quantised modules load by the versions that come with the mapping
         end[name] = _mixed(start[name], value, way)
     model.load_state_dict(end)
     return model

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ranksearch.visible import visible
 
 
@@ -43,7 +46,23 @@ _TOLD = 400
 
 
 def told(error: BaseException) -> str:
-    """The kind of somebody else's error, and what it says, if it says anything, in one line."""
+    """The kind of somebody else's error, and what it says, if it says anything, in one line.
+
+    Of one of ours that tells of somebody else's it is theirs.
+    """
+    if isinstance(error, RankSearchError) and error.__cause__ is not None:
+        error = error.__cause__
     text = " ".join(str(error).split())
     kind = type(error).__name__
     return f"{kind}: {text[:_TOLD]}{'…' * (len(text) > _TOLD)}" if text else kind
+
+
+@contextmanager
+def blaming(what: str, wanted: str, way_out: str = "") -> Iterator[None]:
+    """Whatever somebody else's code raises becomes an InputError about it; what is raised on purpose passes."""
+    try:
+        yield
+    except RankSearchError:
+        raise
+    except Exception as error:
+        raise InputError(expected(what, wanted, told(error), way_out)) from error

@@ -59,10 +59,21 @@ def told(error: BaseException) -> str:
 
 @contextmanager
 def blaming(what: str, wanted: str, way_out: str = "") -> Iterator[None]:
-    """Whatever somebody else's code raises becomes an InputError about it; what is raised on purpose passes."""
+    """Whatever somebody else's code raises becomes an InputError about it; what is raised on purpose passes, and so
+    does what is the system's fault."""
     try:
         yield
-    except RankSearchError:
-        raise
     except Exception as error:
+        if isinstance(error, RankSearchError) or is_of_the_system(error):
+            raise
         raise InputError(expected(what, wanted, told(error), way_out)) from error
+
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+
+def is_of_the_system(error: BaseException) -> bool:
+    """Whether files or memory are to blame, not the code that met with it: the same may work another time."""
+    if isinstance(error, OSError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY)

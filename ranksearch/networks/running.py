@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksearch.errors import InputError, RankSearchError, expected, told
+from ranksearch.errors import InputError, RankSearchError, expected, is_of_the_system, told
 from ranksearch.networks.batches import Batch, device_of, head, shapes_of, size, split, to
 from ranksearch.networks.undisturbed import seeded, undisturbed
 
@@ -36,14 +36,18 @@ def _blaming_the_model(run: Callable[[nn.Module, Batch], Any]) -> Callable[[nn.M
     def wrapped(model: nn.Module, batch: Batch) -> Any:
         try:
             return run(model, batch)
-        except RankSearchError:
-            raise
         except Exception as error:
-            wanted = f"one that runs on an input of shape {shapes_of(batch)}"
-            way_out = "Is that the input size the model was made for?"
-            raise InputError(expected("model", wanted, told(error), _way_out(error) or way_out)) from error
+            if isinstance(error, RankSearchError) or is_of_the_system(error):
+                raise
+            raise _does_not_run(batch, error) from error
 
     return wrapped
+
+
+def _does_not_run(batch: Batch, error: Exception) -> InputError:
+    wanted = f"one that runs on an input of shape {shapes_of(batch)}"
+    way_out = "Is that the input size the model was made for?"
+    return InputError(expected("model", wanted, told(error), _way_out(error) or way_out))
 
 
 def _way_out(error: Exception) -> str:
@@ -71,9 +75,9 @@ def backward(value: Tensor) -> None:
     """
     try:
         value.backward()
-    except RankSearchError:
-        raise
     except Exception as error:
+        if isinstance(error, RankSearchError) or is_of_the_system(error):
+            raise
         wanted = "one that can be differentiated"
         way_out = _way_out(error) or "Does it detach what it computes, or use operations without a gradient?"
         raise InputError(expected("model", wanted, told(error), way_out)) from error
@@ -163,8 +167,13 @@ def call_once(model: nn.Module, example: Batch) -> Any:
 
     The model has to be in evaluation mode. Whatever goes wrong in it is an InputError.
     """
-    with torch.no_grad(), seeded(0, device_of(example)):
-        return call(model, example)
+    try:
+        with torch.no_grad(), seeded(0, device_of(example)):
+            return call(model, example)
+    except RankSearchError:
+        raise
+    except Exception as error:
+        raise _does_not_run(example, error) from error
 
 
 def run_once(model: nn.Module, example: Batch, output: Output = one_tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ranksearch.visible import visible
 
 
@@ -43,7 +46,34 @@ _TOLD = 400
 
 
 def told(error: BaseException) -> str:
-    """The kind of somebody else's error, and what it says, if it says anything, in one line."""
+    """The kind of somebody else's error, and what it says, if it says anything, in one line.
+
+    Of one of ours that tells of somebody else's it is theirs.
+    """
+    if isinstance(error, RankSearchError) and error.__cause__ is not None:
+        error = error.__cause__
     text = " ".join(str(error).split())
     kind = type(error).__name__
     return f"{kind}: {text[:_TOLD]}{'…' * (len(text) > _TOLD)}" if text else kind
+
+
+@contextmanager
+def blaming(what: str, wanted: str, way_out: str = "") -> Iterator[None]:
+    """Whatever somebody else's code raises becomes an InputError about it; what is raised on purpose passes, and so
+    does what is the system's fault."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, RankSearchError) or is_of_the_system(error):
+            raise
+        raise InputError(expected(what, wanted, told(error), way_out)) from error
+
+
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+
+def is_of_the_system(error: BaseException) -> bool:
+    """Whether files or memory are to blame, not the code that met with it: the same may work another time."""
+    if isinstance(error, OSError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY)

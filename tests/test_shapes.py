@@ -261,7 +261,11 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "networks.run_once": lambda: [
         Example({"model": linear().eval(), "example": randn(N, 8).float()}, sizes={"N": N})
     ],
-    "networks.made_one": lambda: [Example({"returned": randn(N, 3), "output": torch.relu}, sizes={"N": N})],
+    "networks.made_one": lambda: [
+        Example({"returned": [randn(N, 3)], "output": lambda returned: returned[0]}, sizes={"N": N})
+    ],
+    "networks.per_example": lambda: [Example({"outputs": randn(N, 3), "batch": randn(N, 8)}, sizes={"N": N})],
+    "networks.backward": lambda: [Example({"value": randn(2).requires_grad_().sum()})],
     "networks.one_tensor": lambda: [Example({"returned": randn(N, 3)}, sizes={"N": N})],
     "networks.input_of": lambda: [Example({"args": (randn(N, 3),), "kwargs": {}})],
     "calibration.Columns": lambda: [Example(thing=COLUMNS, sizes={"n": FAN_IN, "r": R})],

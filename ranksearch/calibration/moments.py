@@ -7,12 +7,24 @@ from dataclasses import dataclass, field
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranksearch.calibration.finite import images_not_finite, layer_not_finite, outputs_not_finite
 from ranksearch.calibration.whitening import Columns
-from ranksearch.errors import InputError, NonFiniteError, expected
-from ranksearch.networks import Batch, Layer, Output, copy_model, forward, input_of, one_tensor, size, to
+from ranksearch.calibration.windows import padded, windows_of
+from ranksearch.errors import InputError, NonFiniteError, blaming, expected
+from ranksearch.networks import (
+    Batch,
+    Layer,
+    Output,
+    backward,
+    copy_model,
+    forward,
+    input_of,
+    one_tensor,
+    size,
+    to,
+)
 from ranksearch.tasks import Loss
 
 _CHUNK_BYTES = 4 * 2**20
@@ -33,6 +45,8 @@ TEMPERATURE = 4.0
 At temperature 1 it nearly vanishes where a network is confident, as on most training images, and does not show which
 changes would alter its decision.
 """
+
+_LOSS = "Is it the loss that the model was trained with?"
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,7 @@ def collect_moments(
     device: torch.device,
     temperature: float = TEMPERATURE,
     output: Output = one_tensor,
+    images: Sequence[int] = (),
     on_batch: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Moments]:
     """Moments of the given layers, by name, in evaluation mode, at targets sampled from the model's own output.
@@ -136,9 +151,11 @@ def collect_moments(
     divergence that distillation at this temperature minimises.
 
     Without layers nothing is run. `batches` holds inputs; `output` selects one tensor from what the model returns.
-    Memory is bounded by one batch's activations and one chunk of unfolded patches. A copy of the model is run; the
-    model itself is not changed. Raises NonFiniteError, naming the first layer in the given order whose inputs or
-    gradients are not finite, and InputError if all examples have the same outputs, since no error is defined then.
+    `images`: the index of each example in the training data, for messages. Memory is bounded by one batch's activations
+    and one chunk of unfolded patches. A copy of the model is run; the model itself is not changed. Raises
+    NonFiniteError, naming the images whose inputs, or whose outputs alone, are not finite, or else the first layer in
+    the given order whose inputs or gradients are not, and InputError if all examples have the same outputs, since no
+    error is defined then.
     """
     if not layers:
         return {}
@@ -154,18 +171,20 @@ def collect_moments(
     for batch in batches:
         outputs = forward(model, to(batch, device), output)
         if not bool(torch.isfinite(outputs).all()):
-            _check_finite(layers, sums)
-            raise _not_finite("model", "outputs")
+            blamed = images_not_finite(batches, images) or outputs_not_finite(outputs, samples, images)
+            raise blamed or _layer_to_blame(layers, sums) or layer_not_finite("model", "outputs")
         first = outputs[:1].detach() if first is None else first
         differ = differ or bool((outputs != first).any())
         softened = outputs / temperature
-        targets = loss.sample(softened, generator)
-        value = temperature * loss.value(softened, targets).sum()
+        with blaming(f"loss {loss.name}", "one that takes the model's outputs", _LOSS):
+            targets = loss.sample(softened, generator)
+            value = temperature * loss.value(softened, targets).sum()
         if value.requires_grad:  # a forward pass may block the gradient
-            value.backward()
+            backward(value)
         samples += size(batch)
         on_batch(samples)
-    _check_finite(layers, sums)
+    if (broken := _layer_to_blame(layers, sums)) is not None:
+        raise images_not_finite(batches, images) or broken
     if samples > 1 and not differ:
         way_out = "A last layer that is initialised to zero does this: pass trained `weights`."
         got = f"the same ones for all {samples}"
@@ -184,7 +203,9 @@ def _empty(layer: Layer, device: torch.device) -> _Sums:
 def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
     """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
 
-    def accumulate_gradient(gradient: Tensor) -> None:
+    def accumulate_gradient(gradient: Tensor | None) -> None:
+        if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
+            return
         rows = _channels_first(gradient, layer).float()
         sums.G += (rows @ rows.T).double()
 
@@ -219,6 +240,8 @@ def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, tota
 
 def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
     """A layer's output or gradient as (O, samples · positions)."""
+    if tensor.dim() == 1:  # of a linear layer, for one example by itself
+        return tensor[:, None]
     channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
     return tensor.movedim(channel, 0).flatten(1)
 
@@ -235,11 +258,15 @@ def unfold_chunks(
     per sample are used, at random places drawn from `generator`; for a Linear layer, all of them.
     """
     if layer.kind == "linear":
-        yield from inputs.flatten(0, -2).float().T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        yield from (
+            inputs.reshape(-1, inputs.shape[-1])
+            .float()
+            .T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
+        )
         return
     if inputs.dim() == layer.spatial_dims + 1:
         inputs = inputs.unsqueeze(0)
-    windows = _windows(_pad(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
+    windows = windows_of(padded(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
     dims = layer.spatial_dims
     sizes = windows.shape[2 : 2 + dims]
     count = prod(sizes)
@@ -253,37 +280,9 @@ def unfold_chunks(
         yield patches.permute(1, *range(3, 3 + dims), 0, 2).reshape(layer.fan_in, -1)
 
 
-def _pad(inputs: Tensor, layer: Layer) -> Tensor:
-    if layer.padding == "same":
-        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
-    else:
-        sides = [(p, p) for p in layer.padding]
-    flat = [amount for side in reversed(sides) for amount in side]
-    if not any(flat):
-        return inputs
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return F.pad(inputs, flat, mode=mode)
-
-
-def _windows(padded: Tensor, layer: Layer) -> Tensor:
-    """A view (N, I, *positions, *taps) of all patches."""
-    windows = padded
-    for axis in range(layer.spatial_dims):
-        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
-    return windows
-
-
-def _check_finite(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> None:
+def _layer_to_blame(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> NonFiniteError | None:
     for layer in layers:
         for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
             if not finite:
-                raise _not_finite(f"layer {layer.name}", what)
-
-
-def _not_finite(where: str, what: str) -> NonFiniteError:
-    way_out = "Check the weights and the normalisation of the images; `ignore` skips a layer."
-    return NonFiniteError(
-        expected(where, f"finite {what} on the calibration images", "NaN or infinity", way_out)
-    )
+                return layer_not_finite(f"layer {layer.name}", what)
+    return None

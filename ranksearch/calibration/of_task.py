@@ -66,6 +66,7 @@ def _role_moments(
         seed=seed,
         device=task.device,
         output=task.output,
+        images=getattr(task.splits, role, ()),
         on_batch=on_batch,
     )
     for name, moments in computed.items():

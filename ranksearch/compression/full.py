@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from ranksearch.compression.training import (
 from ranksearch.costs import COSTS, Cost, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.keywords import checks_keywords
-from ranksearch.networks import Layer, discover, draws_alone
+from ranksearch.networks import Layer, copy_model, discover, draws_alone
 from ranksearch.planning import Plan, verify
 from ranksearch.progress import Progress, no_progress, renamed
 from ranksearch.tasks import Estimate, Role, Task, divergence
@@ -167,7 +166,7 @@ def check_stages(task: Task, config: CompressConfig) -> None:
     for stage in stages:
         check_training(task, stage.config, stage.role)
     if stages:
-        check_outputs(task)
+        check_outputs(task, [stage.role for stage in stages])
 
 
 def _trained(
@@ -186,7 +185,7 @@ def _trained(
         return before
     try:
         model = finetune(
-            copy.deepcopy(before.model),
+            copy_model(before.model),
             task.model,
             task,
             steps=steps,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ranksearch.calibration import WIDE, Columns, Moments, drawn_columns, shrink, unfold_chunks, whiten
 from ranksearch.decompositions import DECOMPOSITIONS
+from ranksearch.errors import InputError
 from ranksearch.networks import (
     Batch,
     Layer,
@@ -78,17 +79,19 @@ def refit_in_order(
     are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
     keeps its factors. `weights` contain at least one layer.
 
-    None for a model that mixes the examples of a batch, or whose batch dimension is not the first.
+    None for a model that mixes the examples of a batch, whose batch dimension is not the first, or that does not run on
+    such a batch.
     """
     chosen = [layer for layer in layers if layer.name in weights]
     inputs = to(head(inputs, _affordable(chosen)), task.device)
     if not _separable(task, chosen, inputs):
         return None
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
-    done = 0
+    done, fitting = 0, False
 
     def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
-        nonlocal done
+        nonlocal done, fitting
+        fitting = True
         if len(layer.calls) == 1:
             found[layer.name] = _fit(
                 task.model, layer, plan, weights[layer.name], moments[layer.name], effort, dense, own, seed
@@ -97,13 +100,20 @@ def refit_in_order(
         on_layer(done, len(chosen))
         bias = task.model.get_submodule(layer.name)._parameters.get("bias")
         chain = chain_of(layer, plan.choices[layer.name])
-        return task.laid_out(chain_module(layer, chain, found[layer.name], bias).to(own.dtype))
+        made = task.laid_out(chain_module(layer, chain, found[layer.name], bias).to(own.dtype))
+        fitting = False
+        return made
 
     model = copy_model(task.model)
     twins = {model.get_submodule(layer.name): layer for layer in chosen}
     model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
-    with eval_mode(task.laid_out(model)):
-        call(model, cat([inputs, inputs]))
+    try:
+        with eval_mode(task.laid_out(model)):
+            call(model, cat([inputs, inputs]))
+    except InputError:
+        if fitting:  # what goes wrong in a fit is no fault of the model's
+            raise
+        return None
     return found
 
 
@@ -148,16 +158,28 @@ def _separable(task: Task, layers: Sequence[Layer], inputs: Batch) -> bool:
     last = size(inputs) - 1
     first, second = head(inputs, 1), part(inputs, last, last + 1)
     batches = (first, second, cat([first, second]))
-    seen = [run_recorded(copied, modules, batch, lambda given, _: given, task.output)[0] for batch in batches]
+    try:  # cloned, since the model may overwrite them
+        seen = [
+            run_recorded(copied, modules, batch, lambda given, _: given.clone(), task.output)[0]
+            for batch in batches
+        ]
+    except InputError:
+        return False
     for name in modules:
         a, b, both = (found.get(name, []) for found in seen)
-        together = [torch.cat(pair) for pair in zip(a, b, strict=False)]
-        if len(a) != len(both) or any(
-            x.shape != y.shape or not torch.allclose(x, y, rtol=1e-3, atol=1e-4 * float(y.abs().amax()))
-            for x, y in zip(together, both, strict=True)
-        ):
+        if not len(a) == len(b) == len(both) or not all(map(_joined, a, b, both)):
             return False
     return True
+
+
+def _joined(first: Tensor, second: Tensor, both: Tensor) -> bool:
+    """Whether some inputs are two others, one after the other."""
+    if not first.dim() or not both.numel() or first.shape[1:] != second.shape[1:]:
+        return False
+    together = torch.cat([first, second])
+    return together.shape == both.shape and torch.allclose(
+        together, both, rtol=1e-3, atol=1e-4 * float(both.abs().amax())
+    )
 
 
 def _fit(

@@ -25,7 +25,6 @@ from ranksearch.networks.chain_layers import FactorGeometry, chain_module, facto
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.layers import (
     Call,
-    Kind,
     Layer,
     Size,
     discover,
@@ -35,10 +34,12 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
+from ranksearch.networks.plain import Kind
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     Output,
     attention_fast_path,
+    backward,
     call,
     call_once,
     eval_mode,
@@ -46,6 +47,7 @@ from ranksearch.networks.running import (
     forward,
     made_one,
     one_tensor,
+    per_example,
     run,
     run_once,
 )
@@ -68,6 +70,7 @@ __all__ = [
     "algebra_threads",
     "arguments",
     "attention_fast_path",
+    "backward",
     "blank",
     "call",
     "call_once",
@@ -95,6 +98,7 @@ __all__ = [
     "named_layers",
     "one_tensor",
     "part",
+    "per_example",
     "read_weights",
     "reconstruct",
     "refilled",

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Literal, cast
 
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
+from torch import nn
 
 from ranksearch.errors import InputError, expected
 from ranksearch.networks.batches import Batch
 from ranksearch.networks.entanglement import entangled
+from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain, owners_of, static_reason, weight_of
 from ranksearch.networks.recording import run_recorded, shapes
 from ranksearch.networks.running import Output, attention_fast_path, first_example, one_tensor
 from ranksearch.networks.surgery import copy_model
 
-Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
 Size = tuple[int, ...]
 
 
@@ -63,14 +61,6 @@ class Layer:
         return self.in_channels // self.groups * prod(self.kernel_size)
 
 
-LAYER_TYPES: dict[type[nn.Module], Kind] = {
-    nn.Linear: "linear",
-    nn.Conv1d: "conv1d",
-    nn.Conv2d: "conv2d",
-    nn.Conv3d: "conv3d",
-}
-
-
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The modules themselves, by the first name under which each is registered."""
     kinds = tuple(LAYER_TYPES)
@@ -83,11 +73,10 @@ def list_layers(model: nn.Module) -> tuple[Layer, ...]:
     `calls` is empty, and `reason` only covers what the modules themselves show. A module registered under
     several names is one layer, under its first name. Transposed convolutions are not included.
     """
-    _check_plain(model)
-    owners = list(_owners(model))
+    check_plain(model)
+    owners = list(owners_of(model))
     return tuple(
-        _geometry(name, module, _static_reason(module, owners))
-        for name, module in named_layers(model).items()
+        _geometry(name, module, static_reason(module, owners)) for name, module in named_layers(model).items()
     )
 
 
@@ -127,114 +116,58 @@ def discover(
     )
 
 
-def _check_plain(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
-            raise InputError(
-                expected(
-                    name or "model", "a plain module", "one from torch.compile", "Compile it afterwards."
-                )
-            )
-        if any(is_lazy(p) for p in module._parameters.values()):
-            way_out = "Run the model once on real input."
-            raise InputError(expected(name or "model", "parameters with a shape", "lazy ones", way_out))
-
-
 def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
+    """By the weight itself where there is one: that is what the module computes with, whatever its attributes say."""
+    weight = weight_of(module)
+    bias = getattr(module, "bias", None) is not None
     if isinstance(module, nn.Linear):
+        sizes = (
+            weight.shape
+            if weight is not None
+            else (_size(module, "out_features"), _size(module, "in_features"))
+        )
         return Layer(
             name=name,
             kind="linear",
-            in_channels=module.in_features,
-            out_channels=module.out_features,
+            in_channels=sizes[1],
+            out_channels=sizes[0],
             kernel_size=(),
             stride=(),
             padding=(),
             dilation=(),
             padding_mode="zeros",
             groups=1,
-            bias=module.bias is not None,
+            bias=bias,
             calls=(),
             reason=reason,
         )
     assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    taps = tuple(module.kernel_size if weight is None else weight.shape[2:])
     padding: Size | Literal["same"]
     if isinstance(module.padding, str):
-        padding = "same" if module.padding == "same" else (0,) * len(module.kernel_size)
+        padding = "same" if module.padding == "same" else (0,) * len(taps)
     else:
         padding = tuple(module.padding)
     return Layer(
         name=name,
         kind=next(kind for cls, kind in LAYER_TYPES.items() if isinstance(module, cls)),
-        in_channels=module.in_channels,
-        out_channels=module.out_channels,
-        kernel_size=tuple(module.kernel_size),
+        in_channels=module.in_channels if weight is None else weight.shape[1] * module.groups,
+        out_channels=module.out_channels if weight is None else weight.shape[0],
+        kernel_size=taps,
         stride=tuple(module.stride),
         padding=padding,
         dilation=tuple(module.dilation),
         padding_mode=module.padding_mode,
         groups=module.groups,
-        bias=module.bias is not None,
+        bias=bias,
         calls=(),
         reason=reason,
     )
 
 
-_Owner = tuple[nn.Module, str, Tensor]
-"""A module, the name of one of its parameters or buffers in the model, and the tensor."""
-
-
-def _owners(model: nn.Module) -> Iterator[_Owner]:
-    for name, module in model.named_modules():
-        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None:
-                yield module, f"{name}.{key}".lstrip("."), tensor
-
-
-def _static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
-    weight = module._parameters.get("weight")
-    if weight is None or parametrize.is_parametrized(module):
-        return "its weight is computed from other parameters (a parametrisation such as weight_norm)"
-    if type(module) not in LAYER_TYPES:
-        return f"{type(module).__name__} is a subclass, which may behave differently"
-    groups = cast(int, getattr(module, "groups", 1))
-    if groups > 1:
-        return "depthwise convolution" if weight.shape[1] == 1 else f"grouped convolution (groups={groups})"
-    if "forward" in vars(module):
-        return "its forward is patched"
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    if any(hooks):
-        return "it has hooks"
-    extras = [*({*module._parameters} - {"weight", "bias"}), *module._buffers, *module._modules]
-    if extras:
-        return f"it carries {', '.join(sorted(extras))} beside weight and bias"
-    if not weight.is_floating_point():
-        return f"its weight is {weight.dtype}"
-    for key in ("weight", "bias"):
-        tensor = module._parameters.get(key)
-        for other, name, theirs in owners if tensor is not None else ():
-            if other is not module and _overlap(cast(Tensor, tensor), theirs):
-                return f"its {key} is shared with {name}"
-    return None
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are one, or views of the same memory."""
-    if a is b:
-        return True
-    if a.device != b.device or a.device.type == "meta" or not a.numel() or not b.numel():
-        return False
-    return a.data_ptr() < _end(b) and b.data_ptr() < _end(a)
-
-
-def _end(tensor: Tensor) -> int:
-    span = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr() + span * tensor.element_size()
+def _size(module: nn.Module, name: str) -> int:
+    """A size that a layer without a weight of its own may not know either."""
+    return cast(int, getattr(module, name, 0))
 
 
 def _ignored(model: nn.Module, layers: Sequence[Layer], patterns: Sequence[str]) -> dict[str, str]:

@@ -36,8 +36,8 @@ def takes_fast_layout(model: nn.Module, example: Batch, output: Output = one_ten
     """
     plain, inputs = copy_model(model).to(device_of(example)), cat([example, example])
     with eval_mode(plain):
-        wanted = forward(plain, inputs, output)
         try:
+            wanted = forward(plain, inputs, output)
             found = [forward(fast_layout(plain), batch, output) for batch in (inputs, channels_last(inputs))]
         except Exception:  # models can fail in any way here
             return False

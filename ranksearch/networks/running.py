@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ranksearch.errors import InputError, expected, told
-from ranksearch.networks.batches import Batch, arguments, device_of, head, shapes_of, split, to
+from ranksearch.errors import InputError, RankSearchError, expected, is_of_the_system, told
+from ranksearch.networks.batches import Batch, arguments, device_of, head, shapes_of, size, split, to
 from ranksearch.networks.undisturbed import seeded, undisturbed
 
 Output = Callable[[Any], Tensor]
@@ -28,10 +29,66 @@ def one_tensor(returned: Any) -> Tensor:
     return returned
 
 
+def _blaming_the_model(run: Callable[[nn.Module, Batch], Any]) -> Callable[[nn.Module, Batch], Any]:
+    """Whatever the model's own code raises becomes an InputError about it."""
+
+    @wraps(run)
+    def wrapped(model: nn.Module, batch: Batch) -> Any:
+        try:
+            return run(model, batch)
+        except Exception as error:
+            if isinstance(error, RankSearchError) or is_of_the_system(error):
+                raise
+            raise _does_not_run(batch, error) from error
+
+    return wrapped
+
+
+def _does_not_run(batch: Batch, error: Exception) -> InputError:
+    wanted = f"one that runs on an input of shape {shapes_of(batch)}"
+    way_out = "Is that the input size the model was made for?"
+    return InputError(expected("model", wanted, told(error), _way_out(error) or way_out))
+
+
+def _way_out(error: Exception) -> str:
+    """What to do about errors of a model that torch is brief about."""
+    text = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "Use a smaller `batch_size`."
+    if "inplace" in text or "in-place" in text:
+        return (
+            "An operation in place (x += y, relu_, inplace=True) overwrites what the gradient needs: write x = x + y, "
+            "inplace=False."
+        )
+    if "more than 1 value per channel" in text:
+        return (
+            "A BatchNorm layer uses the statistics of a batch that has one example: it has to be in evaluation mode, "
+            "with statistics of its own, or `batch_size` to be larger."
+        )
+    return ""
+
+
+def backward(value: Tensor) -> None:
+    """Gradients of a number that a model's outputs went into. Whatever goes wrong in it is an InputError.
+
+    value: A () tensor.
+    """
+    try:
+        value.backward()
+    except Exception as error:
+        if isinstance(error, RankSearchError) or is_of_the_system(error):
+            raise
+        wanted = "one that can be differentiated"
+        way_out = _way_out(error) or "Does it detach what it computes, or use operations without a gradient?"
+        raise InputError(expected("model", wanted, told(error), way_out)) from error
+
+
+@_blaming_the_model
 def call(model: nn.Module, batch: Batch) -> Any:
     """A forward pass, the only way in which a model is run: whatever the model returns for a batch.
 
-    In evaluation mode nothing of it stays behind, in the model or in the global generators.
+    In evaluation mode nothing of it stays behind, in the model or in the global generators. Whatever goes wrong in it
+    is an InputError.
     """
     with undisturbed(model, device_of(batch)):
         args, kwargs = arguments(batch)
@@ -43,24 +100,49 @@ def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tens
 
     returns: An (N, …) tensor.
     """
-    return made_one(call(model, batch), output)
+    return per_example(made_one(call(model, batch), output), batch)
+
+
+def per_example(outputs: Tensor, batch: Batch) -> Tensor:
+    """Outputs as they are. Raises InputError where they are not (N, …) for a batch of N examples.
+
+    outputs: An (N, …) tensor.
+    returns: An (N, …) tensor.
+    """
+    count = size(batch)
+    if outputs.dim() == 0 or len(outputs) != count or not outputs.numel():
+        wanted = f"outputs for each of {count} example{'s' * (count != 1)}, ({count}, …)"
+        way_out = "The first axis counts the examples: move it there, or say so by Task(…, output=…)."
+        raise InputError(expected("model", wanted, f"the shape {tuple(outputs.shape)}", way_out))
+    return outputs
 
 
 def made_one(returned: Any, output: Output) -> Tensor:
-    """What a model returns made one tensor. Raises InputError where `output` does not do that.
+    """What a model returns made one tensor. Raises InputError where `output` does not do that, and where it is one of
+    which no gradient is to be had.
 
     returns: An (N, …) tensor.
     """
     if output is one_tensor:
-        return one_tensor(returned)
+        return _real(one_tensor(returned))
     try:
         found = output(returned)
+    except RankSearchError:
+        raise
     except Exception as error:
         got = f"{told(error)}, where the model returned {type(returned).__name__}"
         raise InputError(expected("output", _MAKES_ONE, got)) from error
     if not isinstance(found, Tensor):
         raise InputError(expected("output", _MAKES_ONE, type(found).__name__))
-    return found
+    return _real(found)
+
+
+def _real(outputs: Tensor) -> Tensor:
+    if outputs.layout is torch.strided and outputs.is_floating_point():
+        return outputs
+    kind = outputs.dtype if outputs.layout is torch.strided else outputs.layout
+    way_out = "Return what the loss is computed from, such as logits, or say so: Task(…, output=…)."
+    raise InputError(expected("model", "a dense output of real floating-point numbers", kind, way_out))
 
 
 _MAKES_ONE = "a function that makes one Tensor of what the model returns"
@@ -81,15 +163,10 @@ def call_once(model: nn.Module, example: Batch) -> Any:
     try:
         with torch.no_grad(), seeded(0, device_of(example)):
             return call(model, example)
+    except RankSearchError:
+        raise
     except Exception as error:
-        raise InputError(
-            expected(
-                "model",
-                f"one that runs on an input of shape {shapes_of(example)}",
-                told(error),
-                "Is that the input size the model was made for?",
-            )
-        ) from error
+        raise _does_not_run(example, error) from error
 
 
 def run_once(model: nn.Module, example: Batch, output: Output = one_tensor) -> Tensor:

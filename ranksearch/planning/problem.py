@@ -140,8 +140,8 @@ def _able(layers: Sequence[Layer]) -> list[Layer]:
         reasons = sorted({layer.reason for layer in layers if layer.reason})
         got = f"none ({'; '.join(reasons) or 'no layers'})"
         way_out = (
-            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, or run "
-            "under torch.no_grad?"
+            "Is it the loss that the model was trained with? Does its forward pass detach what it computes, run "
+            "under torch.no_grad, or use operations without a gradient, as quantised layers do?"
         )
         raise InputError(
             expected(

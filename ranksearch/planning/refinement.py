@@ -60,6 +60,8 @@ def refine(
     if iterations == 0 or best.error <= 1e-10 * whitened.scale:
         return best
     projection = _Projection.of(whitened, chain, torch.float32)
+    if projection.total == 0:  # so small a kernel that its squares vanish in single precision
+        return best
     inner = [f.float().contiguous().clone().requires_grad_() for f in best.factors[:-1]]
     optimiser = torch.optim.LBFGS(
         inner,

@@ -52,8 +52,13 @@ class Loss:
 
 
 def top1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Top-1 accuracy in per cent, per example: outputs (N, C), targets (N,) → (N,)."""
-    return (outputs.argmax(dim=1) == targets).float() * 100
+    """Top-1 accuracy in per cent, per example: outputs (N, C), targets (N,) → (N,).
+
+    Of targets (N, C), the probabilities of the classes, the largest counts.
+    """
+    wanted = _classes(outputs, targets)
+    wanted = wanted.argmax(dim=1) if wanted.is_floating_point() else wanted
+    return (_logits(outputs).argmax(dim=1) == wanted).float() * 100
 
 
 def binary_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -82,19 +87,51 @@ def _like(outputs: Tensor, targets: Tensor) -> Tensor:
     return targets.reshape(outputs.shape).to(outputs.dtype)
 
 
+def _logits(outputs: Tensor) -> Tensor:
+    """Outputs that have classes on axis 1, (N, C, …)."""
+    if outputs.dim() < 2:
+        wanted = "logits of several classes, (N, C, …), for the loss cross_entropy"
+        way_out = "For one logit use the loss binary_cross_entropy, for one number squared_error."
+        raise InputError(expected("model", wanted, f"outputs {tuple(outputs.shape)}", way_out))
+    return outputs
+
+
+_IGNORED = -100
+"""The class that cross-entropy leaves out, as in torch."""
+
+
+def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Targets as classes (N, …), or as probabilities of them in the shape of the outputs."""
+    shape = _logits(outputs).shape
+    if targets.shape == shape:
+        return targets.to(outputs.dtype)
+    if len(targets) != shape[0] or targets.numel() != shape[:1].numel() * shape[2:].numel():
+        wanted = f"classes, {(shape[0], *shape[2:])}, or their probabilities, {tuple(shape)}"
+        raise InputError(expected("targets", wanted, f"the shape {tuple(targets.shape)}"))
+    classes = targets.reshape(shape[0], *shape[2:]).long()
+    wrong = ((classes < 0) | (classes >= shape[1])) & (classes != _IGNORED)
+    wrong |= classes != targets.reshape(classes.shape)
+    if bool(wrong.any()):
+        got = f"{targets.reshape(classes.shape)[wrong][0].item():g}"
+        way_out = "Number the classes from 0 on, by whole numbers."
+        raise InputError(expected("targets", f"classes from 0 to {shape[1] - 1}", got, way_out))
+    return classes
+
+
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return _per_example(F.cross_entropy(_exact(outputs), targets, reduction="none"))
+    outputs = _exact(outputs)
+    return _per_example(F.cross_entropy(outputs, _classes(outputs, targets), reduction="none"))
 
 
 def _sample_classes(outputs: Tensor, generator: Generator) -> Tensor:
-    probabilities = outputs.detach().movedim(1, -1).softmax(dim=-1)  # (N, …, C)
+    probabilities = _logits(outputs).detach().movedim(1, -1).softmax(dim=-1)  # (N, …, C)
     flat = probabilities.reshape(-1, probabilities.shape[-1]).cpu()
     drawn = torch.multinomial(flat, 1, generator=generator)
     return drawn.reshape(probabilities.shape[:-1]).to(outputs.device)
 
 
 def _kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
-    p = (_exact(dense) / temperature).log_softmax(dim=1)
+    p = (_exact(_logits(dense)) / temperature).log_softmax(dim=1)
     q = (_exact(compressed) / temperature).log_softmax(dim=1)
     return _per_example((p.exp() * (p - q)).sum(dim=1))
 

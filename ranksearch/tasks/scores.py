@@ -8,6 +8,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
+from ranksearch.errors import InputError, blaming, expected
 from ranksearch.networks import eval_mode, forward
 from ranksearch.tasks.losses import Loss
 from ranksearch.tasks.task import Role, Task
@@ -33,7 +34,8 @@ def divergence(dense_outputs: Tensor, outputs: Tensor, loss: Loss) -> Estimate:
 
     Non-finite outputs of a broken compressed model count as infinitely far.
     """
-    values = loss.divergence(dense_outputs, outputs, 1.0)
+    with blaming(f"loss {loss.name}", "a divergence of two outputs of the model"):
+        values = loss.divergence(dense_outputs, outputs, 1.0)
     return Estimate.of(torch.nan_to_num(values, nan=torch.inf, posinf=torch.inf))
 
 
@@ -46,8 +48,20 @@ def evaluate(model: nn.Module, task: Task, role: Role) -> Estimate | None:
         for inputs, targets in task.batches(role):
             if targets is None:
                 return None
-            scores.append(task.metric_fn(forward(model, inputs, task.output), targets).cpu())
+            scores.append(_scored(task, forward(model, inputs, task.output), targets).cpu())
     return Estimate.of(torch.cat(scores))
+
+
+def _scored(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The metric of each example, (N,)."""
+    name = metric_name(task)
+    what, wanted = f"metric {name}", f"one score per example, ({len(outputs)},)"
+    with blaming(what, f"{wanted}, for outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
+        found = task.metric_fn(outputs, targets)
+    if not isinstance(found, Tensor) or found.shape != (len(outputs),):
+        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(expected(what, wanted, got))
+    return found
 
 
 def metric_name(task: Task) -> str:

@@ -76,6 +76,8 @@ class Task:
     """Folder where moments and candidates are kept, so that the next run need not compute them; None keeps none."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise InputError(expected("model", "an nn.Module", type(self.model).__name__))
         object.__setattr__(self, "model", copy_model(self.model))
         for role in ("train", "validation", "test"):
             _check_dataset(role, getattr(self, role))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,13 @@ from ranksearch.runs import RunFolder, load_options, parse_probe
 from ranksearch.runs.probe_options import read_probe_options
 from ranksearch.runs.run_folder import SplitsRecord
 from ranksearch.searching import SearchSettings, front_record, read_front, search, write_front
-from ranksearch.searching.job import Job, record
-from ranksearch.searching.studies import finished, open_storage, quiet_optuna
+from ranksearch.searching.job import Job, records_of
+from ranksearch.searching.studies import open_storage, quiet_optuna
 from ranksearch.tasks.sources.idx import read_idx
 from ranksearch.tasks.sources.pictures import as_mode, opened
+
+# The generator of networks is imported by its bare name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
         with quiet_optuna():
             job = Job(problem, settings, results[0].budget, open_storage(path), lambda *_: None, "")
             study = job.study("reconstruction", NopPruner(), **made_for)
-            return [record(job, trial, "reconstruction") for trial in finished(study)]
+            return records_of(job, study, "reconstruction")
 
     job = Job(problem, settings, results[0].budget, open_storage(folder / "study.jsonl"), lambda *_: None, "")
     known = next(iter(job.storage.get_all_studies())).user_attrs["made for"]

@@ -56,8 +56,6 @@ def tags():
     return M()
 def tagged():
     return TensorDataset(torch.randn(40, 3, 8, 8), torch.zeros(40, 8, dtype=torch.long))
-def column_in_test():
-    return {"train": part(40), "test": TensorDataset(torch.randn(10, 3, 8, 8), torch.zeros(10, 1))}
 def top2(outputs, targets):
     return (outputs.topk(2).indices == targets[:, None]).any(1).float()
 def mean_score(outputs, targets):
@@ -190,7 +188,6 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(
             {"model": "own.py:tags", "data": "own.py:tagged"},
             "--loss cross_entropy: expected outputs with the classes on axis 1, (1, 'classes', 8), got (1, 8, 5)",
         ),
-        ({"data": "own.py:column_in_test"}, "to give one score per example, (1,), got (1, 1)"),
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
         ({"device": "gpu"}, "--device: expected an available device, got 'gpu'"),
         ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),

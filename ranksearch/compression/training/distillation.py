@@ -10,22 +10,24 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ranksearch.compression.training.augmentation import augmenter
 from ranksearch.compression.training.features import distance, recorded
-from ranksearch.errors import InputError, NonFiniteError, expected, told
+from ranksearch.errors import InputError, NonFiniteError, blaming, expected, told
 from ranksearch.networks import (
     Batch,
+    backward,
     call,
     cat,
     copy_model,
     forward,
     made_one,
     one_tensor,
+    per_example,
     run_once,
     seeded,
     to,
@@ -77,18 +79,24 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
         raise InputError(expected(what, "training images with labels", "none", "Use `label_weight=0`."))
 
 
-def check_outputs(task: Task) -> None:
-    """Raises InputError if the model does not run, or does not return a tensor, in training mode."""
+def check_outputs(task: Task, roles: Sequence[Role] = ()) -> None:
+    """Raises InputError where the model does not run, does not return a tensor, or has no gradients, in training mode,
+    on batches as those of the roles are."""
     model, example = copy_model(task.model).to(task.device), to(task.example, task.device)
-    run_once(model.eval(), example, task.output)  # errors here have nothing to do with training
-    two = cat([example, example])  # BatchNorm cannot train on a single example
+    run_once(model.eval(), example, task.output)  # what goes wrong here has nothing to do with training
+    datasets = [dataset for role in roles if (dataset := task.dataset(role)) is not None]
+    alone = min([task.batch_size, *(len(cast(Sized, dataset)) for dataset in datasets)]) < 2
+    several = example if alone else cat([example, example])  # BatchNorm refuses to train on one
+    wanted = "a model that runs on its inputs in training mode too, forward and backward"
     try:
-        with torch.no_grad(), seeded(task.seed, task.device):
-            returned = call(model.train(), two)
-    except Exception as error:
-        wanted = "a model that runs on its inputs in training mode too"
+        with _thawed(model), torch.enable_grad(), seeded(task.seed, task.device):
+            found = _first(model.train(), several, task)
+            if found.requires_grad:
+                backward(found.sum())
+    except InputError as error:
+        if error.__cause__ is None:
+            raise
         raise InputError(expected("training", wanted, told(error), _UNTRAINED.capitalize())) from error
-    _first(returned, task)
 
 
 def finetune(
@@ -136,8 +144,10 @@ def finetune(
         batches = _endless(task, role, seed, labelled=bool(config.label_weight))
         for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
             model.train()
-            loss = _distillation(model, teacher, blocks, change(inputs), targets, task, config)
+            seen = change(inputs)
+            loss = _distillation(model, teacher, blocks, seen, targets, task, config)
             if not torch.isfinite(loss):
+                _check_teacher(teacher, seen, task)
                 raise NonFiniteError(
                     expected(
                         f"fine-tuning loss at step {step}",
@@ -147,7 +157,7 @@ def finetune(
                     )
                 )
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            backward(loss)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
@@ -178,6 +188,16 @@ def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[t
         yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
 
 
+def _check_teacher(teacher: nn.Module, inputs: Batch, task: Task) -> None:
+    """Raises NonFiniteError where it is the dense model that gives NaN or infinity."""
+    with torch.no_grad():
+        outputs = forward(teacher, inputs, task.output)
+    if not bool(torch.isfinite(outputs).all()):
+        wanted = "images for which the dense model gives finite outputs"
+        way_out = "Leave images with NaN or infinity out."
+        raise NonFiniteError(expected("training", wanted, "NaN or infinity", way_out))
+
+
 def _distillation(
     model: nn.Module,
     teacher: nn.Module,
@@ -191,22 +211,24 @@ def _distillation(
     with torch.no_grad(), recorded(teacher, names) as wanted_features:
         wanted = forward(teacher, inputs, task.output)
     with recorded(model, names) as features:
-        outputs = _first(call(model, inputs), task)
-    loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
-    if config.label_weight and targets is not None:
-        labels = task.loss.value(outputs, targets).mean()
-        loss = (1 - config.label_weight) * loss + config.label_weight * labels
+        outputs = _first(model, inputs, task)
+    with blaming(f"loss {task.loss.name}", "one that takes the model's outputs and the targets"):
+        loss = task.loss.divergence(wanted, outputs, config.temperature).mean() * config.temperature**2
+        if config.label_weight and targets is not None:
+            labels = task.loss.value(outputs, targets).mean()
+            loss = (1 - config.label_weight) * loss + config.label_weight * labels
     if names:
         loss = loss + config.feature_weight * distance(wanted_features, features)
     return loss
 
 
-def _first(returned: Any, task: Task) -> Tensor:
-    """The outputs; in training mode some models also return those of auxiliary classifiers."""
+def _first(model: nn.Module, inputs: Batch, task: Task) -> Tensor:
+    """The outputs; in training some models hand out those of auxiliary classifiers behind them."""
+    returned = call(model, inputs)
     if task.output is not one_tensor:
-        return made_one(returned, task.output)
+        return per_example(made_one(returned, task.output), inputs)
     found = returned[0] if isinstance(returned, tuple) else returned
     if not isinstance(found, Tensor):
         wanted = "a model that returns in training what it returns in evaluation, a tensor"
         raise InputError(expected("training", wanted, type(found).__name__, _UNTRAINED.capitalize()))
-    return found
+    return per_example(made_one(found, one_tensor), inputs)

@@ -17,7 +17,9 @@ def block_names(model: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
     held = {
         name: sum(layer.startswith(f"{name}.") for layer in layers)
         for name, module in model.named_modules()
-        if name and type(module).forward is not nn.Module.forward
+        if name
+        and not isinstance(module, torch.jit.ScriptModule)
+        and type(module).forward is not nn.Module.forward
     }
     several = [name for name, count in held.items() if count > 1]
     return tuple(name for name in several if not any(other.startswith(f"{name}.") for other in several))

@@ -7,7 +7,6 @@ noise of single steps averages out, so a point in between is often closer to the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ranksearch.networks import copy_model
 from ranksearch.tasks import Estimate
 
 WAYS = (0.75, 0.5, 0.25)
@@ -37,8 +37,13 @@ def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
     Entries that are not floating-point tensors, such as counts, are taken from `after`.
     """
     start, end = before.state_dict(), after.state_dict()
-    model = copy.deepcopy(after)
-    model.load_state_dict({k: _mixed(start[k], value, way) for k, value in end.items()})
+    model = copy_model(after)
+    for (
+        name,
+        value,
+    ) in end.items():  # in place: quantised modules load by the versions that come with the mapping
+        end[name] = _mixed(start[name], value, way)
+    model.load_state_dict(end)
     return model
 
 

@@ -64,9 +64,11 @@ def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pru
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Whatever Optuna and a database raise on what is stored, told in one line."""
+    """Whatever Optuna and a database raise on what is stored, told in one line; a full disk is no fault of it."""
     try:
         yield
+    except OSError:
+        raise
     except Exception as error:
         got = redact(told(error))
         raise MismatchError(

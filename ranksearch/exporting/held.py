@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ranksearch.errors import InputError, RankSearchError, expected, told
+from ranksearch.errors import InputError, expected, is_of_the_system, told
 from ranksearch.exporting.base import Exporter
 from ranksearch.networks import (
     Batch,
@@ -65,16 +65,11 @@ def exported(
         plain = _plain(model)
         with _quiet(), eval_mode(plain):
             wanted = [call_once(plain, batch) for batch in batches]
-            try:
+            with _blaming(what, "a model that it can export"):
                 exporter.export(plain, blank(_of_size(batches[-1], _TRACED)), path)
-            except Exception as error:  # formats and models can fail in any way here
-                raise _failed(what, "a model that it can export", error) from error
             _check_files(what, path)
-            try:
+            with _blaming(what, f"a file that runs on batches of {' and '.join(map(str, BATCH_SIZES))}"):
                 found = [exporter.run(path, batch) for batch in batches]
-            except Exception as error:
-                sizes = " and ".join(map(str, BATCH_SIZES))
-                raise _failed(what, f"a file that runs on batches of {sizes}", error) from error
         worst = max(deviation(a, b, output) for a, b in zip(wanted, found, strict=True))
         if not worst <= TOLERANCE:
             got = f"a difference of {worst:.2g} of the largest output"
@@ -118,8 +113,15 @@ def _check_files(what: str, path: Path) -> None:
         raise InputError(expected(what, f"the one file {path.name}", ", ".join(found) or "none"))
 
 
-def _failed(what: str, wanted: str, error: Exception) -> RankSearchError:
-    return InputError(expected(what, wanted, str(error) if isinstance(error, InputError) else told(error)))
+@contextmanager
+def _blaming(what: str, wanted: str) -> Iterator[None]:
+    """Formats and models can fail in any way. A full disk and a lack of memory are not their fault."""
+    try:
+        yield
+    except Exception as error:
+        if is_of_the_system(error):
+            raise
+        raise InputError(expected(what, wanted, told(error))) from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ranksearch.keywords import checks_keywords
 from ranksearch.searching import SearchSettings
 from ranksearch.tasks import Task
 
-CALLED = ("search", "compress", "save", "load", "Task", "CompressConfig", "Loss")
+CALLED = ("search", "compress", "save", "load", "export", "Task", "CompressConfig", "Loss")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ CALLED = ("search", "compress", "save", "load", "Task", "CompressConfig", "Loss"
         ("Loss", "Metric", "metric"),
         ("save", "foldr", "folder"),
         ("load", "modell", "model"),
+        ("export", "exmaple", "example"),
     ],
 )
 def test_the_keyword_that_was_meant_is_named(name: str, typo: str, meant: str) -> None:

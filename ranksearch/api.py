@@ -19,7 +19,7 @@ from ranksearch.compression import (
     planned_layers,
     save_compressed,
 )
-from ranksearch.costs import Kept
+from ranksearch.costs import Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.exporting import export_file, exporters
@@ -32,11 +32,13 @@ from ranksearch.planning import (
     make_record,
     prepare,
     read_plan,
+    usual_multiple,
 )
 from ranksearch.searching import SearchResult, SearchSettings
 from ranksearch.searching import search as search_problem
 from ranksearch.searching.baselines import check_weights
 from ranksearch.tasks import Task
+from ranksearch.timing import TimingSettings
 
 
 @overload
@@ -48,7 +50,9 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     limits: Mapping[str, float | str] | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
-    rank_multiple: int | Mapping[str, int] = ...,
+    rank_multiple: int | Mapping[str, int] | None = ...,
+    runtime: str = ...,
+    latency_batch: int = ...,
     ignore: str | Sequence[str] = ...,
     protect_early: int | tuple[int, float] = ...,
     probe: str | Path | None = ...,
@@ -77,7 +81,9 @@ def search(
     limits: Mapping[str, float | str] | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
-    rank_multiple: int | Mapping[str, int] = ...,
+    rank_multiple: int | Mapping[str, int] | None = ...,
+    runtime: str = ...,
+    latency_batch: int = ...,
     ignore: str | Sequence[str] = ...,
     protect_early: int | tuple[int, float] = ...,
     probe: str | Path | None = ...,
@@ -107,7 +113,9 @@ def search(
     limits: Mapping[str, float | str] | None = None,
     decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
-    rank_multiple: int | Mapping[str, int] = 1,
+    rank_multiple: int | Mapping[str, int] | None = None,
+    runtime: str = "torch",
+    latency_batch: int = 1,
     ignore: str | Sequence[str] = (),
     protect_early: int | tuple[int, float] = 0,
     probe: str | Path | None = None,
@@ -130,8 +138,10 @@ def search(
     budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
     limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
     registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
-    mapping from layer patterns to that, of which the last match counts. ignore: patterns of layers that stay
-    dense. protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
+    mapping from layer patterns to that, of which the last match counts; where None 1, or 8 if latency counts. runtime,
+    latency_batch: what runs the model, and on how many examples at once, where the cost metric is `latency`. ignore:
+    patterns of layers that stay dense. protect_early: how many of the first layers stay dense, or (how many, what their
+    errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
     n_trials on are those of `SearchSettings`.
@@ -157,7 +167,9 @@ def search(
         study_name=study_name,
         seed=seed,
     )
-    multiples = rank_multiple if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
+    multiples = dict(usual_multiple(wanted.metrics))
+    if rank_multiple is not None:
+        multiples = dict(rank_multiple) if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
     patterns = _several(ignore)
     names = DECOMPOSITIONS.usable() if decompositions is None else _several(decompositions)
     config = CandidateConfig(
@@ -168,7 +180,8 @@ def search(
     )
     early = protect_early if isinstance(protect_early, tuple | list) else (protect_early,)
     layer_weights = LayerWeights(*early)
-    network = inspect_network(task, ignore=patterns, metrics=wanted.metrics)
+    timing = TimingSettings(runtime, latency_batch)
+    network = inspect_network(task, ignore=patterns, metrics=wanted.metrics, timing=timing)
     if probe is not None:
         # What it reads with takes a second to import.
         from ranksearch.probing import read_prior
@@ -193,13 +206,15 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
     task's model.
     """
     network = inspect_network(task, metrics=tuple(compressed.cost.amounts))
+    limits = {each.metric: each.dense for each in result.budget.every}
+    measured = {name: dense for name, dense in limits.items() if name not in network.cost.amounts}
     planned_layers(network.layers, [compressed.plan])
     record = make_record(
         task.model,
         network.layers,
         compressed.plan,
         example=task.example,
-        dense=network.cost,
+        dense=Cost(**network.cost.amounts, **measured),
         budget=result.budget,
         seed=task.splits.seed,
         model_name=task.model_name,

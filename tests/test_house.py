@@ -21,6 +21,7 @@ ROOMS = (
     "tasks.sources",
     "calibration",
     "decompositions",
+    "timing",
     "planning",
     "compression.training",
     "compression",

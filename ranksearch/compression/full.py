@@ -23,7 +23,7 @@ from ranksearch.compression.training import (
     follow,
     steps_per_epoch,
 )
-from ranksearch.costs import COSTS, Cost, measure_cost
+from ranksearch.costs import COSTS, Cost, computed, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import Layer, copy_model, discover, draws_alone
@@ -129,7 +129,7 @@ def _factorised(
         moments = calibration_moments(task, planned, seed=config.seed, progress=progress)
     models, refitted = fitted_models(task, layers, plan, moments, config, progress)
     verify(models[0], task.example, names)
-    metrics = tuple(plan.cost.amounts)
+    metrics = computed(tuple(plan.cost.amounts))
     cost = measure_cost(models[0], task.example, metrics)
     exact = [name for name in metrics if COSTS.get(name).exact]
     if any(cost.of(name) != plan.cost.of(name) for name in exact):

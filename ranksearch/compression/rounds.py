@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 
-from ranksearch.costs import layer_cost
+from ranksearch.costs import computed, layer_cost
 from ranksearch.networks import Layer
 from ranksearch.planning import Plan
 
@@ -52,7 +52,9 @@ def rounds_of(layers: Sequence[Layer], plan: Plan, count: int) -> tuple[Round, .
             Round(count - 1 - number, count, Plan({x.name: plan.choices[x.name] for x in group}, cost))
         )
         for layer in group:
-            cost = cost - plan.choices[layer.name].cost + layer_cost(layer, tuple(cost.amounts))
+            metrics = computed(tuple(cost.amounts))
+            own = plan.choices[layer.name].cost.only(metrics)
+            cost = cost.only(metrics) - own + layer_cost(layer, metrics)
     return tuple(reversed(found))
 
 

@@ -2,7 +2,7 @@ from .budget import Budget, Kept, Limits
 from .cost import Cost
 from .measure import ALWAYS, chain_cost, counted, layer_cost, measure_cost
 from .metric import CostMetric
-from .registry import COSTS, shown, unit_of
+from .registry import COSTS, computed, shown, unit_of
 
 __all__ = [
     "ALWAYS",
@@ -13,6 +13,7 @@ __all__ = [
     "Kept",
     "Limits",
     "chain_cost",
+    "computed",
     "counted",
     "layer_cost",
     "measure_cost",

@@ -7,24 +7,30 @@ from dataclasses import dataclass
 from math import ceil, isfinite
 
 from ranksearch.costs.cost import Cost
-from ranksearch.costs.registry import shown, unit_of
+from ranksearch.costs.registry import COSTS, shown, unit_of
 from ranksearch.errors import InputError, expected
 
 _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
-_FORMS = "a fraction to keep (0.2), a percentage (20%) or an amount (54k, 40.5M)"
+_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+
+_FORMS = "a fraction to keep (0.2), a percentage (20%), an amount (54k, 40.5M) or a time (6ms)"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """How much to keep of a model: a fraction of it, or an absolute amount; the other is None."""
+    """How much to keep of a model: a fraction of it, or an absolute amount; the other is None.
+
+    base: "s" for an amount of time, in nanoseconds, "" for a plain number.
+    """
 
     fraction: float | None = None
     amount: int | None = None
+    base: str = ""
 
     @classmethod
     def parse(cls, value: object) -> Kept:
-        """From 0.2, "0.2", "20%", or an amount with a prefix, "54k" or "40.5M".
+        """From 0.2, "0.2", "20%", an amount with a prefix, "54k" or "40.5M", or a time, "6ms" or "250us".
 
         A plain number above 1 is rejected: 20 is probably meant as 20 %. Raises InputError.
         """
@@ -32,11 +38,15 @@ class Kept:
             return value
         text = str(value).strip()
         match = re.fullmatch(
-            r"(\d+(?:[._]?\d+)*\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*([%kMGT]?)", text, re.IGNORECASE
+            r"(\d+(?:[._]?\d+)*\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*([%kMGT]|[num]?s)?",
+            text.replace("µ", "u"),
+            re.IGNORECASE,
         )
         if isinstance(value, bool) or match is None:
             raise InputError(expected("budget", _FORMS, repr(value)))
-        number, suffix = float(match[1].replace("_", "")), match[2].replace("K", "k")
+        number, suffix = float(match[1].replace("_", "")), (match[2] or "").replace("K", "k")
+        if suffix.lower() in _TIMES and number > 0:
+            return cls(amount=max(1, round(number * _TIMES[suffix.lower()])), base="s")
         if suffix in ("", "%"):
             fraction = number / 100 if suffix else number
             if not (isfinite(fraction) and 0 < fraction <= 1):
@@ -54,9 +64,10 @@ class Kept:
             short = f"{self.fraction:g}"
             return short if float(short) == self.fraction else repr(self.fraction)
         assert self.amount is not None
-        prefix = max((p for p, size in _PREFIXES.items() if self.amount >= size), key=_PREFIXES.__getitem__)
+        sizes = _TIMES if self.base else _PREFIXES
+        prefix = max((p for p, size in sizes.items() if self.amount >= size), key=sizes.__getitem__)
         prefix = prefix or "k"
-        return f"{_exact(self.amount, _PREFIXES[prefix])}{prefix}"
+        return f"{_exact(self.amount, sizes[prefix])}{prefix}"
 
     def limit(self, dense: int) -> int:
         """The limit for a model whose dense form costs `dense`."""
@@ -94,13 +105,18 @@ class Budget:
         Raises InputError.
         """
         asked, amount = Kept.parse(kept), dense.of(metric)
+        known = COSTS.find(metric)
+        if asked.amount is not None and known is not None and known.base != asked.base:
+            wanted = "a time, such as 6ms" if known.base else f"an amount of {known.unit}, such as 54k"
+            raise InputError(expected("budget", f"for {metric} a fraction or {wanted}", repr(asked.name)))
         others = tuple(cls.of(dense, other, name) for name, other in also)
         return cls(metric, asked, amount, asked.limit(amount), others)
 
     @classmethod
     def at_most(cls, dense: Cost, limit: int, metric: str = "params") -> Budget:
         """The budget of `limit` units of the metric, for a model that costs `dense`."""
-        return cls.of(dense, Kept(amount=limit), metric)
+        known = COSTS.find(metric)
+        return cls.of(dense, Kept(amount=limit, base=known.base if known else ""), metric)
 
     @property
     def name(self) -> str:
@@ -131,7 +147,7 @@ class Budget:
     def smallest(self, least: int) -> str:
         """The smallest budget to ask for if the cheapest plan costs `least`, in the form of the original one."""
         if self.kept.fraction is None:
-            return Kept(amount=least).name
+            return Kept(amount=least, base=self.kept.base).name
         step = ceil(least / max(1, self.dense) * 10_000)
         while int(step / 10_000 * self.dense) < least:
             step += 1

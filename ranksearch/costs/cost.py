@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import add, sub
 
 
@@ -32,6 +32,10 @@ class Cost:
     def amounts(self) -> dict[str, int]:
         """All amounts, by the name of the cost metric."""
         return dict(self._amounts)
+
+    def only(self, metrics: Iterable[str]) -> Cost:
+        """The amounts in some of the metrics alone."""
+        return Cost(**{name: self._amounts[name] for name in metrics})
 
     def __add__(self, other: Cost) -> Cost:
         return self._with(other, add)

@@ -27,6 +27,12 @@ class CostMetric(ABC):
     exact: ClassVar[bool] = True
     """Whether a built model costs exactly what its plan says. An estimate is not checked against the model."""
 
+    measured: ClassVar[bool] = False
+    """Whether amounts are measured while the model runs, so that geometry does not tell them."""
+
+    base: ClassVar[str] = ""
+    """What absolute budgets are given in: "s" for times (6ms), counted in nanoseconds; "" for plain numbers (54k)."""
+
     @abstractmethod
     def of_layer(self, layer: Layer) -> int:
         """A dense layer, in all its calls for one example."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ranksearch.costs.metric import CostMetric
 from ranksearch.registry import Registry
 
@@ -11,12 +13,18 @@ COSTS: Registry[CostMetric] = Registry(
 
 COSTS.offer("params", "ranksearch.costs.params:Params", "parameters of the whole model")
 COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two per multiply-accumulate")
+COSTS.offer("latency", "ranksearch.costs.latency:Latency", "time of a forward pass, measured on this machine")
 
 
 def unit_of(metric: str) -> str:
     """The unit of a cost metric; its name if no working metric is registered, as when a file is only shown."""
     found = COSTS.find(metric)
     return metric if found is None else found.unit
+
+
+def computed(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Those of some cost metrics that follow from the model itself."""
+    return tuple(name for name in metrics if not COSTS.get(name).measured)
 
 
 def shown(metric: str, amount: int) -> str:

@@ -11,6 +11,7 @@ from ranksearch.planning.greedy import (
     choice_of,
     fronts_of,
     layer_front,
+    least_cost,
     lower_hull,
     rates,
     room_for,
@@ -26,7 +27,7 @@ from ranksearch.planning.plan_file import check_plan, make_record, read_plan, to
 from ranksearch.planning.plan_record import LayerRecord, PlanRecord
 from ranksearch.planning.problem import Problem, judged, prepare
 from ranksearch.planning.refinement import Fit, refine
-from ranksearch.planning.tables import CandidateConfig, layer_candidates
+from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
 
 __all__ = [
     "DENSE",
@@ -58,6 +59,7 @@ __all__ = [
     "knapsack",
     "layer_candidates",
     "layer_front",
+    "least_cost",
     "lower_hull",
     "make_record",
     "prepare",
@@ -69,6 +71,7 @@ __all__ = [
     "to_plan",
     "top_up",
     "uniform",
+    "usual_multiple",
     "verify",
     "walk",
     "walk_on",

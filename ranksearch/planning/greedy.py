@@ -182,6 +182,11 @@ def fixed_cost(tables: Sequence[Table], budget: Budget) -> int:
     return budget.dense - sum(table.dense.of(budget.metric) for table in tables)
 
 
+def least_cost(tables: Sequence[Table], budget: Budget) -> int:
+    """What the cheapest plan of the whole model costs, in the budget's own metric."""
+    return fixed_cost(tables, budget) + sum(int(table.costs(budget.metric).min()) for table in tables)
+
+
 def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -> int:
     """The limit on the total cost of the layers. Raises BudgetError, naming the smallest budget that can be met."""
     fixed = fixed_cost(tables, budget)

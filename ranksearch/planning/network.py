@@ -5,25 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ranksearch.costs import ALWAYS, Cost, measure_cost
-from ranksearch.networks import Layer, check_finite, discover
+from ranksearch.costs import ALWAYS, Cost, computed, measure_cost
+from ranksearch.networks import Layer, check_finite, discover, to
 from ranksearch.tasks import Task
+from ranksearch.timing import Timer, TimingSettings, nanoseconds
 
 
 @dataclass(frozen=True)
 class Network:
-    """layers: in the order of the forward pass, including those that have to stay dense. cost: of the dense model."""
+    """layers: in the order of the forward pass, including those that have to stay dense. cost: of the dense model.
+    timer: measures times; None where no cost metric of the run is one."""
 
     layers: tuple[Layer, ...]
     cost: Cost
+    timer: Timer | None = None
 
 
-def inspect_network(task: Task, *, ignore: Sequence[str] = (), metrics: Sequence[str] = ALWAYS) -> Network:
+def inspect_network(
+    task: Task,
+    *,
+    ignore: Sequence[str] = (),
+    metrics: Sequence[str] = ALWAYS,
+    timing: TimingSettings | None = None,
+) -> Network:
     """Find the layers of a task's model and measure what it costs in some cost metrics.
 
-    ignore: shell patterns over names of layers that stay dense. Raises InputError where the model does not run on the
+    ignore: shell patterns over names of layers that stay dense. timing: what times are measured on, if a metric is one.
+    Raises InputError where the model does not run on the
     task's example, or its weights are not finite.
     """
     check_finite(task.model, f"model {task.model_name or type(task.model).__name__}")
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)
-    return Network(layers, measure_cost(task.model, task.example, metrics))
+    cost = measure_cost(task.model, task.example, computed(metrics))
+    measured = [name for name in metrics if name not in cost.amounts]
+    if not measured:
+        return Network(layers, cost)
+    able = [layer for layer in layers if layer.reason is None]
+    settings = timing or TimingSettings()
+    timer = Timer.start(task.model, able, to(task.example, task.device), settings, task.laid_out, task.cache)
+    amount = nanoseconds(timer.seconds)
+    return Network(layers, Cost(**cost.amounts, **dict.fromkeys(measured, amount)), timer)

@@ -53,7 +53,8 @@ class Table:
     @cached_property
     def dense(self) -> Cost:
         """Cost of the dense layer."""
-        return layer_cost(self.layer, tuple(self.candidates[0].cost.amounts))
+        kept = next((c.cost for c in self.candidates if c.is_dense), None)
+        return layer_cost(self.layer, tuple(self.candidates[0].cost.amounts)) if kept is None else kept
 
     def costs(self, metric: str) -> NDArray[np.int64]:
         """A (c,) int64 array: the cost of each candidate in a metric."""

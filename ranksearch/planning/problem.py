@@ -19,7 +19,7 @@ from ranksearch.calibration import (
     task_moments,
     whiten,
 )
-from ranksearch.costs import Cost
+from ranksearch.costs import COSTS, Cost, computed
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, algebra_threads
@@ -28,9 +28,11 @@ from ranksearch.planning.fits import Fits
 from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
 from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.plan import Candidate, Plan, Table
+from ranksearch.planning.priced import priced
 from ranksearch.planning.tables import CandidateConfig, held_out_error, layer_candidates
 from ranksearch.progress import Progress, no_progress, ticks
 from ranksearch.tasks import Role, Task
+from ranksearch.timing import Timer
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Problem:
     tables: tuple[Table, ...]
     fits: Fits
     layer_weights: LayerWeights = EVEN_WEIGHTS
+    timer: Timer | None = None
 
     def plan(self, choice: Sequence[int]) -> Plan:
         """The plan that takes candidate `choice[k]` of table k."""
@@ -82,6 +85,9 @@ def prepare(
     """
     config = config or CandidateConfig()
     network = network or inspect_network(task, ignore=ignore, metrics=config.metrics)
+    measured = [name for name in config.metrics if COSTS.get(name).measured]
+    if measured:
+        config = replace(config, metrics=computed(config.metrics), pruned=False)
     layers: Sequence[Layer] = network.layers
     able = _able(layer_weights.kept_dense(layers)) and _able(layers)
     config.check(layers)
@@ -123,6 +129,16 @@ def prepare(
                 cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
     progress("candidates", len(able), len(able))
+    if measured and network.timer is not None:
+        prices = network.timer.prices(
+            able,
+            config.decompositions,
+            multiple=lambda layer: config.multiple(layer.name),
+            cache=task.cache,
+            progress=ticks(progress, "times of candidates"),
+        )
+        for name in measured:
+            tables = [priced(table, prices, name) for table in tables]
     return Problem(
         task,
         tuple(layers),
@@ -130,6 +146,7 @@ def prepare(
         layer_weights.weighed(tables),
         fits,
         layer_weights,
+        network.timer,
     )
 
 

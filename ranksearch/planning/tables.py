@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksearch.calibration import Columns, ErrorKind, Whitened, kernel_error
-from ranksearch.costs import ALWAYS, Cost, layer_cost
+from ranksearch.costs import ALWAYS, Cost, computed, layer_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, reconstruct, unmatched
@@ -23,6 +23,9 @@ from ranksearch.planning.fits import Effort, fit_candidate
 from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.rank_paths import RankLimits, RankPath, rank_path
 from ranksearch.planning.refinement import Fit
+
+ALIGNED = 8
+"""What ranks are multiples of where time counts: vector units and the blocks of runtimes hold so many channels."""
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
@@ -34,6 +37,11 @@ _FAR = 1.4
 """A form is beaten if another one has an ε smaller by this factor."""
 
 
+def usual_multiple(metrics: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """What ranks are multiples of if nothing is said: 1, or `ALIGNED` where one of the cost metrics is measured."""
+    return (("*", ALIGNED if computed(metrics) != tuple(metrics) else 1),)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CandidateConfig(Effort):
     """Which candidates may be proposed.
@@ -41,7 +49,8 @@ class CandidateConfig(Effort):
     rank_multiple: pairs of a layer pattern and a number; the ranks of matching layers are multiples of it, and the
     last pattern that matches counts. fits_per_form: the number of ranks of each form that are fitted; the errors at
     the others are interpolated. error: which error is fitted and compared, see `simplify`. metrics: the cost metrics
-    that candidates have a value for, see `counted`.
+    that candidates have a value for, see `counted`. pruned: whether dominated candidates are left out; they are kept
+    where times are added later.
     """
 
     decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.usable)
@@ -52,6 +61,7 @@ class CandidateConfig(Effort):
     fit_flops: float = 2e10
     error: ErrorKind = "fisher"
     metrics: tuple[str, ...] = ALWAYS
+    pruned: bool = True
 
     def __post_init__(self) -> None:
         for what, value in (
@@ -118,7 +128,7 @@ def layer_candidates(
             Candidate(own.name, own.form, ranks, cost, float(error))
             for ranks, cost, error in zip(own.path.ranks, own.path.costs, errors, strict=True)
         ]
-    return Table(layer, pareto(candidates), whitened.scale)
+    return Table(layer, pareto(candidates) if config.pruned else tuple(candidates), whitened.scale)
 
 
 def _path(layer: Layer, name: str, form: str, whitened: Whitened, config: CandidateConfig) -> RankPath:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ranksearch.compression import PLAN_FILE, check_stages
+from ranksearch.costs import Cost, computed
 from ranksearch.exporting import exporters
 from ranksearch.planning import PlanRecord, check_plan, inspect_network, to_plan
 from ranksearch.progress import Reporter
@@ -24,7 +25,7 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         candidate_config(options)  # registers cost metrics and the user's own decompositions
         task, _ = build_task_and_data(options)
         check_stages(task, training)
-        network = inspect_network(task, ignore=options.ignore, metrics=tuple(record.cost))
+        network = inspect_network(task, ignore=options.ignore, metrics=computed(tuple(record.cost)))
         check_plan(record, network.layers, task.model)
         describe_task(task, network.cost, reporter)
         validation = describe_dense(task, reporter)
@@ -32,4 +33,4 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         found = carry_out(task, network, record, options, out, reporter, moments)
         test = evaluate(task.model, task, "test")
         delivered = Delivered(found, out, out / PLAN_FILE, exported(task, found, options, out))
-        return RunReport(network.cost, metric_name(task), validation, test, (delivered,))
+        return RunReport(Cost(**record.dense), metric_name(task), validation, test, (delivered,))

@@ -30,7 +30,18 @@ STORAGE_VARIABLE = "RANKSEARCH_STORAGE"
 """Environment variable that names the storage where no option does, so that its password is not on the screen."""
 
 _PATHS = ("weights", "probe", "out", "cache")
-_OBJECTS = ("model", "data", "metric", "metric_fn", "loss", "allocator", "objective", "space", "sampler")
+_OBJECTS = (
+    "model",
+    "data",
+    "metric",
+    "metric_fn",
+    "loss",
+    "allocator",
+    "objective",
+    "space",
+    "sampler",
+    "runtime",
+)
 
 
 def load_options(

@@ -8,6 +8,7 @@ from typing import Any
 from ranksearch.costs import Budget, Cost, shown, unit_of
 from ranksearch.planning import Problem
 from ranksearch.progress import Reporter
+from ranksearch.searching import SearchResult
 from ranksearch.tasks import Estimate, Task, evaluate, metric_name, show_estimate
 
 
@@ -60,6 +61,19 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
     if layer_weights.early and layer_weights.early_weight is not None:
         names = [table.layer.name for table in problem.tables[: layer_weights.early]]
         reporter.line(f"errors of {_listed(names)} count {layer_weights.early_weight:g} times")
+
+
+def describe_times(results: Sequence[SearchResult], reporter: Reporter) -> None:
+    """Say what plans within a budget of time were measured to take."""
+    for result in results:
+        if "time" in result.scores:
+            time, low, high, predicted = (
+                result.scores[f"time{end}"] for end in ("", "_low", "_high", "_predicted")
+            )
+            reporter.line(
+                f"budget {result.budget.name}: takes {time:.3f} ({low:.3f} to {high:.3f}) of the dense time, "
+                f"predicted {predicted:.3f}"
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

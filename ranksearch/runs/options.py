@@ -22,6 +22,7 @@ from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 from ranksearch.tasks import LOSSES
+from ranksearch.timing import RUNTIMES
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
@@ -224,6 +225,12 @@ class RunOptions(BaseModel):
     limit: LimitList = option("Budget", (), "METRIC=F")
     """A further limit in another cost metric, in addition to the budget: flops=0.5. Can be repeated."""
 
+    runtime: str = option("Budget", "torch", "NAME", choices=RUNTIMES)
+    """What runs the model when latency counts."""
+
+    latency_batch: int = option("Budget", 1, "N", ge=1)
+    """Examples in the batch whose time counts."""
+
     decompositions: Names = option(
         "Budget",
         DECOMPOSITIONS.usable,
@@ -237,7 +244,7 @@ class RunOptions(BaseModel):
     min_rank: int = option("Budget", 1, "N", ge=1)
     """Smallest rank."""
 
-    rank_multiple: Multiples = option("Budget", (("*", 1),), "[PATTERN=]N")
+    rank_multiple: Multiples = option("Budget", (), "[PATTERN=]N", "1; 8 if latency counts")
     """Ranks are multiples of N, in all layers or in those whose name matches (8, 'layer1.*=4'). Can be
     repeated; the last match wins."""
 

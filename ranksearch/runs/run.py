@@ -20,7 +20,13 @@ from ranksearch.planning import (
 )
 from ranksearch.progress import Reporter
 from ranksearch.runs.deliver import RunReport, deliver
-from ranksearch.runs.narrate import describe_budgets, describe_dense, describe_layers, describe_task
+from ranksearch.runs.narrate import (
+    describe_budgets,
+    describe_dense,
+    describe_layers,
+    describe_task,
+    describe_times,
+)
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder, SplitsRecord
 from ranksearch.runs.settings import (
@@ -29,6 +35,7 @@ from ranksearch.runs.settings import (
     early_weights,
     recorded,
     search_settings,
+    timing_settings,
     torch_threads,
 )
 from ranksearch.runs.tasks import build_task_and_data
@@ -55,7 +62,9 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         task, data = build_task_and_data(options)
         check_stages(task, training)
         folder.write_splits(SplitsRecord(**task.splits.to_dict(), test=data.test_split))
-        network = inspect_network(task, ignore=options.ignore, metrics=settings.metrics)
+        network = inspect_network(
+            task, ignore=options.ignore, metrics=settings.metrics, timing=timing_settings(options)
+        )
         describe_task(task, network.cost, reporter)
         describe_budgets(settings.budgets_of(network.cost), reporter)
         layer_weights = with_prior(layer_weights, task, network, options, reporter)
@@ -70,6 +79,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         )
         describe_layers(problem, reporter)
         results = search(problem, settings, progress=reporter.progress)
+        describe_times(results, reporter)
         record_search(problem, results, options, folder, reporter)
         delivered = deliver(task, network, options, folder, reporter)
         test = evaluate(task.model, task, "test")

@@ -11,11 +11,12 @@ from ranksearch.costs import COSTS, counted
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
-from ranksearch.planning import CandidateConfig, LayerWeights
+from ranksearch.planning import CandidateConfig, LayerWeights, usual_multiple
 from ranksearch.runs.config import flag
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.searching import SearchSettings
+from ranksearch.timing import TimingSettings
 
 
 def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
@@ -77,12 +78,18 @@ def _check_trials(options: RunOptions) -> None:
 
 def candidate_config(options: RunOptions) -> CandidateConfig:
     """The options that candidates are about; decompositions of the user's own are registered."""
+    metrics = counted(*(COSTS.resolve(name).name for name in (options.metric, *dict(options.limit))))
     return CandidateConfig(
         decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in options.decompositions),
         min_rank=options.min_rank,
-        rank_multiple=options.rank_multiple,
-        metrics=counted(*(COSTS.resolve(name).name for name in (options.metric, *dict(options.limit)))),
+        rank_multiple=options.rank_multiple or usual_multiple(metrics),
+        metrics=metrics,
     )
+
+
+def timing_settings(options: RunOptions) -> TimingSettings:
+    """The options that times are about."""
+    return TimingSettings(options.runtime, options.latency_batch, options.threads)
 
 
 def compress_config(options: RunOptions) -> CompressConfig:

@@ -22,6 +22,7 @@ _NAMES = frozenset(
         "objective",
         "space",
         "sampler",
+        "runtime",
         "decompositions",
         "export",
     }

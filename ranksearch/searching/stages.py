@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from optuna.storages import BaseStorage
 
 from ranksearch.calibration import task_digest
-from ranksearch.costs import Budget
+from ranksearch.costs import Budget, Cost
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.planning import Plan, Problem
@@ -19,6 +19,7 @@ from ranksearch.searching.job import PLAIN, Job, ranking
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.studies import open_storage, quiet_optuna
+from ranksearch.searching.timed import measured_limits, meet
 from ranksearch.searching.tune import shortlist, tune
 
 
@@ -64,7 +65,8 @@ def search(
         for budget in settings.budgets_of(problem.dense)
     ]
     for job in jobs:
-        _ = job.baselines  # raises if the budget cannot be met
+        if not measured_limits(job.budget):  # the prediction of a time does not tell yet
+            _ = job.baselines  # raises if the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
         return [search_budget(job, scoring) for job in jobs]
@@ -81,6 +83,8 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     if settings.allocator != "knapsack":
         records, best = allocate(job, make_objective(settings.objective, scoring))
         return replace(_result(job, records, best), origin=best.origin)
+    if measured_limits(job.budget):
+        return _timed(job)
     if settings.searches:
         records = scan(job, make_objective(settings.objective, scoring))
         best = ranking(records, settings.objective)[0]
@@ -98,6 +102,25 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
         records += tuned
         best = ranking(tuned, stage)[0]
     return _result(job, records, best)
+
+
+def _timed(job: Job) -> SearchResult:
+    """The analytic plan whose measured time meets the budget; its cost is what was measured."""
+    found = meet(job.problem, job.budget, job.progress)
+    (limit,) = measured_limits(job.budget)
+    plan = job.problem.plan(found.choice)
+    measured = round(found.ratio.median * limit.dense)
+    amounts = plan.cost.amounts | {limit.metric: min(measured, limit.limit)}
+    scores = {
+        "error": plan.error,
+        "time": found.ratio.median,
+        "time_low": found.ratio.low,
+        "time_high": found.ratio.high,
+        "time_predicted": found.predicted,
+    }
+    own = replace(plan, cost=Cost(**amounts))
+    best = Evaluated(own, job.budget, "analytic", "reconstruction", scores)
+    return _result(job, [best], best)
 
 
 def _unscored(job: Job) -> Iterator[Evaluated]:

@@ -61,6 +61,8 @@ OTHER: dict[str, Any] = {
     "budget": [0.5, 0.25, "54k"],
     "limit": ["flops=0.5", "params=54k"],
     "metric": "flops",
+    "runtime": "onnxruntime",
+    "latency_batch": 8,
     "decompositions": ["cp"],
     "min_rank": 2,
     "rank_multiple": ["8", "x=y=4"],
@@ -212,7 +214,7 @@ def test_absolute(key: str, value: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"budget": "1.5"}, "--budget: expected a fraction to keep (0.2), a percentage (20%) or an amount"),
+        ({"budget": "1.5"}, "--budget: expected a fraction to keep (0.2), a percentage (20%), an amount"),
         ({"budget": "0"}, "above 0 and at most 1, got '0'."),
         ({"budget": "nan"}, "--budget: expected"),
         ({"budget": "half"}, "--budget: expected a fraction to keep"),

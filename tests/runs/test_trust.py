@@ -28,6 +28,7 @@ RISKY: dict[str, Any] = {
     "objective": "own.py:X",
     "space": "own.py:X",
     "sampler": "own.py:X",
+    "runtime": "own.py:X",
     "decompositions": ["svd", "own.py:X"],
     "export": ["onnx", "own.py:X"],
 }

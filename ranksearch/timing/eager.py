@@ -1,0 +1,142 @@
+"""`torch`: the model as PyTorch runs it, operation by operation."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ranksearch.networks import (
+    Batch,
+    Layer,
+    call,
+    chain_module,
+    copy_model,
+    device_of,
+    eval_mode,
+    replace_modules,
+    threads,
+    to,
+)
+from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session
+
+
+class Eager(Runtime):
+    """Parts are timed by hooks around the modules of chains and layers."""
+
+    name = "torch"
+
+    def version(self) -> str:
+        return f"{torch.__version__} {platform.machine()}"
+
+    def prepare(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        batch: Batch,
+        *,
+        threads: int,
+        laid_out: Callable[[nn.Module], nn.Module],
+    ) -> Prepared:
+        return _Prepared(model, layers, batch, threads, laid_out)
+
+
+class _Prepared(Prepared):
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        batch: Batch,
+        threads: int,
+        laid_out: Callable[[nn.Module], nn.Module],
+    ) -> None:
+        self._model, self._layers, self._batch = model, layers, batch
+        self._threads, self._laid_out = threads, laid_out
+
+    def session(self, chains: Chains) -> Session:
+        copied = copy_model(self._model)
+        parts: dict[Part, nn.Module] = {}
+        replacements: dict[nn.Module, nn.Module] = {}
+        for layer in self._layers:
+            dense = copied.get_submodule(layer.name)
+            if layer.name not in chains:
+                parts[Part(layer.name, 0)] = dense
+                continue
+            weight = dense.get_parameter("weight")
+            chain = chains[layer.name]
+            factors = [_random(factor.shape(layer.kernel_size), weight) for factor in chain]
+            module = chain_module(layer, chain, factors, dense._parameters.get("bias")).eval()
+            replacements[dense] = module
+            parts |= {Part(layer.name, k): factor for k, factor in enumerate(module)}
+        model = self._laid_out(replace_modules(copied, replacements))
+        return _Session(model, parts, self._batch, self._threads)
+
+
+def _random(shape: Sequence[int], like: Tensor) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+
+
+class _Session(Session):
+    def __init__(self, model: nn.Module, parts: Mapping[Part, nn.Module], batch: Batch, count: int) -> None:
+        self._model, self._parts, self._threads = model, parts, count
+        self._batch = to(batch, next((p.device for p in model.parameters()), device_of(batch)))
+
+    def run(self) -> None:
+        with threads(self._threads), eval_mode(self._model):
+            call(self._model, self._batch)
+            self._finish()
+
+    def profile(self, passes: int) -> Profile:
+        found: dict[Part, list[float]] = {part: [] for part in self._parts}
+        whole: list[float] = []
+        with threads(self._threads), eval_mode(self._model):
+            for _ in range(passes):
+                with self._clocks() as seconds:
+                    began = perf_counter()
+                    call(self._model, self._batch)
+                    self._finish()
+                    whole.append(perf_counter() - began)
+                for part, own in found.items():
+                    own.append(seconds.get(part, 0.0))
+        return Profile({part: median(own) for part, own in found.items()}, median(whole))
+
+    @contextmanager
+    def _clocks(self) -> Iterator[dict[Part, float]]:
+        """Adds up what each part takes, for one forward pass."""
+        seconds: dict[Part, float] = {}
+        started: dict[Part, float] = {}
+        handles = []
+
+        def begins(part: Part) -> Callable[..., None]:
+            def hook(*_: Any) -> None:
+                self._finish()
+                started[part] = perf_counter()
+
+            return hook
+
+        def ends(part: Part) -> Callable[..., None]:
+            def hook(*_: Any) -> None:
+                self._finish()
+                seconds[part] = seconds.get(part, 0.0) + perf_counter() - started[part]
+
+            return hook
+
+        for part, module in self._parts.items():
+            handles.append(module.register_forward_pre_hook(begins(part)))
+            handles.append(module.register_forward_hook(ends(part)))
+        try:
+            yield seconds
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _finish(self) -> None:
+        """A GPU works on while Python does."""
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.synchronize()

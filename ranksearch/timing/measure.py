@@ -1,0 +1,110 @@
+"""The times of a network's parts, measured in context: whole networks run, each with all layers at one form and rank.
+
+One pass so times a candidate of every layer, layout changes and cache misses included. The dense model runs in between,
+and every time counts relative to it, so that a machine that gets slower or faster meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from statistics import median
+from time import perf_counter
+
+from ranksearch.networks import Layer
+from ranksearch.progress import Ticks, no_ticks
+from ranksearch.timing.levels import Form, forms_of, levels
+from ranksearch.timing.prices import Curve, Prices, Shape, shape_of, works
+from ranksearch.timing.runtime import Part, Prepared, Session
+
+_TURNS = 5
+"""Turns that a variant and the dense model take."""
+
+_LEAST = 0.03
+"""Seconds that a turn takes at least."""
+
+
+def measure_prices(
+    prepared: Prepared,
+    layers: Sequence[Layer],
+    decompositions: Sequence[str],
+    *,
+    multiple: Callable[[Layer], int] = lambda layer: 1,
+    progress: Ticks = no_ticks,
+) -> Prices:
+    """Time the dense layers, and the factors of every form at some ranks.
+
+    layers: those that can be factorised. multiple: what a layer's ranks are multiples of.
+    """
+    dense = prepared.session({})
+    passes = _warm(dense)
+    total = median(_each(dense, 3 * passes))
+    variants = [
+        (form, chains)
+        for form in forms_of(layers, decompositions)
+        for chains in levels(layers, form, multiple)
+    ]
+    reference = dense.profile(passes).of(total)
+    own: dict[Shape, list[float]] = {}
+    points: dict[tuple[Shape, Form], list[list[tuple[int, float]]]] = {}
+    for done, (form, chains) in enumerate(variants):
+        progress(done, len(variants))
+        session = prepared.session(chains)
+        parts = session.profile(passes).of(total * _ratio(dense, session, passes))
+        for layer in layers:
+            if layer.name in chains:
+                chain = chains[layer.name]
+                curves = points.setdefault((shape_of(layer), form), [[] for _ in chain])
+                for k, work in enumerate(works(layer, chain)):
+                    curves[k].append((work, parts[Part(layer.name, k)]))
+    progress(len(variants), len(variants))
+    for layer in layers:
+        own.setdefault(shape_of(layer), []).append(reference[Part(layer.name, 0)])
+    return Prices(
+        total=total,
+        layers={shape: sum(found) / len(found) for shape, found in own.items()},
+        curves={key: tuple(map(Curve.of, curves)) for key, curves in points.items()},
+    )
+
+
+def dense_seconds(prepared: Prepared) -> float:
+    """The median time of a forward pass of the dense model."""
+    dense = prepared.session({})
+    return median(_each(dense, 3 * _warm(dense)))
+
+
+def _warm(session: Session) -> int:
+    """How many forward passes make a turn, after the first ones."""
+    session.run()
+    return max(3, ceil(_LEAST / max(min(_each(session, 3)), 1e-6)))
+
+
+def _each(session: Session, passes: int) -> list[float]:
+    """Seconds of each of some forward passes."""
+    found = []
+    for _ in range(passes):
+        began = perf_counter()
+        session.run()
+        found.append(perf_counter() - began)
+    return found
+
+
+def _ratio(dense: Session, variant: Session, passes: int) -> float:
+    """The time of a variant over the dense model's, in turns."""
+    count = max(1, passes // _TURNS)
+    variant.run()
+    turns = [median(_each(variant, count)) / median(_each(dense, count)) for _ in range(_TURNS)]
+    return median(turns)
+
+
+def compare(dense: Session, others: Sequence[Session], turns: int = 15) -> list[list[float]]:
+    """Ratios of the time of each session to the dense model's, turn by turn."""
+    for session in (dense, *others):
+        session.run()
+    passes = _warm(dense)
+    ratios: list[list[float]] = [[] for _ in others]
+    for _ in range(turns):
+        base = median(_each(dense, passes))
+        for k, session in enumerate(others):
+            ratios[k].append(median(_each(session, passes)) / base)
+    return ratios

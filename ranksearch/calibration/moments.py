@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.calibration.finite import images_not_finite, layer_not_finite, outputs_not_finite
-from ranksearch.calibration.whitening import Columns
+from ranksearch.calibration.whitening import Columns, Whitened, whiten
 from ranksearch.calibration.windows import padded, windows_of
 from ranksearch.errors import InputError, NonFiniteError, blaming, expected
 from ranksearch.networks import (
@@ -76,6 +76,17 @@ class Moments:
             n, r = self.A.X.shape
             return Columns(self.A.X, n / (n + r)), shrink(self.G, self.samples)
         return shrink(self.A, self.patches), shrink(self.G, self.samples)
+
+    def whitened(self, kernel: Tensor) -> Whitened:
+        """The kernel in coordinates that are white by these moments; kept, since plans of several budgets share it.
+
+        kernel: An (O, I, *kernel_size) tensor.
+        """
+        known: tuple[Tensor, Whitened] | None = vars(self).get("_whitened")
+        if known is None or not torch.equal(known[0], kernel):
+            known = (kernel.detach().clone(), whiten(kernel, *self.shrunk()))
+            object.__setattr__(self, "_whitened", known)
+        return known[1]
 
     def merged(self, other: Moments) -> Moments:
         """Moments over the images of both."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ranksearch.calibration import Moments, whiten
+from ranksearch.calibration import Moments
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
@@ -61,7 +61,7 @@ def refit(
         kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
         form, ranks = candidate.form, candidate.ranks
         with algebra_threads(layer.fan_in):
-            whitened = whiten(kernel, *moments[layer.name].shrunk())
+            whitened = moments[layer.name].whitened(kernel)
             fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
         weights[layer.name] = fit.weights(whitened)
         choices[layer.name] = replace(candidate, error=fit.error)

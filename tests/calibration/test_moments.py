@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ranksearch.calibration import Moments, unfold_chunks
+from ranksearch.calibration import Moments, unfold_chunks, whiten
 from ranksearch.calibration import moments as moments_module
 from ranksearch.calibration.moments import collect_moments
 from ranksearch.errors import InputError, NonFiniteError
@@ -126,6 +126,18 @@ def test_many_positions_are_sampled_without_bias() -> None:
     torch.testing.assert_close(
         rows @ rows.T / rows.shape[1], wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.11
     )
+
+
+def test_a_kernel_is_whitened_once_by_the_same_moments() -> None:
+    A, G = torch.eye(4, dtype=torch.float64) * 2, torch.eye(3, dtype=torch.float64)
+    moments, kernel = Moments(A, G, 10, 10), torch.randn(3, 4)
+    found = moments.whitened(kernel)
+    assert torch.equal(found.kernel, whiten(kernel, *moments.shrunk()).kernel)
+    assert moments.whitened(kernel.clone()) is found
+    with torch.no_grad():
+        kernel[0, 0] += 1
+    other = moments.whitened(kernel)
+    assert torch.equal(other.kernel, whiten(kernel, *moments.shrunk()).kernel)
 
 
 def test_a_layer_called_twice_adds_up() -> None:

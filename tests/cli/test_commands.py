@@ -542,7 +542,10 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
             "Did you mean 'resnet18'?",
         ),
         (("--budget", "0.5", "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
-        (("--budget", "0.5", "--metric", "macs"), "--metric: expected params or flops or latency, got 'macs'"),
+        (
+            ("--budget", "0.5", "--metric", "macs"),
+            "--metric: expected params or flops or latency, got 'macs'",
+        ),
         (("--budget", "0.5", "--metric-fn", "own:missing"), "--metric-fn: expected"),
         (("--budget", "0.5", "--data", "imagefolder:nowhere"), "--data: expected an existing folder"),
         (("--budget", "0.5", "--decompositions", "svd,cpp"), "--decompositions: expected svd or spatial_svd"),

@@ -91,14 +91,22 @@ def exact(self: Timer, chains: Chains) -> Ratio:
     return Ratio(ratio, ratio, ratio)
 
 
-@pytest.fixture
-def problem(tiny_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Problem:
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     RUNTIMES._known["layouts"] = Layouts()
     monkeypatch.setattr(measuring, "_each", lambda session, passes: [session.seconds] * passes)
     monkeypatch.setattr(Timer, "ratio", exact)
-    task = replace(tiny_task, cache=tmp_path)
-    network = inspect_network(task, metrics=METRICS, timing=TimingSettings("layouts", 1, 1))
-    return prepare(task, network=network, config=CandidateConfig(metrics=METRICS, rank_multiple=(("*", 1),)))
+
+
+@pytest.fixture(scope="module")
+def problem(tiny_task: Task, tmp_path_factory: pytest.TempPathFactory) -> Problem:
+    RUNTIMES._known["layouts"] = Layouts()
+    task = replace(tiny_task, cache=tmp_path_factory.mktemp("cache"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(measuring, "_each", lambda session, passes: [session.seconds] * passes)
+        network = inspect_network(task, metrics=METRICS, timing=TimingSettings("layouts", 1, 1))
+        config = CandidateConfig(metrics=METRICS, rank_multiple=(("*", 1),))
+        return prepare(task, network=network, config=config)
 
 
 def test_every_candidate_is_faster_than_the_dense_layer(problem: Problem) -> None:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from ranksearch.calibration import Columns, Whitened, calibration_moments, whiten
+from ranksearch.calibration import Columns, Moments, Whitened, calibration_moments, whiten
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Layer, discover
@@ -272,6 +272,12 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "calibration.Moments": lambda: [
         measured(nn.Conv2d(IN, OUT, KERNEL), images()),
         measured(nn.Linear(1600, OUT), torch.randn(3 * N, 1600)),  # wide: columns stand for A
+    ],
+    "calibration.Moments.whitened": lambda: [
+        Example(
+            {"self": Moments(squared(FAN_IN), squared(OUT), N, N), "kernel": randn(OUT, IN, *KERNEL)},
+            sizes=LAYER_SIZES,
+        )
     ],
     "calibration.Whitened": lambda: [
         Example(thing=whiten(randn(OUT, IN, *KERNEL), A, squared(OUT)), sizes=LAYER_SIZES)

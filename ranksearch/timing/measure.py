@@ -29,28 +29,29 @@ def measure_prices(
     layers: Sequence[Layer],
     decompositions: Sequence[str],
     *,
+    seconds: float,
     multiple: Callable[[Layer], int] = lambda layer: 1,
     progress: Ticks = no_ticks,
 ) -> Prices:
     """Time the dense layers, and the factors of every form at some ranks.
 
-    layers: those that can be factorised. multiple: what a layer's ranks are multiples of.
+    layers: those that can be factorised. seconds: the time of the dense model, which all others count relative to.
+    multiple: what a layer's ranks are multiples of.
     """
     dense = prepared.session({})
     passes = _warm(dense)
-    total = median(_each(dense, 3 * passes))
     variants = [
         (form, chains)
         for form in forms_of(layers, decompositions)
         for chains in levels(layers, form, multiple)
     ]
-    reference = dense.profile(passes).of(total)
+    reference = dense.profile(passes).of(seconds)
     own: dict[Shape, list[float]] = {}
     points: dict[tuple[Shape, Form], list[list[tuple[int, float]]]] = {}
     for done, (form, chains) in enumerate(variants):
         progress(done, len(variants))
         session = prepared.session(chains)
-        parts = session.profile(passes).of(total * _ratio(dense, session, passes))
+        parts = session.profile(passes).of(seconds * _ratio(dense, session, passes))
         for layer in layers:
             if layer.name in chains:
                 chain = chains[layer.name]
@@ -61,7 +62,7 @@ def measure_prices(
     for layer in layers:
         own.setdefault(shape_of(layer), []).append(reference[Part(layer.name, 0)])
     return Prices(
-        total=total,
+        total=seconds,
         layers={shape: sum(found) / len(found) for shape, found in own.items()},
         curves={key: tuple(map(Curve.of, curves)) for key, curves in points.items()},
     )

@@ -104,7 +104,14 @@ class Timer:
         kept = Cache(cache)
         if (entry := kept.get(key)) is not None:
             return _read(entry[1])
-        found = measure_prices(self.prepared, layers, decompositions, multiple=multiple, progress=progress)
+        found = measure_prices(
+            self.prepared,
+            layers,
+            decompositions,
+            seconds=self.seconds,
+            multiple=multiple,
+            progress=progress,
+        )
         kept.put(key, {}, _written(found))
         return found
 

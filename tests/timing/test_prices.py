@@ -171,8 +171,11 @@ def ideal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_prices_are_what_the_machine_takes(ideal: None) -> None:
     layers = layers_of(network())
-    prices = measure_prices(_Prepared(layers), layers, DECOMPOSITIONS.names(), multiple=whole)
-    assert prices.total == pytest.approx(1e-4 + sum(0.5e-9 * layer_cost(x).flops for x in layers))
+    ready = _Prepared(layers)
+    seconds = measure.dense_seconds(ready)
+    assert seconds == pytest.approx(1e-4 + sum(0.5e-9 * layer_cost(x).flops for x in layers))
+    prices = measure_prices(ready, layers, DECOMPOSITIONS.names(), seconds=seconds, multiple=whole)
+    assert prices.total == seconds
     for layer in layers:
         assert prices.of_layer(layer) == pytest.approx(0.5e-9 * layer_cost(layer).flops)
         for form in forms_of([layer], DECOMPOSITIONS.names()):
@@ -190,7 +193,9 @@ def test_layers_of_equal_shape_share_their_times() -> None:
 
 def test_prices_come_back_from_the_cache(ideal: None) -> None:
     layers = layers_of(network())
-    prices: Prices = measure_prices(_Prepared(layers), layers, ("svd", "cp", "tucker2"), multiple=whole)
+    prices: Prices = measure_prices(
+        _Prepared(layers), layers, ("svd", "cp", "tucker2"), seconds=1.0, multiple=whole
+    )
     assert _read(json.loads(json.dumps(_written(prices)))) == prices
 
 

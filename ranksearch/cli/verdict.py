@@ -46,7 +46,7 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
             f"{_megabytes(point.params)} instead of {_megabytes(dense.params)}; "
             f"{point.flops / dense.flops:.0%} of the FLOPs) its outputs should differ little "
             f"(divergence at most {verdict.threshold:g})"
-            f"{_accuracies(point, dense.accuracy, record.metric)}. Below, trouble starts."
+            f"{_accuracies(point, dense.accuracy, record.task_metric)}. Below, trouble starts."
         )
         yield from _speed(record)
         if verdict.spare:
@@ -143,7 +143,7 @@ def _budgets(record: ProbeRecord) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("kept")
     speed = verdict.speed
-    for column in ("parameters", "FLOPs", *(["faster"] if speed else []), "divergence", record.metric):
+    for column in ("parameters", "FLOPs", *(["faster"] if speed else []), "divergence", record.task_metric):
         table.add_column(column, justify="right")
     table.add_column("")
     for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):

@@ -183,8 +183,8 @@ def heatmap_figure(material: Material) -> Any:
             if value == value:
                 colour = "white" if value < (low + high) / 2 else "black"
                 axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    axis.set_title(f"{material.record.metric} at {EQUAL_NORM:.0%} of the kernel's norm", fontsize=10)
-    figure.colorbar(image, ax=axis, label=material.record.metric)
+    axis.set_title(f"{material.record.task_metric} at {EQUAL_NORM:.0%} of the kernel's norm", fontsize=10)
+    figure.colorbar(image, ax=axis, label=material.record.task_metric)
     return figure
 
 
@@ -195,7 +195,7 @@ def norm_figure(material: Material) -> Any:
     xs, ys = [r.norm_kept for r in rows], [r.accuracy for r in rows]
     axis.scatter(xs, ys, c=[material.depth(r.layer) for r in rows], cmap="viridis", s=16, vmin=0, vmax=1)
     _levels(axis, material)
-    axis.set(xlabel="norm kept by the truncated kernel", ylabel=material.record.metric)
+    axis.set(xlabel="norm kept by the truncated kernel", ylabel=material.record.task_metric)
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     _depth_bar(figure, [axis])
@@ -227,7 +227,7 @@ def depth_figure(material: Material) -> Any:
         axis.set_xlabel(f"the {words} so many layers at {PARTIAL_NORM:.0%} of the norm or more")
         axis.grid(alpha=0.3)
     axes[1].sharey(axes[0])
-    axes[0].set_ylabel(material.record.metric)
+    axes[0].set_ylabel(material.record.task_metric)
     axes[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
@@ -244,7 +244,7 @@ def recovery_figure(material: Material) -> Any:
         label = f"{way} ({epochs[0].params:,} parameters)"
         axis.errorbar([e.epoch for e in epochs], means, errors, marker="o", capsize=3, label=label)
     _levels(axis, material)
-    axis.set(xlabel="epochs of retraining", ylabel=material.record.metric)
+    axis.set(xlabel="epochs of retraining", ylabel=material.record.task_metric)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title(
         f"{recovery.layers} layers across {recovery.cut} at {recovery.norm:.0%} of the norm", fontsize=10

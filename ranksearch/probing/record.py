@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import FiniteFloat
 
@@ -130,10 +130,10 @@ class RecoveryRecord(Record):
 class ProbeRecord(Record):
     """What probe.json holds. weights: digest of the model's weights; null in older files."""
 
-    version: Literal[1]
+    version: Literal[2]
     model: str | None
     weights: str | None = None
-    metric: str
+    task_metric: str
     images: ImagesRecord | None
     dense: DenseScores
     layers: tuple[ProbedLayer, ...]
@@ -241,7 +241,13 @@ def epoch_record(epoch: Epoch) -> EpochRecord:
 
 def read_probe(path: Path) -> ProbeRecord:
     """Read probe.json. Raises InputError."""
-    return read_record(path, ProbeRecord, "probe")
+    return read_record(path, ProbeRecord, "probe", {1: _upgraded})
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """What a file of version 1 says, which calls the task metric `metric`, in the words of version 2."""
+    found = {"task_metric" if key == "metric" else key: value for key, value in data.items()}
+    return found | {"version": 2}
 
 
 def read_recovery(path: Path) -> RecoveryRecord:

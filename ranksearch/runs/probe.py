@@ -99,10 +99,10 @@ def probe_pipeline(
         verdict = _verdict(task, network, swept, options, wanted, reporter) if wanted.moments else None
         entropy = {n: {s.cut.name: s.entropy for s in found.spectra} for n, found in spectra.items()}
         record = ProbeRecord(
-            version=1,
+            version=2,
             model=task.model_name,
             weights=weights_digest(task.model),
-            metric=metric_name(task),
+            task_metric=metric_name(task),
             images=images_record(swept.images) if swept else None,
             dense=dense_record(network.cost, swept.judge if swept else None),
             layers=layer_records(layers, entropy, verdict, swept.reused if swept else {}),

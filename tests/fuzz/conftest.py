@@ -118,10 +118,10 @@ def _probe() -> ProbeRecord:
         batch=32, threads=1, device="cpu", dense=0.02, plans=(TimeRecord(budget=0.5, seconds=0.01),)
     )
     return ProbeRecord(
-        version=1,
+        version=2,
         model="own.py:net",
         weights="0" * 32,
-        metric="top-1 %",
+        task_metric="top-1 %",
         images=ImagesRecord(role="validation", count=3, indices=(1, 4, 7)),
         dense=DenseScores(
             params=900,

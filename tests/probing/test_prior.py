@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import log
@@ -21,6 +22,7 @@ from ranksearch.probing import (
     SweepFile,
     describe_prior,
     read_prior,
+    read_probe,
     weights_digest,
 )
 from ranksearch.probing.prior import layer_weights
@@ -112,7 +114,7 @@ def probe(tiny_task: Task, tmp_path: Path) -> Callable[..., Path]:
             for x in discover(tiny_task.model, tiny_task.example)
         )  # fmt: skip
         record = ProbeRecord(
-            version=1, model=None, weights=weights_digest(tiny_task.model), metric="m", images=None,
+            version=2, model=None, weights=weights_digest(tiny_task.model), task_metric="m", images=None,
             dense=DenseScores(params=1, flops=1, accuracy=None, loss=None, chance=0.0),
             layers=layers, verdict=None, recovery=None,
         )  # fmt: skip
@@ -130,6 +132,15 @@ RATIOS = {"0": 1.0, "3": 2.0, "8": 16.0}
 
 def read(path: Path, task: Task) -> dict[str, float]:
     return read_prior(path, task.model, discover(task.model, task.example))
+
+
+def test_a_probe_of_version_1_is_still_read(tiny_task: Task, probe: Callable[..., Path]) -> None:
+    folder = ProbeFolder(probe(sweep(RATIOS)))
+    current = read_probe(folder.record)
+    old = json.loads(folder.record.read_text()) | {"version": 1, "metric": current.task_metric}
+    del old["task_metric"]
+    folder.record.write_text(json.dumps(old))
+    assert read_probe(folder.record) == current
 
 
 def test_a_folder_gives_its_prior(tiny_task: Task, probe: Callable[..., Path]) -> None:

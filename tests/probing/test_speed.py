@@ -45,7 +45,7 @@ def record(*, gain: float | None, flops: int = 40, params: int = 50) -> ProbeRec
     speed = None if gain is None else SpeedRecord(batch=32, threads=1, device="cpu", dense=0.007, plans=times)
     verdict = VerdictRecord(threshold=0.1, score=0.5, trouble=point, front=(point,), spare=(), speed=speed)
     return ProbeRecord(
-        version=1, model="m", metric="top-1 %", images=None,
+        version=2, model="m", task_metric="top-1 %", images=None,
         dense=DenseScores(params=100, flops=100, accuracy=None, loss=None, chance=0.0),
         layers=(), verdict=verdict, recovery=None,
     )  # fmt: skip

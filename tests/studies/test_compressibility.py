@@ -354,7 +354,7 @@ def result(tables, name: str, high: float, early: float, deep: float, reached: f
         for n in "abc"
     )  # fmt: skip
     record = ProbeRecord(
-        version=1, model=None, metric="m", images=None, layers=layers, verdict=None, recovery=None,
+        version=2, model=None, task_metric="m", images=None, layers=layers, verdict=None, recovery=None,
         dense=DenseScores(params=12, flops=24, accuracy=accuracy, loss=None, chance=10.0),
     )  # fmt: skip
     rows = tuple(

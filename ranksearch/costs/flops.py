@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from ranksearch.networks import Batch, Chain, Layer
 
 
+def factor_macs(layer: Layer, chain: Chain) -> list[int]:
+    """Multiply-accumulates of each factor of a chain, in all calls of the layer for one example."""
+    macs = [0] * len(chain)
+    for call in layer.calls:
+        size = list(call.in_size)
+        for k, factor in enumerate(chain):
+            for axis in factor.axes:
+                size[axis] = call.out_size[axis]
+            macs[k] += prod(size) * prod(factor.shape(layer.kernel_size))
+    return macs
+
+
 class FLOPs(CostMetric):
     """As torch's `FlopCounterMode` counts them, in evaluation mode.
 
@@ -27,14 +39,7 @@ class FLOPs(CostMetric):
         return 2 * sum(prod(call.out_size) for call in layer.calls) * layer.out_channels * layer.fan_in
 
     def of_chain(self, layer: Layer, chain: Chain) -> int:
-        macs = 0
-        for call in layer.calls:
-            size = list(call.in_size)
-            for factor in chain:
-                for axis in factor.axes:
-                    size[axis] = call.out_size[axis]
-                macs += prod(size) * prod(factor.shape(layer.kernel_size))
-        return 2 * macs
+        return 2 * sum(factor_macs(layer, chain))
 
     def of_model(self, model: nn.Module, example: Batch) -> int:
         from torch.utils.flop_counter import FlopCounterMode

@@ -18,7 +18,7 @@ from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
 from ranksearch.records import in_words, shortened
 from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.options import RunOptions, listed
-from ranksearch.runs.trust import check_trusted
+from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
 
 FREE = frozenset({"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "export"})
 """Options that a resumed run may change: none of them decides what a finished trial found."""
@@ -28,20 +28,6 @@ MEANS_NONE = frozenset({"weights", "cache"})
 
 STORAGE_VARIABLE = "RANKSEARCH_STORAGE"
 """Environment variable that names the storage where no option does, so that its password is not on the screen."""
-
-_PATHS = ("weights", "probe", "out", "cache")
-_OBJECTS = (
-    "model",
-    "data",
-    "metric",
-    "metric_fn",
-    "loss",
-    "allocator",
-    "objective",
-    "space",
-    "sampler",
-    "runtime",
-)
 
 
 def load_options(
@@ -159,10 +145,10 @@ def write_toml(options: RunOptions) -> str:
 def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """The values with their relative paths started at `base`: files, and those inside names and URLs."""
     result = dict(values)
-    for key in _PATHS:
+    for key in PATHS:
         if isinstance(result.get(key), str | Path) and str(result[key]) != "none":
             result[key] = str(_join(base, str(result[key])))
-    for key in _OBJECTS:
+    for key in OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
     for key in ("decompositions", "export"):

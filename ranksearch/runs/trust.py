@@ -12,21 +12,25 @@ from typing import Any
 from ranksearch.errors import InputError, expected
 from ranksearch.runs.options import RunOptions, listed
 
-_PLACES = frozenset({"weights", "probe", "out", "cache", "storage"})
-_NAMES = frozenset(
-    {
-        "metric",
-        "metric_fn",
-        "loss",
-        "allocator",
-        "objective",
-        "space",
-        "sampler",
-        "runtime",
-        "decompositions",
-        "export",
-    }
+PATHS = ("weights", "probe", "out", "cache")
+"""Options that are paths."""
+
+OBJECTS = (
+    "model",
+    "data",
+    "metric",
+    "metric_fn",
+    "loss",
+    "allocator",
+    "objective",
+    "space",
+    "sampler",
+    "runtime",
 )
+"""Options that name one thing, which may be an object of the user's own."""
+
+_PLACES = frozenset({*PATHS, "storage"})
+_NAMES = frozenset({*OBJECTS, "limit", "decompositions", "export"})
 
 
 def check_trusted(values: Mapping[str, Any], where: str) -> None:
@@ -46,7 +50,7 @@ def needs_trust(options: RunOptions) -> bool:
 
 
 def _is_risky(name: str, value: Any) -> bool:
-    if value is None or name not in _PLACES | _NAMES | {"model", "data", "limit"}:
+    if value is None or name not in _PLACES | _NAMES:
         return False
     if name in _PLACES:
         return str(value) != "none"

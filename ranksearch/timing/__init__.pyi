@@ -2,7 +2,7 @@ from .levels import Form
 from .measure import compare, dense_seconds, measure_prices
 from .prices import Curve, Prices
 from .registry import RUNTIMES
-from .runtime import Chains, Part, Prepared, Profile, Runtime, Session
+from .runtime import Chains, Part, Prepared, Profile, Runtime, Session, Workload
 from .timer import Ratio, Timer, TimingSettings, nanoseconds
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Session",
     "Timer",
     "TimingSettings",
+    "Workload",
     "compare",
     "dense_seconds",
     "measure_prices",

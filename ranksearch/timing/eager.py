@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from ranksearch.networks import (
     Batch,
-    Layer,
     call,
     chain_module,
     copy_model,
@@ -24,7 +24,7 @@ from ranksearch.networks import (
     threads,
     to,
 )
-from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session
+from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session, Workload
 
 
 class Eager(Runtime):
@@ -35,35 +35,19 @@ class Eager(Runtime):
     def version(self) -> str:
         return f"{torch.__version__} {platform.machine()}"
 
-    def prepare(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        *,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> Prepared:
-        return _Prepared(model, layers, batch, threads, laid_out)
+    def prepare(self, workload: Workload) -> Prepared:
+        return _Prepared(workload)
 
 
+@dataclass(frozen=True)
 class _Prepared(Prepared):
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> None:
-        self._model, self._layers, self._batch = model, layers, batch
-        self._threads, self._laid_out = threads, laid_out
+    workload: Workload
 
     def session(self, chains: Chains) -> Session:
-        copied = copy_model(self._model)
+        copied = copy_model(self.workload.model)
         parts: dict[Part, nn.Module] = {}
         replacements: dict[nn.Module, nn.Module] = {}
-        for layer in self._layers:
+        for layer in self.workload.layers:
             dense = copied.get_submodule(layer.name)
             if layer.name not in chains:
                 parts[Part(layer.name, 0)] = dense
@@ -74,8 +58,8 @@ class _Prepared(Prepared):
             module = chain_module(layer, chain, factors, dense._parameters.get("bias")).eval()
             replacements[dense] = module
             parts |= {Part(layer.name, k): factor for k, factor in enumerate(module)}
-        model = self._laid_out(replace_modules(copied, replacements))
-        return _Session(model, parts, self._batch, self._threads)
+        model = self.workload.laid_out(replace_modules(copied, replacements))
+        return _Session(model, parts, self.workload.batch, self.workload.threads)
 
 
 def _random(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from math import ceil
 from statistics import median
 from time import perf_counter
 
+from ranksearch.costs import factor_macs
 from ranksearch.networks import Layer
 from ranksearch.progress import Ticks, no_ticks
 from ranksearch.timing.levels import Form, forms_of, levels
-from ranksearch.timing.prices import Curve, Prices, Shape, shape_of, works
+from ranksearch.timing.prices import Curve, Prices, Shape, shape_of
 from ranksearch.timing.runtime import Part, Prepared, Session
 
 _TURNS = 5
@@ -51,12 +52,13 @@ def measure_prices(
     for done, (form, chains) in enumerate(variants):
         progress(done, len(variants))
         session = prepared.session(chains)
-        parts = session.profile(passes).of(seconds * _ratio(dense, session, passes))
+        ratio = median(_in_turns(dense, session, _TURNS, max(1, passes // _TURNS)))
+        parts = session.profile(passes).of(seconds * ratio)
         for layer in layers:
             if layer.name in chains:
                 chain = chains[layer.name]
                 curves = points.setdefault((shape_of(layer), form), [[] for _ in chain])
-                for k, work in enumerate(works(layer, chain)):
+                for k, work in enumerate(factor_macs(layer, chain)):
                     curves[k].append((work, parts[Part(layer.name, k)]))
     progress(len(variants), len(variants))
     for layer in layers:
@@ -90,22 +92,11 @@ def _each(session: Session, passes: int) -> list[float]:
     return found
 
 
-def _ratio(dense: Session, variant: Session, passes: int) -> float:
-    """The time of a variant over the dense model's, in turns."""
-    count = max(1, passes // _TURNS)
-    variant.run()
-    turns = [median(_each(variant, count)) / median(_each(dense, count)) for _ in range(_TURNS)]
-    return median(turns)
+def compare(dense: Session, other: Session, turns: int) -> list[float]:
+    """Ratios of the time of a session to the dense model's, turn by turn."""
+    return _in_turns(dense, other, turns, _warm(dense))
 
 
-def compare(dense: Session, others: Sequence[Session], turns: int = 15) -> list[list[float]]:
-    """Ratios of the time of each session to the dense model's, turn by turn."""
-    for session in (dense, *others):
-        session.run()
-    passes = _warm(dense)
-    ratios: list[list[float]] = [[] for _ in others]
-    for _ in range(turns):
-        base = median(_each(dense, passes))
-        for k, session in enumerate(others):
-            ratios[k].append(median(_each(session, passes)) / base)
-    return ratios
+def _in_turns(dense: Session, other: Session, turns: int, passes: int) -> list[float]:
+    other.run()
+    return [median(_each(other, passes)) / median(_each(dense, passes)) for _ in range(turns)]

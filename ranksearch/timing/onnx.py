@@ -7,7 +7,8 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import torch
 from torch import nn
 
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Batch, Layer, copy_model, tensors, to
+from ranksearch.networks import Batch, arguments, copy_model, tensors, to
 from ranksearch.timing.onnx_graph import Graph, find_layers, with_chains
-from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session
+from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session, Workload
 
 
 class OnnxRuntime(Runtime):
@@ -28,18 +29,10 @@ class OnnxRuntime(Runtime):
     def version(self) -> str:
         return f"{_package('onnxruntime').__version__}"
 
-    def prepare(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        *,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> Prepared:
+    def prepare(self, workload: Workload) -> Prepared:
         _package("onnxruntime")
-        exported = exported_graph(model, batch)
-        return _Prepared(find_layers(exported, model, layers), layers, batch, threads)
+        exported = exported_graph(workload.model, workload.batch)
+        return _Prepared(workload, find_layers(exported, workload.model, workload.layers))
 
 
 def exported_graph(model: nn.Module, batch: Batch) -> Any:
@@ -47,17 +40,14 @@ def exported_graph(model: nn.Module, batch: Batch) -> Any:
     for name in ("onnx", "onnxscript"):
         _package(name)
     copied, batch = copy_model(model).eval().cpu(), to(batch, "cpu")
-    positional = (
-        () if isinstance(batch, Mapping) else tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-    )
-    keywords = dict(batch) if isinstance(batch, Mapping) else None
+    args, kwargs = arguments(batch)
     for talkative in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                copied, positional, kwargs=keywords, dynamo=True, optimize=True, verbose=False
+                copied, args, kwargs=kwargs, dynamo=True, optimize=True, verbose=False
             )
     except Exception as error:
         way_out = "Choose the runtime torch."
@@ -82,14 +72,15 @@ def _middle(values: Sequence[int]) -> float:
     return sum(kept) / len(kept)
 
 
+@dataclass(frozen=True)
 class _Prepared(Prepared):
-    def __init__(self, graph: Graph, layers: Sequence[Layer], batch: Batch, threads: int) -> None:
-        self._graph, self._layers, self._threads = graph, layers, threads
-        self._arrays = [tensor.detach().cpu().numpy() for tensor in tensors(batch)]
+    workload: Workload
+    graph: Graph
 
     def session(self, chains: Chains) -> Session:
-        built, parts = with_chains(self._graph, self._layers, chains)
-        return _Session(built.SerializeToString(), parts, self._arrays, self._threads)
+        built, parts = with_chains(self.graph, self.workload.layers, chains)
+        arrays = [tensor.detach().cpu().numpy() for tensor in tensors(self.workload.batch)]
+        return _Session(built.SerializeToString(), parts, arrays, self.workload.threads)
 
 
 class _Session(Session):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
+from ranksearch.costs import factor_macs
 from ranksearch.networks import Chain, Layer
 from ranksearch.timing.levels import Form
 
@@ -18,18 +18,6 @@ Shape = Layer
 def shape_of(layer: Layer) -> Shape:
     """What the time of a layer depends on."""
     return replace(layer, name="", reason=None, bias=False)
-
-
-def works(layer: Layer, chain: Chain) -> list[int]:
-    """Multiply-accumulates of each factor of a chain, in all calls for one example."""
-    found = [0] * len(chain)
-    for call in layer.calls:
-        size = list(call.in_size)
-        for k, factor in enumerate(chain):
-            for axis in factor.axes:
-                size[axis] = call.out_size[axis]
-            found[k] += prod(size) * prod(factor.shape(layer.kernel_size))
-    return found
 
 
 @dataclass(frozen=True)
@@ -76,4 +64,4 @@ class Prices:
         curves = self.curves.get((shape_of(layer), form))
         if curves is None or len(curves) != len(chain):
             return None
-        return sum(curve.at(work) for curve, work in zip(curves, works(layer, chain), strict=True))
+        return sum(curve.at(work) for curve, work in zip(curves, factor_macs(layer, chain), strict=True))

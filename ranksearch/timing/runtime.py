@@ -37,6 +37,21 @@ class Profile:
         return {part: seconds * own / self.whole for part, own in self.parts.items()}
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What is timed: a model in evaluation mode, which is not changed, on one batch.
+
+    layers: those whose parts are timed. threads: of the CPU. laid_out: puts a module into the order of memory, and onto
+    the device, in which it runs.
+    """
+
+    model: nn.Module
+    layers: Sequence[Layer]
+    batch: Batch
+    threads: int
+    laid_out: Callable[[nn.Module], nn.Module]
+
+
 class Session(ABC):
     """A model that is ready to run on one batch."""
 
@@ -67,17 +82,5 @@ class Runtime(ABC):
         """Of the package that does the work, and of whatever else its times depend on."""
 
     @abstractmethod
-    def prepare(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        *,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> Prepared:
-        """Make a model ready. It is in evaluation mode, and not changed.
-
-        layers: those whose parts are timed. batch: what is run. laid_out: puts a module into the order of memory, and
-        onto the device, in which it runs. Raises InputError if the runtime cannot run the model, or lacks a package.
-        """
+    def prepare(self, workload: Workload) -> Prepared:
+        """Make a model ready. Raises InputError if the runtime cannot run it, or lacks a package."""

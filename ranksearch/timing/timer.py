@@ -21,7 +21,7 @@ from ranksearch.progress import Ticks, no_ticks
 from ranksearch.timing.measure import compare, dense_seconds, measure_prices
 from ranksearch.timing.prices import Curve, Prices, Shape
 from ranksearch.timing.registry import RUNTIMES
-from ranksearch.timing.runtime import Chains, Prepared
+from ranksearch.timing.runtime import Chains, Prepared, Workload
 
 TURNS = 21
 """Turns in which a plan and the dense model alternate."""
@@ -80,7 +80,7 @@ class Timer:
         runtime = RUNTIMES.get(settings.runtime)
         threads = settings.threads or torch.get_num_threads()
         batch = repeated(example, settings.batch)
-        prepared = runtime.prepare(model, layers, batch, threads=threads, laid_out=laid_out)
+        prepared = runtime.prepare(Workload(model, layers, batch, threads, laid_out))
         machine = (_processor(), threads, settings.batch, runtime.name, runtime.version())
         key = digest(*machine, repr(model), [repr(layer) for layer in layers])
         kept, own = Cache(cache), digest("dense", key)
@@ -117,8 +117,7 @@ class Timer:
 
     def ratio(self, chains: Chains) -> Ratio:
         """The time of a plan over the dense model's, measured in turns."""
-        (ratios,) = compare(self.prepared.session({}), [self.prepared.session(chains)], TURNS)
-        return Ratio.of(ratios)
+        return Ratio.of(compare(self.prepared.session({}), self.prepared.session(chains), TURNS))
 
 
 def _processor() -> str:

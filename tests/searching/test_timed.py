@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from torch import nn
 
 import ranksearch
-from ranksearch.costs import layer_cost
+from ranksearch.costs import factor_macs, layer_cost
 from ranksearch.errors import BudgetError, InputError
-from ranksearch.networks import Batch, Layer
+from ranksearch.networks import Layer
 from ranksearch.planning import CandidateConfig, Problem, inspect_network, prepare
 from ranksearch.searching import SearchSettings, search
 from ranksearch.searching import timed as module
@@ -30,9 +29,9 @@ from ranksearch.timing import (
     Session,
     Timer,
     TimingSettings,
+    Workload,
 )
 from ranksearch.timing import measure as measuring
-from ranksearch.timing.prices import works
 
 METRICS = ("params", "flops", "latency")
 
@@ -59,7 +58,11 @@ class Ready(Prepared):
     def session(self, chains: Chains) -> Session:
         parts: dict[Part, float] = {}
         for layer in self.layers:
-            own = works(layer, chains[layer.name]) if layer.name in chains else [layer_cost(layer).flops // 2]
+            own = (
+                factor_macs(layer, chains[layer.name])
+                if layer.name in chains
+                else [layer_cost(layer).flops // 2]
+            )
             parts |= {Part(layer.name, k): 1e-9 * work for k, work in enumerate(own)}
         # Changes of layout between chains, which no part shows.
         dense = 0.5e-9 * sum(layer_cost(layer).flops for layer in self.layers)
@@ -74,16 +77,8 @@ class Layouts(Runtime):
     def version(self) -> str:
         return "1"
 
-    def prepare(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        *,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> Prepared:
-        return Ready(layers)
+    def prepare(self, workload: Workload) -> Prepared:
+        return Ready(workload.layers)
 
 
 def exact(self: Timer, chains: Chains) -> Ratio:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from ranksearch.costs import chain_cost, layer_cost
+from ranksearch.costs import chain_cost, factor_macs, layer_cost
 from ranksearch.decompositions import DECOMPOSITIONS
-from ranksearch.networks import Batch, Layer, discover
+from ranksearch.networks import Layer, discover
 from ranksearch.timing import (
     RUNTIMES,
     Chains,
@@ -27,12 +27,13 @@ from ranksearch.timing import (
     Session,
     Timer,
     TimingSettings,
+    Workload,
     measure,
     measure_prices,
     timer,
 )
 from ranksearch.timing.levels import LEVELS, forms_of, levels
-from ranksearch.timing.prices import shape_of, works
+from ranksearch.timing.prices import shape_of
 from ranksearch.timing.timer import _read, _written
 
 
@@ -78,12 +79,12 @@ def test_levels_are_on_the_grid_and_pay(form: tuple[str, str], multiple: int) ->
     assert len(found) <= LEVELS
     for layer in layers:
         chains = [level[layer.name] for level in found if layer.name in level]
-        macs = [sum(works(layer, chain)) for chain in chains]
+        macs = [sum(factor_macs(layer, chain)) for chain in chains]
         assert macs == sorted(macs)
         for chain in chains:
             cost, dense = chain_cost(layer, chain), layer_cost(layer)
             assert cost.params < dense.params or cost.flops < dense.flops
-            assert 2 * sum(works(layer, chain)) == cost.flops
+            assert 2 * sum(factor_macs(layer, chain)) == cost.flops
             for factor in chain[:-1]:
                 most = max(layer.in_channels, layer.out_channels)
                 assert factor.out_channels % multiple == 0 or factor.out_channels <= most
@@ -96,7 +97,7 @@ def test_runtimes_time_every_part(name: str) -> None:
         pytest.importorskip("onnxscript")
     model = network()
     layers = layers_of(model)
-    prepared = RUNTIMES.get(name).prepare(model, layers, EXAMPLE, threads=1, laid_out=lambda m: m)
+    prepared = RUNTIMES.get(name).prepare(Workload(model, layers, EXAMPLE, 1, lambda m: m))
     dense = prepared.session({})
     assert dense.profile(2).parts.keys() == {Part(layer.name, 0) for layer in layers}
     for form in forms_of(layers, DECOMPOSITIONS.names()):
@@ -131,7 +132,8 @@ class _Prepared(Prepared):
         for layer in self.layers:
             if layer.name in chains:
                 parts |= {
-                    Part(layer.name, k): 1e-9 * w for k, w in enumerate(works(layer, chains[layer.name]))
+                    Part(layer.name, k): 1e-9 * w
+                    for k, w in enumerate(factor_macs(layer, chains[layer.name]))
                 }
             else:
                 parts[Part(layer.name, 0)] = 0.5e-9 * layer_cost(layer).flops
@@ -146,16 +148,8 @@ class Ideal(Runtime):
     def version(self) -> str:
         return "1"
 
-    def prepare(
-        self,
-        model: nn.Module,
-        layers: Sequence[Layer],
-        batch: Batch,
-        *,
-        threads: int,
-        laid_out: Callable[[nn.Module], nn.Module],
-    ) -> Prepared:
-        return _Prepared(layers)
+    def prepare(self, workload: Workload) -> Prepared:
+        return _Prepared(workload.layers)
 
 
 def seconds_of(session: Session) -> float:
@@ -181,7 +175,9 @@ def test_prices_are_what_the_machine_takes(ideal: None) -> None:
         for form in forms_of([layer], DECOMPOSITIONS.names()):
             for chains in levels([layer], form, whole):
                 chain = chains[layer.name]
-                assert prices.of_chain(layer, form, chain) == pytest.approx(1e-9 * sum(works(layer, chain)))
+                assert prices.of_chain(layer, form, chain) == pytest.approx(
+                    1e-9 * sum(factor_macs(layer, chain))
+                )
     assert prices.of_chain(layers[0], ("unknown", ""), ()) is None
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = (
     "networks",
+    "rewriting",
     "costs",
     "tasks",
     "tasks.sources",

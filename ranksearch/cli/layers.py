@@ -20,11 +20,12 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     from ranksearch.cli.tables import layers_view
     from ranksearch.decompositions import DECOMPOSITIONS
     from ranksearch.networks import discover
+    from ranksearch.rewriting import plain_form
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
 
     names = candidate_config(options).decompositions
-    model = make_model(options.model, num_classes=options.num_classes)
+    model = plain_form(make_model(options.model, num_classes=options.num_classes))
     example = _example(options)
     layers = discover(model, example, ignore=options.ignore)
     able = [layer for layer in layers if layer.reason is None]

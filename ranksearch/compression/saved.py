@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ranksearch.checksums import SUMS_FILE, check_sum, read_sums, write_sums
 from ranksearch.errors import InputError, expected
 from ranksearch.files import whole_file
-from ranksearch.networks import list_layers, load_weights
+from ranksearch.networks import copy_model, list_layers, load_weights
 from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
+from ranksearch.rewriting import plain_form
 
 WEIGHTS_FILE = "model.safetensors"
 PLAN_FILE = "plan.json"
@@ -89,6 +90,7 @@ def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Mo
     """
     if (folder / SUMS_FILE).exists():
         check_sums(folder)
+    dense = plain_form(copy_model(dense))
     layers = list_layers(dense)
     check_plan(record, layers, dense)
     compressed = skeleton(dense, layers, to_plan(record))

@@ -34,7 +34,7 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
-from ranksearch.networks.plain import Kind
+from ranksearch.networks.plain import LAYER_TYPES, Kind
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     Output,
@@ -56,6 +56,7 @@ from ranksearch.networks.undisturbed import draws_alone, seeded
 from ranksearch.networks.weights import Weights, check_finite, load_weights, read_weights
 
 __all__ = [
+    "LAYER_TYPES",
     "Batch",
     "Call",
     "Chain",

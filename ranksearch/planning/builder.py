@@ -23,6 +23,7 @@ from ranksearch.networks import (
     replace_modules,
 )
 from ranksearch.planning.plan import Candidate, Plan
+from ranksearch.rewriting import restored
 
 
 class FactorSource(Protocol):
@@ -90,7 +91,7 @@ def _carry_out(
         if layer.reason:
             raise MismatchError(expected(f"plan, layer {name}", f"dense ({layer.reason})", str(candidate)))
         replacements[modules[name]] = _replacement(modules[name], layer, candidate, factors(layer, candidate))
-    return replace_modules(copied, replacements)
+    return restored(replace_modules(copied, replacements))
 
 
 def _replacement(

@@ -32,6 +32,7 @@ from ranksearch.networks import (
     tensors,
     to,
 )
+from ranksearch.rewriting import plain_form
 from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn
 from ranksearch.tasks.splits import Splits, make_splits
 
@@ -78,7 +79,7 @@ class Task:
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
             raise InputError(expected("model", "an nn.Module", type(self.model).__name__))
-        object.__setattr__(self, "model", copy_model(self.model))
+        object.__setattr__(self, "model", plain_form(copy_model(self.model)))
         for role in ("train", "validation", "test"):
             _check_dataset(role, getattr(self, role))
         if self.cache is not None:

@@ -26,10 +26,10 @@ def factor_macs(layer: Layer, chain: Chain) -> list[int]:
 
 
 class FLOPs(CostMetric):
-    """As torch's `FlopCounterMode` counts them, in evaluation mode.
+    """As torch's `FlopCounterMode` counts them, in evaluation mode, with what it does not know from `operations.py`.
 
-    A factor before a strided one runs at the input's resolution. Fused attention kernels, which the counter does
-    not know, are disabled.
+    A factor before a strided one runs at the input's resolution. The fused kernels of `nn.MultiheadAttention` and
+    `nn.TransformerEncoderLayer` are disabled: they take several layers at once.
     """
 
     name = "flops"
@@ -44,8 +44,10 @@ class FLOPs(CostMetric):
     def of_model(self, model: nn.Module, example: Batch) -> int:
         from torch.utils.flop_counter import FlopCounterMode
 
+        from ranksearch.costs.operations import counted_operations
         from ranksearch.networks import attention_fast_path, call_once, eval_mode, first_example
 
-        with eval_mode(model), attention_fast_path(False), FlopCounterMode(display=False) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=counted_operations())
+        with eval_mode(model), attention_fast_path(False), counter:
             call_once(model, first_example(model, example))
         return int(counter.get_total_flops())

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ranksearch.rewriting.attention import Attention
 from ranksearch.rewriting.plain import plain_form, restored
+from ranksearch.rewriting.recurrent import Recurrent
 
-__all__ = ["Attention", "plain_form", "restored"]
+__all__ = ["Attention", "Recurrent", "plain_form", "restored"]

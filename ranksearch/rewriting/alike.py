@@ -14,6 +14,7 @@ def plain_layer(kind: type[nn.Module], like: Any, weight: Tensor) -> nn.Module:
     """
     bias: Tensor | None = getattr(like, "bias", None)
     made: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
+    plain: nn.Module
     if kind is nn.Linear:
         plain = kind(weight.shape[1], weight.shape[0], **made)
     else:

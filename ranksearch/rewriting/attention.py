@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -62,7 +63,7 @@ class Attention(Joined):
         biases = (None,) * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
         for layer, weight, bias in zip(written._inputs(), weights, biases, strict=True):
             _fill(cast(nn.Linear, layer), weight, bias)
-        _fill(cast(nn.Linear, written.out_proj), attention.out_proj.weight, attention.out_proj.bias)
+        _fill(written.out_proj, attention.out_proj.weight, attention.out_proj.bias)
         return written.train(attention.training)
 
     def _inputs(self) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -121,7 +122,7 @@ class Attention(Joined):
                 1
             )
         mask = self._mask(attn_mask, key_padding_mask, query)
-        mixed, weights = self._mixed(*heads, mask, need_weights)
+        mixed, weights = self._mixed(heads, mask, need_weights)
         found = self.out_proj(mixed.transpose(1, 2).flatten(2))
         found = found if batched else found[0]
         if weights is not None:
@@ -131,7 +132,8 @@ class Attention(Joined):
 
     def _split(self, rows: Tensor) -> Tensor:
         """(N, L, E) → (N, heads, L, E / heads)."""
-        return rows.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        split: Tensor = rows.unflatten(-1, (self.num_heads, self.head_dim))
+        return split.transpose(1, 2)
 
     def _mask(self, given: Tensor | None, padding: Tensor | None, like: Tensor) -> Tensor | None:
         """What is added to the scores: (N or 1, heads or 1, L or 1, S)."""
@@ -146,8 +148,9 @@ class Attention(Joined):
         return mask
 
     def _mixed(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+        self, heads: Sequence[Tensor], mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
+        q, k, v = heads
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None

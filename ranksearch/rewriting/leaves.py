@@ -85,7 +85,8 @@ def _weights_used(module: nn.Module, inputs: Tensor, function: Callable[..., Ten
 class _Noted(TorchFunctionMode):
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.function, self.weights = function, list[Tensor]()
+        self.function = function
+        self.weights: list[Tensor] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -12,8 +12,9 @@ from ranksearch.rewriting.attention import WriteAttention
 from ranksearch.rewriting.base import Joined, Rewrite
 from ranksearch.rewriting.folded import Fold
 from ranksearch.rewriting.leaves import Imitate
+from ranksearch.rewriting.recurrent import WriteRecurrent
 
-REWRITES: tuple[Rewrite, ...] = (Fold(), WriteAttention(), Imitate())
+REWRITES: tuple[Rewrite, ...] = (Fold(), WriteAttention(), WriteRecurrent(), Imitate())
 """In the order in which they are tried."""
 
 
@@ -54,7 +55,7 @@ def _rewritten(module: nn.Module) -> nn.Module | None:
 
 def restored(model: nn.Module) -> nn.Module:
     """The model with its rewritten modules joined again where nothing in them has been factorised, in place."""
-    joined = {
+    joined: dict[nn.Module, nn.Module] = {
         module: found
         for module in model.modules()
         if isinstance(module, Joined) and (found := module.joined()) is not None

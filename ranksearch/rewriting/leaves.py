@@ -74,7 +74,8 @@ def _convolutions(module: Any, kind: type[nn.Module]) -> Iterator[tuple[Tensor, 
 
 def _weights_used(module: nn.Module, inputs: Tensor, function: Callable[..., Tensor]) -> Sequence[Tensor]:
     """The weights with which a module calls a function of torch."""
-    with _Noted(function) as noted:
+    noted = _Noted(function)
+    with noted:
         try:
             module(inputs)
         except Exception:  # a module of other people's, which may not take such inputs

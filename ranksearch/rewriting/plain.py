@@ -13,8 +13,9 @@ from ranksearch.rewriting.base import Joined, Rewrite
 from ranksearch.rewriting.folded import Fold
 from ranksearch.rewriting.leaves import Imitate
 from ranksearch.rewriting.recurrent import WriteRecurrent
+from ranksearch.rewriting.windows import WriteWindows
 
-REWRITES: tuple[Rewrite, ...] = (Fold(), WriteAttention(), WriteRecurrent(), Imitate())
+REWRITES: tuple[Rewrite, ...] = (Fold(), WriteAttention(), WriteRecurrent(), WriteWindows(), Imitate())
 """In the order in which they are tried."""
 
 

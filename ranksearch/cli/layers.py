@@ -19,7 +19,7 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
 
     from ranksearch.cli.tables import layers_view
     from ranksearch.decompositions import DECOMPOSITIONS
-    from ranksearch.networks import discover
+    from ranksearch.networks import discover, take_inventory
     from ranksearch.rewriting import plain_form
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
@@ -32,7 +32,17 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     applicable = {x.name: tuple(n for n in names if DECOMPOSITIONS.get(n).forms(x)) for x in able}
     console = output_console()
     console.print(layers_view(layers, applicable, example.shape[1:]))
-    console.print(f"{len(able)} of {len(layers)} layers can be factorised")
+    found = take_inventory(model, layers)
+    console.print(
+        f"{len(able)} of {len(layers)} layers can be factorised: {_share(found.able, found.total)} parameters"
+    )
+    for other in found.others:
+        each = f" ({other.modules})" if other.modules > 1 else ""
+        console.print(f"not a layer: {other.kind}{each}, {_share(other.params, found.total)} parameters")
+
+
+def _share(params: int, total: int) -> str:
+    return f"{params:,} of {total:,} ({params / max(1, total):.1%})"
 
 
 def _example(options: RunOptions) -> Tensor:

@@ -23,6 +23,7 @@ from ranksearch.networks.batches import (
 from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstruct
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry
 from ranksearch.networks.cpu import algebra_threads, threads
+from ranksearch.networks.inventory import Inventory, take_inventory
 from ranksearch.networks.layers import (
     Call,
     Layer,
@@ -63,6 +64,7 @@ __all__ = [
     "Factor",
     "FactorGeometry",
     "Factors",
+    "Inventory",
     "Kind",
     "Layer",
     "Output",
@@ -113,6 +115,7 @@ __all__ = [
     "shapes_of",
     "size",
     "split",
+    "take_inventory",
     "takes_fast_layout",
     "tensors",
     "threads",

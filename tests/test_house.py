@@ -32,6 +32,8 @@ ROOMS = (
     "searching.baselines",
     "searching",
     "exporting",
+    "cards",
+    "quantization",
     "testing",
     "probing",
     "api",

@@ -32,8 +32,6 @@ ROOMS = (
     "searching.baselines",
     "searching",
     "exporting",
-    "cards",
-    "quantization",
     "testing",
     "probing",
     "api",

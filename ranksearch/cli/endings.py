@@ -11,8 +11,7 @@ from pathlib import Path
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, RankSearchError, told
 
-FAILURE, USER_MISTAKE, NOT_KEPT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
-"""NOT_KEPT: everything was delivered, but a promise is not kept, or a criterion not met."""
+FAILURE, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 class Terminated(KeyboardInterrupt):

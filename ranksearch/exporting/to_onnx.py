@@ -20,7 +20,6 @@ class ONNX(Exporter):
     file = "model.onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
     install = "pip install 'ranksearch[onnx]'"
-    folds_batchnorm = True
 
     def export(self, model: nn.Module, example: Batch, path: Path) -> None:
         import onnx
@@ -51,7 +50,7 @@ class ONNX(Exporter):
 
     def usage(self, path: str) -> str:
         return (
-            f"import onnxruntime\nsession = onnxruntime.InferenceSession({path!r})\n"
+            f"import onnxruntime; session = onnxruntime.InferenceSession({path!r}); "
             "session.run(None, {session.get_inputs()[0].name: x.numpy()})"
         )
 

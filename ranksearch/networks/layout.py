@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from ranksearch.networks.batches import Batch, cat, device_of, each
-from ranksearch.networks.outputs import Output, one_tensor
-from ranksearch.networks.running import eval_mode, forward
+from ranksearch.networks.running import Output, eval_mode, forward, one_tensor
 from ranksearch.networks.surgery import copy_model
 
 

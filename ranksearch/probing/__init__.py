@@ -9,7 +9,6 @@ from ranksearch.probing.folder import PROBE_CONFIG, ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.prior import describe_prior, read_prior, weights_digest
 from ranksearch.probing.record import (
-    DenseScores,
     Measured,
     PointRecord,
     ProbedLayer,
@@ -38,7 +37,6 @@ __all__ = [
     "WAYS",
     "Bench",
     "CutSpectrum",
-    "DenseScores",
     "Judge",
     "LayerSpectra",
     "Measured",

@@ -1,8 +1,9 @@
-"""What is lost against budget, one line per method, one panel per variant."""
+"""What is lost against budget, one line per method, one panel per variant. Needs matplotlib: pip install '.[plots]'."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
     """Points below the dense model, which has `dense` per cent; linear within one point, logarithmic beyond.
 
     Bars are the paired 95 % intervals of the difference to the reference. A method has the same colour and marker
-    everywhere.
+    everywhere. Without matplotlib, no plot.
     """
+    if find_spec("matplotlib") is None:
+        print(f"{path.name}: left out, matplotlib is not installed (pip install '.[plots]')")
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -10,16 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-for study in (
-    "shootout",
-    "search",
-    "finetune",
-    "scale",
-    "combinations",
-    "promise",
-    "speed",
-    "resnet20_cifar10",
-):
+for study in ("shootout", "search", "finetune", "scale"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies" / study))
 
 OWN = """

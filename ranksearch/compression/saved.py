@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ranksearch.checksums import SUMS_FILE, check_sum, read_sums, write_sums
 from ranksearch.errors import InputError, expected
 from ranksearch.files import whole_file
-from ranksearch.networks import copy_model, list_layers, load_weights
+from ranksearch.networks import check_plain, copy_model, list_layers, load_weights
 from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
 from ranksearch.rewriting import plain_form
 
@@ -90,6 +90,7 @@ def load_compressed(folder: Path, record: PlanRecord, dense: nn.Module) -> nn.Mo
     """
     if (folder / SUMS_FILE).exists():
         check_sums(folder)
+    check_plain(dense)
     dense = plain_form(copy_model(dense))
     layers = list_layers(dense)
     check_plan(record, layers, dense)

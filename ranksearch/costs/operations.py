@@ -23,8 +23,8 @@ def counted_operations() -> dict[Any, Callable[..., int]]:
         "_scaled_dot_product_flash_attention_for_cpu": _attention,
         "mkldnn_rnn_layer": _recurrent,
         "_trilinear": _trilinear,
-        "mv": _matrix_vector,
-        "dot": _dot,
+        "mv": _inner,
+        "dot": _inner,
     }
     return {getattr(aten, name): formula for name, formula in found.items() if hasattr(aten, name)}
 
@@ -44,9 +44,6 @@ def _trilinear(first: Shape, weight: Shape, second: Shape, *args: Any, **kwargs:
     return 2 * first[0] * outputs * (left * right + right)
 
 
-def _matrix_vector(matrix: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * prod(matrix)
-
-
-def _dot(a: Shape, b: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * prod(a)
+def _inner(left: Shape, vector: Shape, *args: Any, **kwargs: Any) -> int:
+    """A matrix or a vector times a vector: each entry on the left is used once."""
+    return 2 * prod(left)

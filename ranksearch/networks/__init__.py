@@ -35,7 +35,7 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
-from ranksearch.networks.plain import LAYER_TYPES, Kind
+from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     Output,
@@ -81,6 +81,7 @@ __all__ = [
     "chain_module",
     "channels_last",
     "check_finite",
+    "check_plain",
     "contract",
     "copy_model",
     "device_of",

@@ -1,10 +1,15 @@
-"""Plain layers with the geometry of others."""
+"""Plain layers with the geometry of others, and parameters with the values of others."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from torch import Tensor, nn
+
+
+def parameter(value: Tensor, *, trained: bool) -> nn.Parameter:
+    """A parameter that holds a copy of some values."""
+    return nn.Parameter(value.detach().clone(), requires_grad=trained)
 
 
 def plain_layer(kind: type[nn.Module], like: Any, weight: Tensor) -> nn.Module:
@@ -21,11 +26,8 @@ def plain_layer(kind: type[nn.Module], like: Any, weight: Tensor) -> nn.Module:
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         geometry = {name: getattr(like, name) for name in names}
         plain = kind(like.in_channels, like.out_channels, tuple(weight.shape[2:]), **geometry, **made)
-    plain.weight = nn.Parameter(weight.detach().clone(), requires_grad=_trained(like))
+    trained = any(own.requires_grad for own in like.parameters())
+    plain.weight = parameter(weight, trained=trained)
     if bias is not None:
-        plain.bias = nn.Parameter(bias.detach().clone(), requires_grad=_trained(like))
+        plain.bias = parameter(bias, trained=trained)
     return plain
-
-
-def _trained(module: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in module.parameters())

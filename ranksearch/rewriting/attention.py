@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ranksearch.rewriting.alike import parameter
 from ranksearch.rewriting.base import Joined, Rewrite
 
 
@@ -55,15 +56,19 @@ class Attention(Joined):
             bias=attention.in_proj_bias is not None,
             batch_first=attention.batch_first,
         )
-        weights = (
-            attention.in_proj_weight.chunk(3)
-            if attention._qkv_same_embed_dim
-            else (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
-        )
-        biases = (None,) * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
+        biases: tuple[Tensor | None, ...] = (None,) * 3
+        if attention.in_proj_bias is not None:
+            biases = attention.in_proj_bias.chunk(3)
+        if attention._qkv_same_embed_dim:
+            weights = attention.in_proj_weight.chunk(3)
+            trained = attention.in_proj_weight.requires_grad
+        else:
+            weights = (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
+            trained = any(weight.requires_grad for weight in weights)
         for layer, weight, bias in zip(written._inputs(), weights, biases, strict=True):
-            _fill(cast(nn.Linear, layer), weight, bias)
-        _fill(written.out_proj, attention.out_proj.weight, attention.out_proj.bias)
+            _fill(cast(nn.Linear, layer), weight, bias, trained)
+        out = attention.out_proj
+        _fill(written.out_proj, out.weight, out.bias, out.weight.requires_grad)
         return written.train(attention.training)
 
     def _inputs(self) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -84,19 +89,19 @@ class Attention(Joined):
                 vdim=v.in_features,
                 batch_first=self.batch_first,
             )
-        grad = q.weight.requires_grad
+        trained = q.weight.requires_grad
         weights = [layer.weight.detach() for layer in (q, k, v)]
         if attention._qkv_same_embed_dim:
-            attention.in_proj_weight = nn.Parameter(torch.cat(weights), requires_grad=grad)
+            attention.in_proj_weight = parameter(torch.cat(weights), trained=trained)
         else:
             for name, weight in zip(
                 ("q_proj_weight", "k_proj_weight", "v_proj_weight"), weights, strict=True
             ):
-                setattr(attention, name, nn.Parameter(weight.clone(), requires_grad=grad))
+                setattr(attention, name, parameter(weight, trained=trained))
         if q.bias is not None:
             biases = torch.cat([layer.bias.detach() for layer in (q, k, v)])
-            attention.in_proj_bias = nn.Parameter(biases, requires_grad=q.bias.requires_grad)
-        _fill(attention.out_proj, out.weight, out.bias)
+            attention.in_proj_bias = parameter(biases, trained=q.bias.requires_grad)
+        _fill(attention.out_proj, out.weight, out.bias, out.weight.requires_grad)
         return attention.train(self.training)
 
     def forward(
@@ -172,10 +177,10 @@ def _added(mask: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, float("-inf"))
 
 
-def _fill(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
-    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+def _fill(layer: nn.Linear, weight: Tensor, bias: Tensor | None, trained: bool) -> None:
+    layer.weight = parameter(weight, trained=trained)
     if bias is not None:
-        layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
+        layer.bias = parameter(bias, trained=trained)
 
 
 class WriteAttention(Rewrite):

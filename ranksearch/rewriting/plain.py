@@ -25,8 +25,6 @@ def plain_form(model: nn.Module) -> nn.Module:
 
     Modules that share parameters with others stay as they are: their ties would be lost.
     """
-    if not isinstance(model, nn.Module):
-        return model
     uses = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     written: dict[nn.Module, nn.Module] = {}
     for module in list(model.modules()):

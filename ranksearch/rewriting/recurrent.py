@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ranksearch.rewriting.alike import parameter
 from ranksearch.rewriting.base import Joined, Rewrite
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
@@ -64,8 +65,7 @@ class Recurrent(Joined):
                 for part, kind in ((cell.input, "ih"), (cell.recurrent, "hh")):
                     for key in ("weight", "bias") if self.bias else ("weight",):
                         own = getattr(module, f"{key}_{kind}_{name}")
-                        copied = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
-                        setattr(part, key, copied)
+                        setattr(part, key, parameter(own, trained=own.requires_grad))
         self.train(module.training)
 
     def _names(self, layer: int) -> tuple[str, ...]:
@@ -99,8 +99,7 @@ class Recurrent(Joined):
         )
         for suffix, part in parts.items():
             for key, own in part.named_parameters():
-                copied = nn.Parameter(own.detach().clone(), requires_grad=own.requires_grad)
-                setattr(module, f"{key}_{suffix}", copied)
+                setattr(module, f"{key}_{suffix}", parameter(own, trained=own.requires_grad))
         return cast(nn.Module, module.train(self.training))
 
     def flatten_parameters(self) -> None:

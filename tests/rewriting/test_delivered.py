@@ -54,14 +54,25 @@ def test_it_is_delivered(tmp_path: Path) -> None:
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in state.items())
 
 
-@pytest.mark.parametrize("budget", [1.0])
-def test_a_plan_that_keeps_everything_keeps_the_modules(tmp_path: Path, budget: float) -> None:
+def test_a_plan_that_keeps_everything_keeps_the_modules() -> None:
     torch.manual_seed(0)
     model = Encoder()
     train = TensorDataset(torch.randn(48, 5, 6), torch.randint(4, (48,)))
     task = ranksearch.Task(model, train, calibration_size=24)
-    result = ranksearch.search(task, budget=budget, decompositions="svd")
+    result = ranksearch.search(task, budget=1.0, decompositions="svd")
     compressed = ranksearch.compress(task, result.plan, config=ranksearch.CompressConfig(epochs=0))
     inputs = torch.randn(3, 5, 6)
     with torch.no_grad():
         torch.testing.assert_close(compressed.model.eval()(inputs), model.eval()(inputs))
+    assert all(type(layer.self_attn) is nn.MultiheadAttention for layer in compressed.model.encoder.layers)
+
+
+def test_what_is_no_module_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    train = TensorDataset(torch.randn(48, 5, 6), torch.randint(4, (48,)))
+    task = ranksearch.Task(Encoder(), train, calibration_size=24)
+    result = ranksearch.search(task, budget=0.6, decompositions="svd")
+    compressed = ranksearch.compress(task, result.plan, config=ranksearch.CompressConfig(epochs=0))
+    ranksearch.save(tmp_path, task, result, compressed)
+    with pytest.raises(ranksearch.RankSearchError, match=r"expected an nn\.Module, got int"):
+        ranksearch.load(tmp_path, 5)  # type: ignore[arg-type]

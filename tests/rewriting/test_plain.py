@@ -129,3 +129,11 @@ def test_a_plain_model_is_not_touched() -> None:
 
 def test_the_root_itself() -> None:
     assert type(plain_form(Transposed(3, 4))) is nn.Linear
+
+
+def test_what_is_trained_stays_trained_where_no_gradients_are_recorded() -> None:
+    with torch.no_grad():
+        found = plain_form(nn.ModuleList([nn.MultiheadAttention(8, 2), nn.LSTM(5, 4), Transposed(3, 4)]))
+    assert all(parameter.requires_grad for parameter in found.parameters())
+    frozen = plain_form(nn.ModuleList([nn.MultiheadAttention(8, 2), nn.LSTM(5, 4)]).requires_grad_(False))
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -137,3 +138,11 @@ def test_the_core_does_not_speak_command_line(module: str) -> None:
     for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert not re.search(r"(^|[\s\"'`(])--[a-z]", node.value), node.value
+
+
+def test_every_package_is_installed() -> None:
+    """An editable install finds those that are not listed too."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "ranksearch").rglob("*.py")}
+    moved = {"ranksearch.objectives", "ranksearch.search_spaces"}
+    assert {".".join(folder.parts) for folder in folders} | moved == set(listed["packages"])

@@ -1,20 +1,28 @@
-from .api import export, load, save, search
+from .api import behaviour, export, footprint, load, plan, quantize, save, search, smallest
 from .compression import CompressConfig, compress
 from .errors import RankSearchError
 from .memory import keep_freed_memory
+from .networks import load_weights
 from .planning import Plan
-from .tasks import Loss, Task
+from .tasks import Loss, Metric, Task
 
 __all__ = [
     "CompressConfig",
     "Loss",
+    "Metric",
     "Plan",
     "RankSearchError",
     "Task",
+    "behaviour",
     "compress",
     "export",
+    "footprint",
     "keep_freed_memory",
     "load",
+    "load_weights",
+    "plan",
+    "quantize",
     "save",
     "search",
+    "smallest",
 ]

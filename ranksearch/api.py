@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 
+from ranksearch.cards import write_card
 from ranksearch.compression import (
     PLAN_FILE,
     WEIGHTS_FILE,
+    CompressConfig,
     Compressed,
     check_sums,
+    compress,
     load_compressed,
+    outputs_record,
     planned_layers,
     save_compressed,
 )
@@ -23,21 +28,37 @@ from ranksearch.costs import Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.exporting import export_file, exporters
+from ranksearch.folders import TABLES
 from ranksearch.keywords import checks_keywords
-from ranksearch.networks import Batch, Output, copy_model, draws_alone, load_weights, one_tensor
+from ranksearch.networks import Batch, Output, copy_model, draws_alone, load_weights, one_tensor, output_of
 from ranksearch.planning import (
     CandidateConfig,
+    DeliveryRecord,
+    FootprintRecord,
+    Gauge,
     LayerWeights,
+    Problem,
+    further_budgets,
+    further_plan,
+    input_records,
     inspect_network,
     make_record,
     prepare,
     read_plan,
+    read_tables,
     usual_multiple,
 )
-from ranksearch.searching import SearchResult, SearchSettings
+from ranksearch.quantization import TOLERANCE, quantize_file
+from ranksearch.searching import (
+    SearchResult,
+    SearchSettings,
+    check_max_drop,
+    predicted_errors,
+    smallest_within,
+)
 from ranksearch.searching import search as search_problem
 from ranksearch.searching.baselines import check_weights
-from ranksearch.tasks import Task
+from ranksearch.tasks import Behaviour, Drop, Role, Task, answers, compare_answers, metric_name
 from ranksearch.timing import TimingSettings
 
 
@@ -50,7 +71,7 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     limits: Mapping[str, float | str] | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
-    rank_multiple: int | Mapping[str, int] | None = ...,
+    rank_multiple: int | str | Mapping[str, int | str] | None = ...,
     runtime: str = ...,
     latency_batch: int = ...,
     ignore: str | Sequence[str] = ...,
@@ -81,7 +102,7 @@ def search(
     limits: Mapping[str, float | str] | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
-    rank_multiple: int | Mapping[str, int] | None = ...,
+    rank_multiple: int | str | Mapping[str, int | str] | None = ...,
     runtime: str = ...,
     latency_batch: int = ...,
     ignore: str | Sequence[str] = ...,
@@ -113,7 +134,7 @@ def search(
     limits: Mapping[str, float | str] | None = None,
     decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
-    rank_multiple: int | Mapping[str, int] | None = None,
+    rank_multiple: int | str | Mapping[str, int | str] | None = None,
     runtime: str = "torch",
     latency_batch: int = 1,
     ignore: str | Sequence[str] = (),
@@ -138,10 +159,10 @@ def search(
     budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
     limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
     registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
-    mapping from layer patterns to that, of which the last match counts; where None 1, or 8 if latency counts. runtime,
-    latency_batch: what runs the model, and on how many examples at once, where the cost metric is `latency`. ignore:
-    patterns of layers that stay dense. protect_early: how many of the first layers stay dense, or (how many, what their
-    errors are multiplied by).
+    mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 1, or
+    8 if latency counts. runtime, latency_batch: what runs the model, and on how many examples at once, where the
+    cost metric is `latency`. ignore: patterns of layers that stay dense. protect_early: how many of the first layers
+    stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
     n_trials on are those of `SearchSettings`.
@@ -167,6 +188,135 @@ def search(
         study_name=study_name,
         seed=seed,
     )
+    problem = _prepared(
+        task,
+        wanted,
+        decompositions,
+        min_rank,
+        rank_multiple,
+        runtime,
+        latency_batch,
+        ignore,
+        protect_early,
+        probe,
+    )
+    results = search_problem(problem, wanted)
+    return results if several else results[0]
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest model that keeps to a drop, or the nearest one.
+
+    kept: whether `bound`, the upper end of the drop's confidence interval on the validation data, is within what was
+    allowed. drop, test_drop: what it loses on the validation and the test data, the latter None without labelled data.
+    looks: by budget, the drop of every model that was made and its bound.
+    """
+
+    result: SearchResult
+    compressed: Compressed
+    kept: bool
+    drop: Drop
+    bound: float
+    test_drop: Drop | None
+    looks: Mapping[str, tuple[Drop, float]]
+
+
+@checks_keywords
+@draws_alone
+def smallest(
+    task: Task,
+    max_drop: float,
+    *,
+    metric: str = "params",
+    limits: Mapping[str, float | str] | None = None,
+    config: CompressConfig | None = None,
+    decompositions: str | Sequence[str] | None = None,
+    min_rank: int = 1,
+    rank_multiple: int | str | Mapping[str, int | str] | None = None,
+    runtime: str = "torch",
+    latency_batch: int = 1,
+    ignore: str | Sequence[str] = (),
+    protect_early: int | tuple[int, float] = 0,
+    probe: str | Path | None = None,
+    allocator: str = "knapsack",
+    seed: int = 0,
+) -> Smallest:
+    """The model of the smallest budget that loses at most `max_drop` of the task metric, after at most six models.
+
+    The upper end of a confidence interval of the drop counts, on the validation data, which nothing is fitted to: with
+    97.5 % confidence, over all models that are looked at, the one that is taken keeps to the drop. config: how models
+    are compressed, as for `compress`. The others are those of `search`.
+
+    Raises InputError where there are no labelled validation data, or too few to show so small a drop.
+    """
+    check_max_drop(task, max_drop)
+    wanted = SearchSettings(
+        budgets=(Kept(fraction=1.0),),
+        metric=metric,
+        limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        allocator=allocator,
+        seed=seed,
+    )
+    problem = _prepared(
+        task,
+        wanted,
+        decompositions,
+        min_rank,
+        rank_multiple,
+        runtime,
+        latency_batch,
+        ignore,
+        protect_early,
+        probe,
+    )
+
+    def make(kept: Kept) -> tuple[tuple[SearchResult, Compressed], Drop]:
+        (result,) = search_problem(problem, replace(wanted, budgets=(kept,)))
+        compressed = compress(task, result.plan, config=config, layers=problem.layers)
+        found = behaviour(task, compressed, "validation")
+        assert found is not None  # the data were checked
+        return (result, compressed), found.drop
+
+    found = smallest_within(predicted_errors(problem, wanted), make, max_drop)
+    result, compressed = found.chosen.made
+    test = behaviour(task, compressed, "test")
+    return Smallest(
+        result,
+        compressed,
+        found.chosen.kept,
+        found.chosen.drop,
+        found.chosen.bound,
+        None if test is None else test.drop,
+        {look.budget.name: (look.drop, look.bound) for look in found.looks},
+    )
+
+
+@checks_keywords
+@draws_alone
+def behaviour(task: Task, model: nn.Module | Compressed, on: Role = "test") -> Behaviour | None:
+    """How a compressed model behaves beside the dense one, on data that both answer in one pass; None without labels.
+
+    For classification it has the share of predictions that changed, the classes that lost most, and both expected
+    calibration errors; for every task metric the drop, example by example, whose `interval()` is paired.
+    """
+    module = model.model if isinstance(model, Compressed) else model
+    found = answers([task.model, module], task, on)
+    return None if found is None else compare_answers(*found)
+
+
+def _prepared(
+    task: Task,
+    wanted: SearchSettings,
+    decompositions: str | Sequence[str] | None,
+    min_rank: int,
+    rank_multiple: int | str | Mapping[str, int | str] | None,
+    runtime: str,
+    latency_batch: int,
+    ignore: str | Sequence[str],
+    protect_early: int | tuple[int, float],
+    probe: str | Path | None,
+) -> Problem:
     multiples = dict(usual_multiple(wanted.metrics))
     if rank_multiple is not None:
         multiples = dict(rank_multiple) if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
@@ -188,9 +338,37 @@ def search(
 
         layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, network.layers))
     check_weights(layer_weights, wanted.allocator)
-    problem = prepare(task, network=network, config=config, layer_weights=layer_weights, seed=seed)
-    results = search_problem(problem, wanted)
-    return results if several else results[0]
+    return prepare(task, network=network, config=config, layer_weights=layer_weights, seed=wanted.seed)
+
+
+@checks_keywords
+def plan(
+    source: SearchResult | str | Path,
+    budget: float | str,
+    *,
+    metric: str | None = None,
+    limits: Mapping[str, float | str] | None = None,
+) -> SearchResult:
+    """The analytic plan for another budget, in seconds, from what a search has found out already.
+
+    source: the result of a search, or the folder of a finished `ranksearch run`. budget, metric, limits: as for
+    `search`; where neither a metric nor limits are given, those of the source hold. A plan within a budget of time is
+    not measured: its score `time_predicted` says what it is expected to take.
+
+    Raises BudgetError where the budget cannot be met, and InputError where the source did not count the metric.
+    """
+    if isinstance(source, SearchResult):
+        also = tuple((each.metric, each.kept) for each in source.budget.also)
+        tables, of_run = source.tables, (source.budget.metric, also)
+        if tables is None:
+            raise InputError(expected("source", "the result of `ranksearch.search`", "one without tables"))
+    else:
+        record = read_tables(Path(source) / TABLES)
+        tables, of_run = record.content(), record.of_run
+    asked = None if limits is None else tuple((name, Kept.parse(kept)) for name, kept in limits.items())
+    (wanted,) = further_budgets(tables.dense, [Kept.parse(budget)], of_run, metric, asked)
+    found = further_plan(tables, wanted)
+    return SearchResult(wanted, found.plan, "analytic", found.scores, (), tables)
 
 
 def _several(names: str | Sequence[str]) -> Sequence[str]:
@@ -199,11 +377,18 @@ def _several(names: str | Sequence[str]) -> Sequence[str]:
 
 @checks_keywords
 @draws_alone
-def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compressed) -> None:
-    """Write `model.safetensors` and `plan.json`, for `ranksearch.load`.
+def save(
+    folder: str | Path,
+    task: Task,
+    result: SearchResult,
+    compressed: Compressed,
+    *,
+    footprint: FootprintRecord | None = None,
+) -> None:
+    """Write `model.safetensors` and `plan.json`, for `ranksearch.load`, and a model card, `README.md`.
 
-    `compressed` is what `compress` made of `result.plan`. Raises MismatchError where the plan is not for the
-    task's model.
+    `compressed` is what `compress` made of `result.plan`. footprint: what `footprint` measured of it, to be kept in
+    `plan.json`. Raises MismatchError where the plan is not for the task's model.
     """
     network = inspect_network(task, metrics=tuple(compressed.cost.amounts))
     limits = {each.metric: each.dense for each in result.budget.every}
@@ -224,7 +409,37 @@ def save(folder: str | Path, task: Task, result: SearchResult, compressed: Compr
             "delivered": compressed.delivered.mean,
         },
     )
-    save_compressed(Path(folder), compressed.model, record)
+    told = DeliveryRecord(
+        command=None,
+        epochs=None,
+        data=None,
+        task_metric=metric_name(task),
+        dense={},
+        inputs=dict(input_records(task.example)),
+        images=None,
+    )
+    found = {
+        "delivery": told,
+        "footprint": footprint,
+        "outputs": outputs_record(compressed.model, task.example),
+    }
+    save_compressed(Path(folder), compressed.model, record.model_copy(update=found))
+    write_card(Path(folder))
+
+
+@checks_keywords
+@draws_alone
+def footprint(
+    task: Task, compressed: Compressed, *, runtime: str = "torch", latency_batch: int = 1
+) -> FootprintRecord:
+    """What a compressed model takes, next to the dense one: bytes of its file, memory of activations, and time.
+
+    The time of a forward pass is measured in turns with the dense model, on this machine, with torch's current number
+    of threads. runtime: `torch`, `onnxruntime`, or what else is registered. latency_batch: how many examples at once.
+    What cannot be measured is None, and a warning gives the reason. Raises InputError for a runtime that is not known.
+    """
+    settings = TimingSettings(runtime, latency_batch)
+    return Gauge(task, inspect_network(task), settings).footprint(compressed.model, compressed.plan)
 
 
 @checks_keywords
@@ -249,14 +464,15 @@ def export(
     example: Batch,
     *,
     to: str | Sequence[str] = "onnx",
-    output: Output = one_tensor,
+    output: Output | str | int = one_tensor,
 ) -> Path | list[Path]:
     """Write a model to files in a folder that run without ranksearch; several names give a list of paths.
 
     Each file is compared with the model, on batches of 1 and of 5 of the inputs in `example`, and written down in
-    `exports.json` and `SHA256SUMS`. model: what `compress` or `load` returned. Where the folder holds a compressed
-    model, it has to be that one. example: a batch of inputs as the data gives them, such as `task.example`. to:
-    `onnx`, `pt2`, `torchscript`, and what else is registered. output: as for `Task`.
+    `exports.json`, in `SHA256SUMS`, and in the model card where there is one. model: what `compress` or `load`
+    returned. Where the folder holds a compressed model, it has to be that one. example: a batch of inputs as the data
+    gives them, such as `task.example`. to: `onnx`, `pt2`, `torchscript`, and what else is registered. output: as for
+    `Task`, a path or a function.
 
     Raises InputError where the model cannot be exported, or the file's outputs are not the model's.
     """
@@ -265,9 +481,43 @@ def export(
     wanted = exporters(_several(to))
     if (folder / WEIGHTS_FILE).is_file():
         _check_same(folder, module)
-    records = [export_file(folder, exporter, module, example, output) for exporter in wanted]
+    picked = output_of(output)
+    records = [export_file(folder, exporter, module, example, picked) for exporter in wanted]
+    if (folder / PLAN_FILE).is_file():
+        write_card(folder)
     paths = [folder / record.file for record in records]
     return paths if several else paths[0]
+
+
+@checks_keywords
+@draws_alone
+def quantize(
+    folder: str | Path,
+    model: nn.Module | Compressed,
+    task: Task,
+    *,
+    tolerance: float = TOLERANCE,
+    latency_batch: int = 1,
+) -> Path:
+    """Write a model to `model.int8.onnx` in a folder, beside `model.onnx`, quantised by onnxruntime.
+
+    Ranges of activations come from the task's calibration images. Layers that lose too much stay float: the divergence
+    of the file's outputs from the model's is at most `tolerance` times that of a model that always returns the mean
+    output. `exports.json` holds the divergence, the task metric, the size, and the time over that of `model.onnx` on
+    `latency_batch` examples. model: what `compress` or `load` returned. Where the folder holds a compressed model, it
+    has to be that one.
+
+    Raises InputError where onnxruntime lacks what is needed, or where no layer can be quantised.
+    """
+    folder, module = Path(folder), model.model if isinstance(model, Compressed) else model
+    if not 0 < tolerance < inf:
+        raise InputError(expected("tolerance", "a number greater than 0", tolerance))
+    if latency_batch < 1:
+        raise InputError(expected("latency_batch", "a whole number, 1 or more", latency_batch))
+    if (folder / WEIGHTS_FILE).is_file():
+        _check_same(folder, module)
+    record = quantize_file(folder, module, task, tolerance=tolerance, batch=latency_batch)
+    return folder / record.file
 
 
 def _check_same(folder: Path, module: nn.Module) -> None:

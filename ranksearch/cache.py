@@ -26,7 +26,7 @@ from ranksearch.files import whole_file
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key: raised when what is computed, or how it is written, changes."""
 
 _LIMIT = 10 * 2**30
@@ -126,6 +126,32 @@ class Cache:
             size += own
             if size > _LIMIT:
                 path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Several caches as one: what the first of them that has a key holds, the others get too."""
+
+    caches: tuple[Cache, ...]
+
+    @classmethod
+    def of(cls, *folders: Path | None) -> Caches:
+        """Those of some folders; None stands for none."""
+        return cls(tuple(Cache(folder) for folder in dict.fromkeys(folders) if folder is not None))
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of that key, if there is a sound one anywhere."""
+        found = {cache: cache.get(key) for cache in self.caches}
+        entry = next((entry for entry in found.values() if entry is not None), None)
+        for cache, own in found.items():
+            if own is None and entry is not None:
+                cache.put(key, *entry)
+        return entry
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], plain: object) -> None:
+        """Keep an entry in all of them."""
+        for cache in self.caches:
+            cache.put(key, tensors, plain)
 
 
 def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:

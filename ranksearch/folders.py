@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,12 @@ except ImportError:  # Windows: folders there are not kept from each other
 
 CONFIG = "config.toml"
 """Name of the options in a folder of results."""
+
+PLAN_FILE = "plan.json"
+"""Name of the plan in the folder of a compressed model."""
+
+TABLES = "tables.json"
+"""Name of the tables of candidates in the folder of a run."""
 
 LOCK = ".lock"
 
@@ -120,7 +127,9 @@ def held(
         except InputError:
             if not resumed and not found():
                 for file in {*path.iterdir()} - before:
-                    if file.is_file():
+                    if file.is_dir() and not file.is_symlink():
+                        shutil.rmtree(file)
+                    else:
                         file.unlink()
                 if not existed:
                     path.rmdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -30,12 +30,19 @@ class Record(BaseModel):
 _Kind = TypeVar("_Kind", bound=Record)
 
 
-def write_record(path: Path, record: Record) -> None:
+def write_record(path: Path, record: Record, *, compact: bool = False, without: Collection[str] = ()) -> None:
     """Write a record as JSON, lists of whole numbers on one line; a reader sees the old file or the new one.
 
-    Raises ValueError, and leaves the old file, where a number is not finite.
+    compact: everything on one line. without: names of fields to leave out, which have a default. Raises ValueError, and
+    leaves the old file, where a number is not finite.
     """
-    content = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    values = record.model_dump(mode="json", exclude={*without})
+    if compact:
+        write_text(
+            path, json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+        )
+        return
+    content = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, re.sub(r"\[\n\s+(\d+(?:,\n\s+\d+)*)\n\s+\]", _on_one_line, content) + "\n")
 
 

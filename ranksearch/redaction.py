@@ -1,4 +1,5 @@
-"""Passwords in database URLs: hidden in whatever is written or shown."""
+"""What is nobody else's business: passwords in database URLs, hidden in whatever is written or shown, and the folders
+of this machine, left out of what is passed on."""
 
 from __future__ import annotations
 
@@ -11,6 +12,12 @@ _SECRET = re.compile("pass|pwd|secret|token|credential|api_?key", re.IGNORECASE)
 
 _SHORTEST = 3
 """Characters of a password that is looked for in other texts; a shorter one would be found in half of all words."""
+
+_FOLDERS = re.compile(
+    r"""(?<=')(?:[A-Za-z]:)?[\\/](?:[^\\/:']*[\\/])*|(?<=")(?:[A-Za-z]:)?[\\/](?:[^\\/:"]*[\\/])*"""
+    r"""|(?<![\w.'"])(?:[A-Za-z]:)?[\\/](?:[^\\/:]*[\\/])*"""
+)
+"""What an absolute path, which may be a part of a name, begins with."""
 
 _replacements: dict[str, str] = {}
 
@@ -54,3 +61,11 @@ def redact(text: str) -> str:
     for known in sorted(_replacements, key=len, reverse=True):
         text = text.replace(known, _replacements[known])
     return text
+
+
+def without_folders(text: str) -> str:
+    """An absolute path, or a name with such paths in it, with their last parts alone.
+
+    `imagefolder:/data/in1k` → `imagefolder:in1k`.
+    """
+    return _FOLDERS.sub("", text)

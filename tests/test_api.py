@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 import ranksearch
+from ranksearch.compression import outputs_apart
 from ranksearch.costs import measure_cost
 from ranksearch.errors import BudgetError, InputError, MismatchError
+from ranksearch.planning import read_plan
 from ranksearch.tasks import Task
 
 
@@ -20,7 +23,14 @@ def test_from_a_model_to_a_loaded_compressed_one(tiny_task: Task, tmp_path: Path
     before = {k: v.clone() for k, v in tiny_task.model.state_dict().items()}
     result = ranksearch.search(tiny_task, budget=0.5, n_trials=3, finetune_trials=0)
     compressed = ranksearch.compress(tiny_task, result.plan)
-    ranksearch.save(tmp_path / "small", tiny_task, result, compressed)
+    taken = ranksearch.footprint(tiny_task, compressed, latency_batch=2)
+    ranksearch.save(tmp_path / "small", tiny_task, result, compressed, footprint=taken)
+    assert read_plan(tmp_path / "small" / "plan.json").footprint == taken
+    assert taken.time is not None
+    assert (taken.batch, taken.time.batch, taken.time.runtime) == (2, 2, "torch")
+    assert taken.dense.bytes - taken.compressed.bytes == 4 * (
+        measure_cost(tiny_task.model, tiny_task.example).params - result.plan.cost.params
+    )
     loaded = ranksearch.load(tmp_path / "small", tiny_task.model)
 
     limit = int(0.5 * measure_cost(tiny_task.model, tiny_task.example).params)
@@ -74,6 +84,27 @@ def test_mistakes(tiny_task: Task) -> None:
         ranksearch.compress(other, plan)
 
 
+def test_the_smallest_model_within_a_drop(tiny_task: Task, tmp_path: Path) -> None:
+    task = replace(tiny_task, validation=tiny_task.train, test=tiny_task.train)
+    few = {"decompositions": "svd", "config": ranksearch.CompressConfig(epochs=0, iterations=5)}
+    found = ranksearch.smallest(task, max_drop=30, **few)
+    assert found.kept
+    assert found.drop.mean <= found.bound <= 30
+    assert found.bound == found.drop.upper(1 - 0.025 / 6)
+    assert found.looks[found.result.budget.name] == (found.drop, found.bound)
+    assert found.test_drop == found.drop  # of the same images here
+    beside = ranksearch.behaviour(task, found.compressed, "validation")
+    assert beside is not None
+    assert beside.drop == found.drop
+    assert beside.predictions is not None
+    ranksearch.save(tmp_path / "small", task, found.result, found.compressed)
+    record = read_plan(tmp_path / "small" / "plan.json")
+    assert record.outputs is not None
+    assert outputs_apart(ranksearch.load(tmp_path / "small", task.model), record.outputs, (1, 3, 8, 8)) < 1e-6
+    with pytest.raises(InputError, match="max_drop: expected labelled validation data, got none"):
+        ranksearch.smallest(replace(tiny_task, splits=None, val_split=0.0), max_drop=5)
+
+
 def test_one_name_alone_is_as_good_as_a_list(tiny_task: Task) -> None:
     alone = ranksearch.search(tiny_task, budget=0.5, decompositions="svd", ignore="8", protect_early=[1, 2.0])
     several = ranksearch.search(tiny_task, 0.5, decompositions=["svd"], ignore=["8"], protect_early=(1, 2.0))
@@ -90,3 +121,18 @@ def test_names_are_there_and_torch_waits() -> None:
         _ = ranksearch.compres
     code = "import sys, ranksearch, ranksearch.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_another_budget_of_the_same_search(tiny_task: Task, tmp_path: Path) -> None:
+    options = {"decompositions": ["svd"], "limits": {"flops": 0.9}}
+    first = ranksearch.search(tiny_task, budget=0.5, **options)
+    further = ranksearch.plan(first, "40%")
+    assert further.plan == ranksearch.search(tiny_task, budget=0.4, **options).plan
+    assert further.budget.also == first.budget.also
+    assert ranksearch.plan(further, 0.5).plan == first.plan
+    assert ranksearch.plan(first, 0.6, metric="flops").budget.also == ()
+    compressed = ranksearch.compress(tiny_task, further.plan)
+    ranksearch.save(tmp_path / "small", tiny_task, further, compressed)
+    assert ranksearch.load(tmp_path / "small", tiny_task.model) is not None
+    with pytest.raises(InputError, match=r"nowhere.tables.json: expected a tables file"):
+        ranksearch.plan(tmp_path / "nowhere", 0.4)

@@ -33,6 +33,8 @@ ROOMS = (
     "searching.baselines",
     "searching",
     "exporting",
+    "cards",
+    "quantization",
     "testing",
     "probing",
     "api",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 import ranksearch
 from ranksearch.compression import CompressConfig
 from ranksearch.errors import InputError
-from ranksearch.networks import call, forward, head
+from ranksearch.networks import call, forward, head, one_tensor
 from ranksearch.probing import Bench
 from ranksearch.tasks import Task
 
@@ -169,12 +170,12 @@ def test_a_model_is_called_as_its_inputs_are() -> None:
     torch.testing.assert_close(call(model, {"vector": vector, "image": image}), model(image, vector))
 
 
-def test_what_is_returned_has_to_be_a_tensor_unless_said_otherwise() -> None:
-    task = Task(Wrapping(dict).eval(), Items(CASES["dict"][1]), calibration_size=48)  # type: ignore[arg-type]
-    with pytest.raises(
-        ranksearch.RankSearchError, match=r"expected a Tensor as output, got dict\. Say which"
-    ):
-        ranksearch.search(task, 0.5)
+def test_the_usual_output_is_found_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    task = replace(task_of("dict"), output=one_tensor)
+    with caplog.at_level(logging.INFO):
+        found = ranksearch.search(task, 0.6).plan
+    assert "output: logits of what the model returns (dict) counts" in caplog.text
+    assert found.ranks == ranksearch.search(task_of("dict"), 0.6).plan.ranks
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,23 @@ from ranksearch.keywords import checks_keywords
 from ranksearch.searching import SearchSettings
 from ranksearch.tasks import Task
 
-CALLED = ("search", "compress", "save", "load", "export", "Task", "CompressConfig", "Loss")
+CALLED = (
+    "search",
+    "compress",
+    "save",
+    "load_weights",
+    "Metric",
+    "load",
+    "plan",
+    "footprint",
+    "export",
+    "quantize",
+    "smallest",
+    "behaviour",
+    "Task",
+    "CompressConfig",
+    "Loss",
+)
 
 
 @pytest.mark.parametrize(
@@ -24,13 +40,17 @@ CALLED = ("search", "compress", "save", "load", "export", "Task", "CompressConfi
     [
         ("search", "ntrials", "n_trials"),
         ("search", "decomposition", "decompositions"),
+        ("smallest", "max_dorp", "max_drop"),
+        ("behaviour", "modle", "model"),
         ("compress", "momets", "moments"),
         ("Task", "calibration_sise", "calibration_size"),
         ("CompressConfig", "epoch", "epochs"),
         ("Loss", "Metric", "metric"),
         ("save", "foldr", "folder"),
+        ("footprint", "run_time", "runtime"),
         ("load", "modell", "model"),
         ("export", "exmaple", "example"),
+        ("quantize", "tolerence", "tolerance"),
     ],
 )
 def test_the_keyword_that_was_meant_is_named(name: str, typo: str, meant: str) -> None:

@@ -10,9 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
+from torch import nn
+from torch.utils.data import TensorDataset
 from typer.testing import CliRunner, Result
 
 import ranksearch
@@ -22,7 +26,7 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.exporting import read_exports
 from ranksearch.planning import read_plan
 from ranksearch.searching import read_front
-from ranksearch.tasks import Task
+from ranksearch.tasks import Task, evaluate
 
 PAGE = (Path(__file__).parent.parent / "docs" / "write_your_own.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
@@ -30,6 +34,9 @@ COMMANDS = re.findall(r"^    ranksearch (run .*)$", PAGE, re.MULTILINE)
 
 MODEL = """
 import torch
+from sklearn.metrics import balanced_accuracy_score
+from torch import nn
+from torch.utils.data import TensorDataset
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -119,8 +126,20 @@ def test_an_allocator(carried_out: Callable[[str], Path]) -> None:
     assert "squares" in show(folder, "--all")
 
 
+def test_a_metric_of_sums() -> None:
+    names: dict[str, Any] = {}
+    exec(FILES["balance.py"], names)
+    outputs = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(outputs, (torch.arange(40) % 5 == 0).long())
+    task = Task(nn.Identity(), data, test=data, metric_fn=names["BALANCED"], batch_size=7)
+    found = evaluate(task.model, task, "test")
+    assert found is not None
+    wanted = balanced_accuracy_score(data.tensors[1], outputs.argmax(1))
+    assert found.mean == pytest.approx(100 * wanted)
+
+
 def test_a_cost_metric_of_the_budget(carried_out: Callable[[str], Path], place: Path) -> None:
-    folder = carried_out(command_with("--metric"))
+    folder = carried_out(command_with("--metric traffic"))
     record, front = read_plan(folder / "plan-0.8.json"), read_front(folder / "front.json")
     assert (record.metric, front.metric) == ("traffic", "traffic")
     assert record.cost["traffic"] <= record.limit == int(0.8 * record.dense["traffic"])
@@ -148,6 +167,15 @@ def test_a_cost_metric_beside_the_budget(carried_out: Callable[[str], Path]) -> 
     assert (record.metric, limit.metric, limit.asked) == ("params", "traffic", "0.9")
     assert record.cost["params"] <= record.limit
     assert record.cost["traffic"] <= limit.limit
+
+
+def test_a_runtime(carried_out: Callable[[str], Path]) -> None:
+    record = read_plan(carried_out(command_with("BoardRuntime")) / "plan-0.8.json")
+    assert record.metric == "latency"
+    time = record.scores["time"]
+    assert time is not None
+    assert time <= 0.8
+    assert time == pytest.approx(record.scores["time_predicted"], rel=1e-5), "these times add up"
 
 
 def test_an_exporter(carried_out: Callable[[str], Path]) -> None:

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from ranksearch.calibration import Columns, Moments, Whitened, calibration_moments, whiten
+from ranksearch.calibration.roots import root_of_columns
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
-from ranksearch.networks import Layer, discover
+from ranksearch.networks import Layer, Reading, discover
 from ranksearch.planning import Candidate, Front, Table, layer_front
 from ranksearch.tasks import LOSSES, Task
 
@@ -264,6 +265,29 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "networks.made_one": lambda: [
         Example({"returned": [randn(N, 3)], "output": lambda returned: returned[0]}, sizes={"N": N})
     ],
+    "networks.outputs_of": lambda: [
+        Example(
+            {
+                "returned": {"logits": randn(N, 3, 2)},
+                "batch": {"attention_mask": torch.ones(N, 3)},
+                "output": Reading(),
+            },
+            sizes={"N": N},
+        )
+    ],
+    "networks.real_positions": lambda: [
+        Example({"output": Reading(), "inputs": {"attention_mask": torch.ones(N, 3)}}, sizes={"N": N}),
+        Example({"output": Reading(), "inputs": randn(N, 3)}),
+    ],
+    "networks.Reading.real": lambda: [
+        Example({"self": Reading(), "inputs": {"attention_mask": torch.ones(N, 3)}}, sizes={"N": N})
+    ],
+    "networks.Reading.without_padding": lambda: [
+        Example(
+            {"self": Reading(), "outputs": randn(N, 3, 2), "inputs": {"attention_mask": torch.ones(N, 3)}},
+            sizes={"N": N},
+        )
+    ],
     "networks.per_example": lambda: [Example({"outputs": randn(N, 3), "batch": randn(N, 8)}, sizes={"N": N})],
     "networks.backward": lambda: [Example({"value": randn(2).requires_grad_().sum()})],
     "networks.one_tensor": lambda: [Example({"returned": randn(N, 3)}, sizes={"N": N})],
@@ -283,15 +307,23 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
         Example(thing=whiten(randn(OUT, IN, *KERNEL), A, squared(OUT)), sizes=LAYER_SIZES)
         for A in (squared(FAN_IN), COLUMNS)
     ],
+    "calibration.NearDiagonal": lambda: [Example(thing=root_of_columns(COLUMNS)[0], sizes={"n": FAN_IN})],
+    "calibration.add_square": lambda: [Example({"sums": squared(8), "rows": randn(5, 8)})],
+    "calibration.symmetric": lambda: [Example({"sums": squared(8)})],
+    "calibration.square_in_kernel_order": lambda: [Example({"moments": squared(FAN_IN), "layer": conv()})],
     "calibration.drawn_columns": lambda: [
-        Example({"inputs": images(), "layer": conv(), "generator": torch.Generator(), "total": N})
+        Example(
+            {"inputs": images(), "layer": conv(), "generator": torch.Generator(), "total": N, "real": real}
+        )
+        for real in (None, torch.ones(N, 7, 7) > 0)
     ],
     "calibration.unfold_chunks": lambda: [
-        Example({"inputs": images(), "layer": conv(), "generator": torch.Generator()})
+        Example({"inputs": images(), "layer": conv(), "generator": torch.Generator(), "real": real})
+        for real in (None, torch.ones(N, 7, 7) > 0)
     ],
     "calibration.kernel_error": lambda: [
         Example({"kernel": randn(OUT, IN, *KERNEL), "approximation": randn(OUT, IN, *KERNEL), "A": A, "G": G})
-        for A, G in ((squared(FAN_IN), squared(OUT)), (COLUMNS, None), (None, None))
+        for A, G in ((squared(FAN_IN), squared(OUT)), (COLUMNS, randn(OUT)), (None, None))
     ],
     "calibration.shrink": lambda: [Example({"matrix": squared(OUT), "count": 20})],
     "calibration.simplify": lambda: [
@@ -316,6 +348,7 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     ],
     "planning.balanced_errors": lambda: [Example({"tables": [table(), table()]}, sizes={"c": 4})],
 }
+EXAMPLES["networks.Reading.output"] = EXAMPLES["networks.one_tensor"]
 EXAMPLES["calibration.Whitened.output_basis"] = EXAMPLES["calibration.Whitened"]
 EXAMPLES["calibration.Whitened.output_energies"] = EXAMPLES["calibration.Whitened"]
 

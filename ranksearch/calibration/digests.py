@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ranksearch.cache import digest
-from ranksearch.networks import head, seeded
+from ranksearch.networks import Reading, head, seeded
 from ranksearch.tasks import Loss, Task
 
 _PROBED = 2
@@ -36,7 +36,7 @@ def _computes(task: Task) -> tuple[object, ...]:
     model = task.model
     tensors = dict(model.state_dict()) | dict(model.named_buffers())
     plain = {name: _plain(module) for name, module in model.named_modules()}
-    return _source(model), tensors, plain, _loss_source(task.loss), source_of(task.output)
+    return _source(model), tensors, plain, _loss_source(task.loss), *_reading_source(task.reading)
 
 
 def _probe(task: Task) -> list[int]:
@@ -77,6 +77,10 @@ def _told(value: object) -> object:
     if inspect.isroutine(value) or inspect.isclass(value):
         return source_of(value)
     return _UNKNOWN
+
+
+def _reading_source(reading: Reading) -> tuple[str, str]:
+    return source_of(reading.output), source_of(reading.mask)
 
 
 def _loss_source(loss: Loss) -> str:

@@ -7,20 +7,21 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ranksearch.calibration.whitening import Columns
+from ranksearch.calibration.roots import Columns
 
 ErrorKind = Literal["fisher", "activation", "rows", "plain"]
 ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 
 
 def simplify(
-    A: Tensor | Columns, G: Tensor, kind: ErrorKind
-) -> tuple[Tensor | Columns | None, Tensor | None]:
+    A: Tensor | Columns, G: Tensor | Columns, kind: ErrorKind
+) -> tuple[Tensor | Columns | None, Tensor | Columns | None]:
     """The moments that an error uses.
 
     A: An (n, n) tensor, or `Columns`.
-    G: An (O, O) tensor.
-    returns: An (n, n) tensor and an (O, O) tensor, A and G; None stands for the identity.
+    G: An (O, O) tensor, or `Columns`.
+    returns: An (n, n) tensor and an (O, …) tensor, A and G, a whole matrix or its diagonal; None stands for the
+        identity, and `Columns` stay what they are.
 
     fisher: both, ε as it is. activation: A alone, G = I (BALF, arXiv:2509.25136). rows: the diagonal of A and
     the mean of G's, the Fisher information summed over the outputs that an input contributes to, as estimated from A
@@ -31,6 +32,10 @@ def simplify(
     if kind == "activation":
         return A, None
     if kind == "rows":
-        rows = A.X.double().square().sum(1) if isinstance(A, Columns) else A.diagonal()
-        return torch.diag(rows), torch.eye(len(G), dtype=G.dtype, device=G.device) * G.diagonal().mean()
+        outputs = _diagonal(G)
+        return torch.diag(_diagonal(A)), torch.full_like(outputs, float(outputs.mean()))
     return None, None
+
+
+def _diagonal(moments: Tensor | Columns) -> Tensor:
+    return moments.X.double().square().sum(1) if isinstance(moments, Columns) else moments.diagonal()

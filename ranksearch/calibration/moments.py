@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from ranksearch.calibration.finite import images_not_finite, layer_not_finite, outputs_not_finite
-from ranksearch.calibration.whitening import Columns, Whitened, whiten
-from ranksearch.calibration.windows import padded, windows_of
+from ranksearch.calibration.patches import (
+    add_square,
+    drawn_columns,
+    drawn_gradients,
+    gradient_rows,
+    square_in_kernel_order,
+    symmetric,
+    unfold_chunks,
+)
+from ranksearch.calibration.roots import Columns, diagonal_floor
+from ranksearch.calibration.whitening import Whitened, whiten
 from ranksearch.errors import InputError, NonFiniteError, blaming, expected
 from ranksearch.networks import (
     Batch,
@@ -22,22 +30,17 @@ from ranksearch.networks import (
     forward,
     input_of,
     one_tensor,
+    real_positions,
     size,
     to,
 )
 from ranksearch.tasks import Loss
 
-_CHUNK_BYTES = 4 * 2**20
-"""Unfolded patches are formed in pieces of at most this size, so that they fit into the processor's caches."""
-
-POSITIONS = 64
-"""Patches per image used for A: neighbouring patches overlap, so more of them take time and add little."""
-
 WIDE = 1536
 """Layers with more entries per patch than this are wide: A itself would need n² memory and n³ time."""
 
-COLUMNS = 1024
-"""Number of patches, over all images, that represent A of a wide layer."""
+WIDE_OUTPUTS = 2048
+"""Layers with more outputs than this have a G of columns, for the same reasons."""
 
 TEMPERATURE = 4.0
 """Of the softmax whose Fisher information G is, as in distillation (Hinton et al. 2015).
@@ -55,27 +58,35 @@ class Moments:
 
     A: An (n, n) float64 tensor with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
         unfolded inputs x; if an image has more than 64 positions, over 64 random ones, drawn anew for each batch. For a
-        layer with n > 1536, about 1,024 `Columns` represent it.
+        layer with n > 1536, about 1,024 `Columns` represent it. Positions that a mask says are padding are left out.
     G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
-        at the output.
+        at the output. For a layer with O > 2048, about 1,024 `Columns` represent it.
     samples, patches: how many images, and how many columns x, they were estimated from.
     """
 
     A: Tensor | Columns
-    G: Tensor
+    G: Tensor | Columns
     samples: int
     patches: int
 
-    def shrunk(self) -> tuple[Tensor | Columns, Tensor]:
+    def shrunk(self) -> tuple[Tensor | Columns, Tensor | Columns]:
         """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments.
 
         A is singular where there are fewer patches than entries or dead channels, G where outputs are
         redundant. Without shrinkage such directions would seem free of error.
         """
-        if isinstance(self.A, Columns):
-            n, r = self.A.X.shape
-            return Columns(self.A.X, n / (n + r)), shrink(self.G, self.samples)
-        return shrink(self.A, self.patches), shrink(self.G, self.samples)
+        A, G = self.A, self.G
+        return (
+            Columns(A.X, _weight(*A.X.shape)) if isinstance(A, Columns) else shrink(A, self.patches),
+            Columns(G.X, _weight(len(G.X), self.samples))
+            if isinstance(G, Columns)
+            else shrink(G, self.samples),
+        )
+
+    @property
+    def reached(self) -> bool:
+        """Whether any gradient comes to the layer."""
+        return bool((self.G.X if isinstance(self.G, Columns) else self.G).any())
 
     def whitened(self, kernel: Tensor) -> Whitened:
         """The kernel in coordinates that are white by these moments; kept, since plans of several budgets share it.
@@ -91,15 +102,22 @@ class Moments:
     def merged(self, other: Moments) -> Moments:
         """Moments over the images of both."""
         samples, patches = self.samples + other.samples, self.patches + other.patches
-        G = (self.samples * self.G + other.samples * other.G) / samples
-        a, b = self.patches / patches, other.patches / patches
-        if isinstance(self.A, Columns) and isinstance(other.A, Columns):
-            return Moments(
-                Columns(torch.cat([a**0.5 * self.A.X, b**0.5 * other.A.X], dim=1), 0.0), G, samples, patches
-            )
-        assert isinstance(self.A, Tensor)
-        assert isinstance(other.A, Tensor)
-        return Moments(a * self.A + b * other.A, G, samples, patches)
+        A = _merged(self.A, self.patches / patches, other.A, other.patches / patches)
+        G = _merged(self.G, self.samples / samples, other.G, other.samples / samples)
+        return Moments(A, G, samples, patches)
+
+
+def _merged(one: Tensor | Columns, a: float, other: Tensor | Columns, b: float) -> Tensor | Columns:
+    if isinstance(one, Columns) and isinstance(other, Columns):
+        return Columns(torch.cat([a**0.5 * one.X, b**0.5 * other.X], dim=1), 0.0)
+    assert isinstance(one, Tensor)
+    assert isinstance(other, Tensor)
+    return a * one + b * other
+
+
+def _weight(size: int, count: int) -> float:
+    """Of what moments are shrunk towards."""
+    return size / (size + count)
 
 
 def shrink(matrix: Tensor, count: int) -> Tensor:
@@ -108,39 +126,61 @@ def shrink(matrix: Tensor, count: int) -> Tensor:
     matrix: An (n, n) tensor, the moments of `count` samples.
     returns: An (n, n) tensor.
     """
-    weight = len(matrix) / (len(matrix) + count)
+    weight = _weight(len(matrix), count)
     diagonal = matrix.diagonal()
-    mean = float(diagonal.mean())
-    floor = 1e-4 * mean if mean > 0 else 1.0
-    return (1 - weight) * matrix + torch.diag(weight * diagonal + floor)
+    return (1 - weight) * matrix + torch.diag(weight * diagonal + diagonal_floor(diagonal))
 
 
 @dataclass
 class _Sums:
-    """Of one layer; `columns` of a wide one, `A` of the others."""
+    """Second moments of rows (p, n) that come one after the other: their square, or for a wide layer the rows."""
 
-    G: Tensor
-    A: Tensor | None
-    columns: list[Tensor] = field(default_factory=list)
-    patches: int = 0
+    square: Tensor | None
+    rows: list[Tensor] = field(default_factory=list)
+    count: int = 0
+
+    @classmethod
+    def of(cls, size: int, wide: bool, device: torch.device) -> _Sums:
+        return cls(None if wide else torch.zeros(size, size, dtype=torch.float64, device=device))
 
     def add(self, rows: Tensor) -> None:
-        """Add patches (n, P)."""
-        if self.A is None:
-            self.columns.append(rows)
+        if self.square is None:
+            self.rows.append(rows)
         else:
-            self.A += (rows @ rows.T).double()
-        self.patches += rows.shape[1]
+            add_square(self.square, rows)
+        self.count += len(rows)
+
+    def over(self, count: int) -> Tensor | Columns:
+        """The moments, divided by a number of samples."""
+        count = max(1, count)
+        if self.square is None:
+            return Columns(torch.cat(self.rows).T.contiguous() / count**0.5, 0.0)
+        return symmetric(self.square) / count
+
+    @property
+    def finite(self) -> bool:
+        parts = self.rows if self.square is None else [self.square]
+        return all(bool(torch.isfinite(part).all()) for part in parts)
+
+
+@dataclass
+class _Seen:
+    """What is summed up of one layer: its inputs, ordered as patches are, and the gradients at its outputs."""
+
+    layer: Layer
+    inputs: _Sums
+    gradients: _Sums
+
+    @classmethod
+    def of(cls, layer: Layer, device: torch.device) -> _Seen:
+        n, o = layer.fan_in, layer.out_channels
+        return cls(layer, _Sums.of(n, n > WIDE, device), _Sums.of(o, o > WIDE_OUTPUTS, device))
 
     def moments(self, samples: int) -> Moments:
-        count = max(1, self.patches)
-        A = Columns(torch.cat(self.columns, dim=1) / count**0.5, 0.0) if self.A is None else self.A / count
-        return Moments(A, self.G / max(1, samples), samples, self.patches)
-
-    def finite(self) -> tuple[bool, bool]:
-        """Whether the sums over the inputs, and over the gradients, are finite."""
-        inputs = self.columns if self.A is None else [self.A]
-        return all(bool(torch.isfinite(x).all()) for x in inputs), bool(torch.isfinite(self.G).all())
+        A = self.inputs.over(self.inputs.count)
+        if isinstance(A, Tensor):
+            A = square_in_kernel_order(A, self.layer)
+        return Moments(A, self.gradients.over(samples), samples, self.inputs.count)
 
 
 def collect_moments(
@@ -171,19 +211,23 @@ def collect_moments(
     if not layers:
         return {}
     model = copy_model(model).to(device).eval().requires_grad_(False)
-    sums = {layer.name: _empty(layer, device) for layer in layers}
+    seen = {layer.name: _Seen.of(layer, device) for layer in layers}
+    padding = _Padding()
     total = sum(map(size, batches))
     for layer in layers:
         generator = torch.Generator().manual_seed(seed)
-        _attach(model.get_submodule(layer.name), layer, sums[layer.name], generator, total)
+        _attach(model.get_submodule(layer.name), seen[layer.name], generator, total, padding)
     generator = torch.Generator().manual_seed(seed)
     samples, differ = 0, False
     first: Tensor | None = None
+    temperature = temperature if loss.softens else 1.0
     for batch in batches:
-        outputs = forward(model, to(batch, device), output)
+        placed = to(batch, device)
+        padding.real = real_positions(output, placed)
+        outputs = forward(model, placed, output)
         if not bool(torch.isfinite(outputs).all()):
             blamed = images_not_finite(batches, images) or outputs_not_finite(outputs, samples, images)
-            raise blamed or _layer_to_blame(layers, sums) or layer_not_finite("model", "outputs")
+            raise blamed or _layer_to_blame(layers, seen) or layer_not_finite("model", "outputs")
         first = outputs[:1].detach() if first is None else first
         differ = differ or bool((outputs != first).any())
         softened = outputs / temperature
@@ -194,7 +238,7 @@ def collect_moments(
             backward(value)
         samples += size(batch)
         on_batch(samples)
-    if (broken := _layer_to_blame(layers, sums)) is not None:
+    if (broken := _layer_to_blame(layers, seen)) is not None:
         raise images_not_finite(batches, images) or broken
     if samples > 1 and not differ:
         way_out = "A last layer that is initialised to zero does this: pass trained `weights`."
@@ -202,31 +246,37 @@ def collect_moments(
         raise InputError(
             expected("model", "outputs that differ between the calibration images", got, way_out)
         )
-    return {name: found.moments(samples) for name, found in sums.items()}
+    return {name: seen.pop(name).moments(samples) for name in list(seen)}
 
 
-def _empty(layer: Layer, device: torch.device) -> _Sums:
-    n, o = layer.fan_in, layer.out_channels
-    G = torch.zeros(o, o, dtype=torch.float64, device=device)
-    return _Sums(G, None if n > WIDE else torch.zeros(n, n, dtype=torch.float64, device=device))
+@dataclass
+class _Padding:
+    """Which positions of the batch that is being run are real; None where all are."""
+
+    real: Tensor | None = None
 
 
-def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Generator, total: int) -> None:
+def _attach(
+    module: nn.Module, seen: _Seen, generator: torch.Generator, total: int, padding: _Padding
+) -> None:
     """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
+    layer, signs = seen.layer, torch.Generator().manual_seed(generator.initial_seed())
 
     def accumulate_gradient(gradient: Tensor | None) -> None:
         if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
             return
-        rows = _channels_first(gradient, layer).float()
-        sums.G += (rows @ rows.T).double()
+        if seen.gradients.square is None:
+            seen.gradients.add(drawn_gradients(gradient, layer, signs, total))
+        else:
+            seen.gradients.add(gradient_rows(gradient, layer))
 
     def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
         inputs = input_of(args, kwargs).detach()
-        if sums.A is None:
-            sums.add(drawn_columns(inputs, layer, generator, total))
+        if seen.inputs.square is None:
+            seen.inputs.add(drawn_columns(inputs, layer, generator, total, padding.real).T)
         else:
-            for rows in unfold_chunks(inputs, layer, generator):
-                sums.add(rows)
+            for rows in unfold_chunks(inputs, layer, generator, real=padding.real):
+                seen.inputs.add(rows)
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
         if output.requires_grad:
@@ -236,64 +286,12 @@ def _attach(module: nn.Module, layer: Layer, sums: _Sums, generator: torch.Gener
     module.register_forward_hook(hook, with_kwargs=True)
 
 
-def drawn_columns(inputs: Tensor, layer: Layer, generator: torch.Generator, total: int) -> Tensor:
-    """A batch's share of the columns of a wide layer, drawn from all images and positions.
-
-    inputs: An (N, …) tensor, the layer's input. total: the number of examples in all batches.
-    returns: An (n, r) float32 tensor with n = I·prod(kernel_size).
-    """
-    share = -(-COLUMNS * len(inputs) // total)
-    places = max(1, share // len(inputs))
-    rows = torch.cat(list(unfold_chunks(inputs, layer, generator, places)), dim=1)
-    picked = torch.randperm(rows.shape[1], generator=generator)[:share].sort().values
-    return rows[:, picked.to(rows.device)].clone()
-
-
-def _channels_first(tensor: Tensor, layer: Layer) -> Tensor:
-    """A layer's output or gradient as (O, samples · positions)."""
-    if tensor.dim() == 1:  # of a linear layer, for one example by itself
-        return tensor[:, None]
-    channel = -1 if layer.kind == "linear" else tensor.dim() - layer.spatial_dims - 1
-    return tensor.movedim(channel, 0).flatten(1)
-
-
-def unfold_chunks(
-    inputs: Tensor, layer: Layer, generator: torch.Generator, positions: int = POSITIONS
-) -> Iterable[Tensor]:
-    """A layer's inputs as columns, a bounded number of samples at a time.
-
-    inputs: An (N, …) tensor, the layer's input.
-    returns: (n, p) float32 tensors with n = I·prod(kernel_size), one column for each of p patches.
-
-    The layer's own padding, including its padding mode, is applied before unfolding. At most `positions` patches
-    per sample are used, at random places drawn from `generator`; for a Linear layer, all of them.
-    """
-    if layer.kind == "linear":
-        yield from (
-            inputs.reshape(-1, inputs.shape[-1])
-            .float()
-            .T.split(max(1, _CHUNK_BYTES // (4 * layer.fan_in)), dim=1)
-        )
-        return
-    if inputs.dim() == layer.spatial_dims + 1:
-        inputs = inputs.unsqueeze(0)
-    windows = windows_of(padded(inputs.float(), layer), layer)  # (N, I, *positions, *taps)
-    dims = layer.spatial_dims
-    sizes = windows.shape[2 : 2 + dims]
-    count = prod(sizes)
-    places = torch.arange(count)
-    if count > positions:
-        places = torch.randperm(count, generator=generator)[:positions].sort().values
-    index = torch.unravel_index(places.to(inputs.device), sizes)
-    step = max(1, _CHUNK_BYTES // (4 * layer.fan_in * len(places)))
-    for chunk in windows.split(step):
-        patches = chunk[(slice(None), slice(None), *index)]  # (N, I, places, *taps)
-        yield patches.permute(1, *range(3, 3 + dims), 0, 2).reshape(layer.fan_in, -1)
-
-
-def _layer_to_blame(layers: Sequence[Layer], sums: Mapping[str, _Sums]) -> NonFiniteError | None:
+def _layer_to_blame(layers: Sequence[Layer], seen: Mapping[str, _Seen]) -> NonFiniteError | None:
     for layer in layers:
-        for what, finite in zip(("inputs", "output gradients"), sums[layer.name].finite(), strict=True):
-            if not finite:
+        for what, sums in (
+            ("inputs", seen[layer.name].inputs),
+            ("output gradients", seen[layer.name].gradients),
+        ):
+            if not sums.finite:
                 return layer_not_finite(f"layer {layer.name}", what)
     return None

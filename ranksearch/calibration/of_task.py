@@ -9,8 +9,9 @@ import torch
 
 from ranksearch.cache import FORMAT, Cache, Entry, digest
 from ranksearch.calibration.digests import computation_digest
-from ranksearch.calibration.moments import COLUMNS, POSITIONS, TEMPERATURE, WIDE, Moments, collect_moments
-from ranksearch.calibration.whitening import Columns
+from ranksearch.calibration.moments import TEMPERATURE, WIDE, WIDE_OUTPUTS, Moments, collect_moments
+from ranksearch.calibration.patches import COLUMNS, POSITIONS
+from ranksearch.calibration.roots import Columns
 from ranksearch.networks import Layer, size, split
 from ranksearch.progress import Progress, Ticks, no_progress, no_ticks, ticks
 from ranksearch.tasks import Role, Task
@@ -87,23 +88,23 @@ def moments_keys(
         task.inputs_digest(role),
         task.batch_size,
         task.device.type,
-        (WIDE, COLUMNS, POSITIONS, TEMPERATURE),
+        (WIDE, WIDE_OUTPUTS, COLUMNS, POSITIONS, TEMPERATURE),
         seed,
     )
     return {layer.name: digest(common, layer) for layer in layers}
 
 
 def _written(moments: Moments) -> Entry:
-    wide = isinstance(moments.A, Columns)
-    matrix = moments.A.X if isinstance(moments.A, Columns) else moments.A
-    plain = {"wide": wide, "samples": moments.samples, "patches": moments.patches}
-    return {"A": matrix, "G": moments.G}, plain
+    both = {"A": moments.A, "G": moments.G}
+    tensors = {name: m.X if isinstance(m, Columns) else m for name, m in both.items()}
+    wide = [name for name, m in both.items() if isinstance(m, Columns)]
+    return tensors, {"wide": wide, "samples": moments.samples, "patches": moments.patches}
 
 
 def _read(entry: Entry) -> Moments:
     tensors, plain = entry
-    A = Columns(tensors["A"], 0.0) if plain["wide"] else tensors["A"]
-    return Moments(A, tensors["G"], plain["samples"], plain["patches"])
+    A, G = (Columns(tensors[name], 0.0) if name in plain["wide"] else tensors[name] for name in ("A", "G"))
+    return Moments(A, G, plain["samples"], plain["patches"])
 
 
 def calibration_moments(

@@ -8,62 +8,65 @@ too the plain reconstruction error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ranksearch.calibration.roots import Columns, Map, apply, root_of_columns, symmetric_root
 from ranksearch.networks import Chain, Factors, reconstruct
-
-_FLOOR = 1e-8
 
 _WIDE_MODE = 1024
 """Modes with more entries are whitened with their diagonals only: the root of a full matrix would cost too much."""
 
-_DIAGONAL_FLOOR = 1e-4
-"""Lower bound on the relative second moment of an entry of such a mode."""
+_PRECISE = 2**24
+"""Kernels with more entries are in single precision: in double they would take gigabytes, and their moments are the
+estimates of columns."""
 
-
-@dataclass(frozen=True)
-class Columns:
-    """A of a wide layer: (1 − weight) · X Xᵀ + weight · the Kronecker product of its modes' own moments.
-
-    X: An (n, r) float32 tensor, r far below n. The modes' moments cover what these few columns cannot determine.
-    """
-
-    X: Tensor
-    weight: float
+_FLOOR = 1e-8
+"""Relative lower bound on what is added to the diagonal before a matrix is factorised."""
 
 
 def kernel_error(
-    kernel: Tensor, approximation: Tensor, A: Tensor | Columns | None = None, G: Tensor | None = None
+    kernel: Tensor,
+    approximation: Tensor,
+    A: Tensor | Columns | None = None,
+    G: Tensor | Columns | None = None,
 ) -> float:
     """ε of an approximation.
 
     kernel: An (O, I, *kernel_size) tensor.
     approximation: An (O, I, *kernel_size) tensor.
-    A: An (n, n) tensor with n = I·prod(kernel_size); None stands for the identity. Of `Columns` only X is used: the
-        error on the patches themselves.
-    G: An (O, O) tensor; None stands for the identity.
+    A: An (n, n) tensor with n = I·prod(kernel_size), or `Columns`; None stands for the identity.
+    G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
+
+    Of `Columns` only X is used: the error on the patches or gradients themselves.
     """
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
-        outputs = (delta.to(A.X.dtype) @ A.X).double()
-        return 0.5 * float((outputs * (outputs if G is None else G.double() @ outputs)).sum())
-    delta = delta.double()
-    left = delta if G is None else G.double() @ delta
-    right = delta if A is None else delta @ A.double()
-    return 0.5 * float((left * right).sum())
+        delta, A = delta.to(A.X.dtype) @ A.X, None
+    right = delta if A is None else delta.to(A.dtype) @ A
+    return 0.5 * float((_weighed(G, delta).double() * right).sum())
+
+
+def _weighed(G: Tensor | Columns | None, rows: Tensor) -> Tensor:
+    """G rows."""
+    if G is None:
+        return rows
+    if isinstance(G, Columns):
+        return G.X @ (G.X.T @ rows.to(G.X.dtype))
+    return G @ rows.to(G.dtype) if G.dim() == 2 else G[:, None] * rows
 
 
 @dataclass(frozen=True)
 class Root:
     """The remaining A after whitening the modes, close to the identity: matrix matrixᵀ + ridge · I.
 
-    matrix: (n, m), float64; square and lower triangular, with no ridge, unless the layer is wide.
+    matrix: (n, m), of the kernel's type; square and lower triangular, with no ridge, unless the layer is wide.
     """
 
     matrix: Tensor
@@ -75,6 +78,16 @@ class Root:
         n, m = self.matrix.shape
         return m + n if self.ridge else m
 
+    @property
+    def square(self) -> Tensor:
+        """An (n, n) root of the same."""
+        if not self.ridge:
+            return self.matrix
+        whole = self.matrix @ self.matrix.T
+        whole.diagonal().add_(self.ridge)
+        root: Tensor = torch.linalg.cholesky(whole)
+        return root
+
     def weigh(self, kernel: Tensor) -> Tensor:
         """Rows (O, n) in coordinates where ε is half a sum of squares: (O, m), or (O, m + n) with a ridge."""
         rows = kernel @ self.matrix
@@ -85,10 +98,11 @@ class Root:
 class Whitened:
     """A kernel in coordinates where ε is half a sum of squares.
 
-    kernel: An (O, I, *kernel_size) float64 tensor, K = G^½ W (A_i^½ ⊗ A_h^½ ⊗ A_w^½); the modes' own moments A_i,
-        A_h, A_w are traces of A over the other modes.
+    kernel: An (O, I, *kernel_size) tensor, float64 up to 2²⁴ entries, otherwise float32:
+        K = G^½ W (A_i^½ ⊗ A_h^½ ⊗ A_w^½); the modes' own moments A_i, A_h, A_w are traces of A over the other modes.
     root: the second moments that remain after whitening the modes. ε of K̂ is ½‖root.weigh(K − K̂)‖².
-    output_root: Two (O, O) float64 tensors, the symmetric root G^½ and its inverse; without G, the identity.
+    output_root: Two (O, O) float64 tensors, G^½ and its inverse; only their diagonals where G is a diagonal or missing,
+        two `NearDiagonal` matrices where columns stand for G.
     input_root: Two (I, I) float64 tensors, the same of A_i; without A, or with more than 1,024 channels, only their
         diagonals.
     axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
@@ -96,26 +110,54 @@ class Whitened:
 
     kernel: Tensor
     root: Root
-    output_root: tuple[Tensor, Tensor]
+    output_root: tuple[Map, Map]
     input_root: tuple[Tensor, Tensor]
     axis_roots: tuple[tuple[Tensor, Tensor], ...]
 
     @cached_property
+    def _known(self) -> dict[object, Any]:
+        return {}
+
+    def known(self, key: object, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made on the first call for a key: what several fits need. `forget` drops all of it."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+    def forget(self) -> None:
+        """Free the memory of what is known; it is made anew where it is needed."""
+        self._known.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Approximate memory of the kernel and its roots."""
+        return self.kernel.nbytes + self.root.matrix.nbytes + 16 * sum(k * k for k in self.kernel.shape[:2])
+
+    @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor]:
-        kernel = self.kernel.flatten(1)
-        images = kernel @ self.root.matrix
-        values, vectors = torch.linalg.eigh(images @ images.T + self.root.ridge * (kernel @ kernel.T))
-        return values.flip(0).clamp_min(0), vectors.flip(1)
+        kernel, ridge = self.kernel.flatten(1), self.root.ridge
+        if len(kernel) > kernel.shape[1]:  # by the smaller side; QR keeps the spans of the first R in order
+            images = kernel @ self.root.square
+            values, vectors = torch.linalg.eigh((images.T @ images).double())
+            basis = torch.linalg.qr(images @ vectors.flip(1).to(images))[0]
+        else:
+            images = kernel @ self.root.matrix
+            square = images @ images.T
+            if ridge:
+                square += ridge * (kernel @ kernel.T)
+            values, vectors = torch.linalg.eigh(square.double())
+            basis = vectors.flip(1).to(kernel)
+        return values.flip(0).clamp_min(0), basis
 
     @property
     def output_basis(self) -> Tensor:
-        """An (O, O) float64 tensor: the left singular vectors of the weighted kernel; the first R span its best rank-R
-        outputs."""
+        """An (O, k) tensor: the left singular vectors of the weighted kernel, as many as it has outputs or
+        inputs, whichever are fewer. The first R span its best rank-R outputs."""
         return self._outputs[1]
 
     @property
     def output_energies(self) -> Tensor:
-        """An (O,) float64 tensor: the squared singular values of the weighted kernel, falling."""
+        """A (k,) float64 tensor: the squared singular values of the weighted kernel, falling."""
         return self._outputs[0]
 
     @cached_property
@@ -125,7 +167,7 @@ class Whitened:
 
     def error(self, chain: Chain, factors: Sequence[Tensor]) -> float:
         """ε of whitened factors."""
-        approximation = reconstruct(chain, [f.double() for f in factors], self.kernel.shape[2:])
+        approximation = reconstruct(chain, [f.to(self.kernel.dtype) for f in factors], self.kernel.shape[2:])
         delta = (self.kernel - approximation).flatten(1)
         weighed = float((delta @ self.root.matrix).square().sum())
         return 0.5 * (weighed + self.root.ridge * float(delta.square().sum()))
@@ -139,33 +181,41 @@ class Whitened:
         return self._map(chain, factors, 0)
 
     def _map(self, chain: Chain, factors: Sequence[Tensor], which: int) -> Factors:
-        mapped = [f.double() for f in factors]
+        mapped = [f.to(self.kernel.dtype) for f in factors]
         for k, factor in enumerate(chain):
             first_tap = 1 if factor.depthwise else 2
             for position, axis in enumerate(factor.axes):
-                mapped[k] = _apply(self.axis_roots[axis][which], mapped[k], first_tap + position)
-        mapped[0] = _apply(self.input_root[which], mapped[0], 1)
-        mapped[-1] = _apply(self.output_root[which], mapped[-1], 0)
+                mapped[k] = apply(self.axis_roots[axis][which], mapped[k], first_tap + position)
+        mapped[0] = apply(self.input_root[which], mapped[0], 1)
+        mapped[-1] = apply(self.output_root[which], mapped[-1], 0)
         return tuple(mapped)
 
 
-def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | None = None) -> Whitened:
+def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | Columns | None = None) -> Whitened:
     """Change to whitened coordinates.
 
     kernel: An (O, I, *kernel_size) tensor.
     A: An (n, n) tensor with n = I·prod(kernel_size), or `Columns`; None stands for the identity.
-    G: An (O, O) tensor; None stands for the identity.
+    G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
     """
-    kernel = kernel.detach().double()
+    kernel = kernel.detach().to(torch.float64 if kernel.numel() <= _PRECISE else torch.float32)
     o, *modes = kernel.shape
-    output_root = _symmetric_root(_eye(o, kernel) if G is None else G.double())
+    output_root: tuple[Map, Map]
+    if isinstance(G, Columns):
+        output_root = root_of_columns(G)
+    else:
+        output_root = symmetric_root(_ones(o, kernel) if G is None else G.double())
     roots = [
-        _symmetric_root(_marginal(A, mode, modes, kernel, normalise=mode > 0)) for mode in range(len(modes))
+        symmetric_root(_marginal(A, mode, modes, kernel, normalise=mode > 0)) for mode in range(len(modes))
     ]
-    white = _apply(output_root[0], kernel, 0)
+    white = apply(output_root[0], kernel, 0)
     for mode, (root, _) in enumerate(roots):
-        white = _apply(root, white, 1 + mode)
+        white = apply(root, white, 1 + mode)
     return Whitened(white, _remaining(A, roots, modes, kernel), output_root, roots[0], tuple(roots[1:]))
+
+
+def _ones(size: int, like: Tensor) -> Tensor:
+    return torch.ones(size, dtype=torch.float64, device=like.device)
 
 
 def _eye(size: int, like: Tensor) -> Tensor:
@@ -182,23 +232,15 @@ def _remaining(
     if isinstance(A, Columns):
         columns = A.X.double().reshape(*modes, -1)
         for mode, (_, inverse) in enumerate(roots):
-            columns = _apply(inverse, columns, mode)
-        return Root((1 - A.weight) ** 0.5 * columns.reshape(n, -1), A.weight)
+            columns = apply(inverse, columns, mode)
+        return Root((1 - A.weight) ** 0.5 * columns.reshape(n, -1).to(kernel.dtype), A.weight)
     moments = A.double().reshape(*modes, *modes)
     for mode, (_, inverse) in enumerate(roots):
-        moments = _apply(inverse, _apply(inverse, moments, mode), len(modes) + mode)
+        moments = apply(inverse, apply(inverse, moments, mode), len(modes) + mode)
     left = moments.reshape(n, n)
     left = (left + left.T) / 2
     jitter = _FLOOR * float(left.diagonal().mean())
-    return Root(torch.linalg.cholesky(left + jitter * _eye(n, kernel)))
-
-
-def _apply(matrix: Tensor, tensor: Tensor, dim: int) -> Tensor:
-    """Multiply one mode of a tensor by a symmetric matrix (size, size), or by a diagonal (size,)."""
-    if matrix.dim() == 1:
-        return tensor * matrix.reshape(-1, *(1 for _ in range(tensor.dim() - dim - 1)))
-    product: Tensor = torch.tensordot(tensor, matrix, dims=([dim], [0]))
-    return product.movedim(-1, dim)
+    return Root(torch.linalg.cholesky(left + jitter * _eye(n, kernel)).to(kernel.dtype))
 
 
 def _marginal(
@@ -210,7 +252,7 @@ def _marginal(
     """
     size, rest = modes[mode], prod(modes) // modes[mode]
     if A is None:
-        return kernel.new_ones(size)
+        return _ones(size, kernel)
     if isinstance(A, Columns):
         rows = A.X.double().reshape(*modes, -1).movedim(mode, 0).flatten(1)
         wide = size > _WIDE_MODE
@@ -224,20 +266,3 @@ def _marginal(
     if not normalise:
         return marginal
     return marginal / mean if mean > 0 else _eye(size, kernel)
-
-
-def _symmetric_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The symmetric square root of a positive semidefinite matrix, and its inverse, with a relative floor.
-
-    For a diagonal, given as a vector, both are vectors too.
-    """
-    if matrix.dim() == 1:
-        roots = matrix.clamp_min(max(float(matrix.max()), 1e-30) * _DIAGONAL_FLOOR).sqrt()
-        return roots, 1 / roots
-    values, vectors = torch.linalg.eigh(matrix)
-    top = float(values[-1])
-    if top <= 0:
-        eye = _eye(len(matrix), matrix)
-        return eye, eye
-    roots = values.clamp_min(top * _FLOOR).sqrt()
-    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T

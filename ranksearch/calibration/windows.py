@@ -1,7 +1,10 @@
-"""What a convolution sees: its inputs padded, and every patch of them."""
+"""What a convolution sees: its inputs padded, and where the entries of every patch lie in them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,10 +25,19 @@ def padded(inputs: Tensor, layer: Layer) -> Tensor:
     return F.pad(inputs, flat, mode=mode)
 
 
-def windows_of(inputs: Tensor, layer: Layer) -> Tensor:
-    """A view (N, I, *positions, *taps) of all patches."""
-    windows = inputs
-    for axis in range(layer.spatial_dims):
-        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        windows = windows.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
-    return windows
+def patches_along(sizes: Sequence[int], layer: Layer) -> list[int]:
+    """The number of patches along each axis of a padded image of these sizes."""
+    geometry = zip(sizes, layer.kernel_size, layer.stride, layer.dilation, strict=True)
+    return [(size - dilation * (taps - 1) - 1) // stride + 1 for size, taps, stride, dilation in geometry]
+
+
+def places_of(sizes: Sequence[int], layer: Layer) -> Tensor:
+    """The pixel under every tap of every patch: (patches, taps), indices into an image of these sizes, flattened."""
+    places = torch.zeros(1, 1, dtype=torch.long)
+    for size, taps, stride, dilation in zip(
+        sizes, layer.kernel_size, layer.stride, layer.dilation, strict=True
+    ):
+        starts = torch.arange(0, size - dilation * (taps - 1), stride)
+        along = starts[:, None] + dilation * torch.arange(taps)  # (patches, taps) along this axis
+        places = (size * places[:, None, :, None] + along[None, :, None, :]).flatten(2).flatten(0, 1)
+    return places

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ranksearch.cli.guard import guarded
-from ranksearch.cli.signature import help_text, with_options
+from ranksearch.cli.signature import help_text, option_of, with_options
 from ranksearch.exporting import EXPORTERS
 from ranksearch.runs import MAIN_PANEL, ProbeOptions, RunOptions
 
@@ -29,13 +29,18 @@ MODEL_AND_DATA = tuple(
 )
 DELIVERY = (
     *MODEL_AND_DATA,
+    "runtime",
+    "latency_batch",
     "match_epochs",
     "epochs",
     "rounds",
     "lr",
     "label_weight",
     "augment",
+    "accept",
     "export",
+    "quantize",
+    "quantize_tolerance",
     "out",
     "cache",
     "trust",
@@ -48,6 +53,8 @@ DELIVERY = (
 PROBE = (
     *MODEL_AND_DATA,
     "decompositions",
+    "runtime",
+    "latency_batch",
     "lr",
     "out",
     "cache",
@@ -60,7 +67,16 @@ PROBE = (
     "verbose",
     *ProbeOptions.model_fields,
 )
-LAYERS = ("model", "num_classes", "ignore", "data", "input_size", "decompositions")
+PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
+LAYERS = ("model", "num_classes", "output", "ignore", "data", "collate", "input_size", "decompositions")
+VERIFY = ("data", "model", "metric_fn", "loss", "device", "threads", "trust")
+OF_THE_PLAN = {
+    "data": "none: the task metric is not measured",
+    "model": "the plan's, where it is built in",
+    "metric_fn": "the plan's",
+    "loss": "the plan's",
+    "threads": "the plan's",
+}
 
 Config = Annotated[
     Path | None,
@@ -132,6 +148,48 @@ def compress(
         compress_command(plan, config, given)
 
 
+def plan(
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, or its tables.json.", metavar="RUN", show_default=False)
+    ],
+    front: Annotated[
+        bool,
+        typer.Option(
+            "--front",
+            help="Write the front over all budgets, a table and a picture; so does leaving out the budget.",
+            rich_help_panel=MAIN_PANEL,
+            show_default=False,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help=help_text(
+                "Plan file, or table of the front.", default="plan-BUDGET.json or front.csv in RUN"
+            ),
+            rich_help_panel=MAIN_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Make plans for further budgets of a run, in seconds: without model, data and calibration.
+
+    ranksearch plan runs/digits --budget 0.4,0.15
+
+    ranksearch plan runs/digits --front
+
+    Carry one out with ranksearch compress.
+    """
+    with guarded():
+        from ranksearch.cli.plan import plan_command
+
+        plan_command(run, given, front=front, out=out)
+
+
 @app.command()
 def show(
     path: Annotated[
@@ -151,18 +209,24 @@ def show(
         show_command(path, every=every)
 
 
-@app.command()
 def verify(
     paths: Annotated[
         list[Path],
         typer.Argument(help="Folders of compressed models, or run folders.", metavar="PATH..."),
     ],
+    *,
+    given: dict[str, Any],
 ) -> None:
-    """Check that delivered models are whole: their files, weights and costs."""
+    """Measure delivered models again: their files, costs and outputs, and with data their accuracy.
+
+    ranksearch verify runs/digits --data digits
+
+    What differs from the plan, beyond what machines differ by, ends in exit code 2. Other options are those of the run.
+    """
     with guarded():
         from ranksearch.cli.verify import verify_command
 
-        verify_command(paths)
+        verify_command(paths, given)
 
 
 @app.command(name="export")
@@ -189,9 +253,27 @@ def export_(
             show_default=False,
         ),
     ] = None,
+    quantize: Annotated[str | None, option_of("quantize")] = None,
+    quantize_tolerance: Annotated[str | None, option_of("quantize_tolerance")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SPEC",
+            help=help_text(
+                "With --quantize: the data, as for run; images are split as they were in the run.",
+                default="the plan's",
+            ),
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Let the plan name code to import as its model.", show_default=False),
+        typer.Option(
+            "--trust",
+            help="Let the plan name code to import as its model, and its data.",
+            show_default=False,
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only results.", show_default=False)] = False,
 ) -> None:
@@ -199,12 +281,24 @@ def export_(
 
     ranksearch export runs/digits --to onnx,pt2
 
-    Each file is compared with the compressed model on random inputs.
+    ranksearch export runs/digits --to onnx --quantize int8
+
+    Each file is compared with the compressed model on random inputs. The int8 file needs images: it is calibrated and
+    evaluated on them.
     """
     with guarded():
         from ranksearch.cli.export import export_command
 
-        export_command(path, to or ["onnx"], model, trust=trust, quiet=quiet)
+        export_command(
+            path,
+            to or ["onnx"],
+            model,
+            trust=trust,
+            quiet=quiet,
+            quantize=quantize,
+            tolerance=quantize_tolerance,
+            data=data,
+        )
 
 
 def probe(config: Config = None, *, given: dict[str, Any]) -> None:
@@ -232,6 +326,19 @@ def layers(config: Config = None, *, given: dict[str, Any]) -> None:
 
 app.command()(with_options(run, ALL))
 app.command()(with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"}))
+app.command()(
+    with_options(
+        plan,
+        PLAN,
+        shown={
+            "budget": "none: the front over all budgets",
+            "metric": "the run's",
+            "limit": "the run's, unless there is a metric",
+            "decompositions": "the run's",
+        },
+    )
+)
+app.command()(with_options(verify, VERIFY, shown=OF_THE_PLAN))
 app.command()(with_options(probe, PROBE, shown={"out": "runs/probe-MODEL-DATE-TIME"}))
 app.command()(
     with_options(layers, LAYERS, shown={"input_size": "the data's; without data, the model's usual one"})

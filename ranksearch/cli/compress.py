@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
-from ranksearch.cli.export import print_exports
+from ranksearch.cli.export import end_by, print_exports
 from ranksearch.cli.paths import shown
+from ranksearch.cli.run import end_by_promises, print_behaviour
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked, make_folder, usable
@@ -35,14 +36,18 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
     make_folder(out)
     reporter = ConsoleReporter(quiet=options.quiet)
     with locked(out), logging_to(out / LOG, reporter, verbose=options.verbose):
-        from ranksearch.cli.tables import results_table
+        from ranksearch.cli.models import results_table
         from ranksearch.runs import compress_pipeline
 
         with reporter.live():
             report = compress_pipeline(record, options, out, reporter)
         reporter.result(results_table(report))
+        print_behaviour(report, reporter)
         reporter.result(f"{'compressed model':<16}  {shown(out)}")
-        print_exports([delivered.exports for delivered in report.delivered], reporter)
+        exports = [found.exports for found in report.chosen]
+        print_exports(exports, reporter)
+    end_by_promises(report)
+    end_by(exports)
 
 
 def plan_options(record: PlanRecord, config: Path | None, given: Mapping[str, Any], plan: Path) -> RunOptions:

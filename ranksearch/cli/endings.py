@@ -11,7 +11,8 @@ from pathlib import Path
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, RankSearchError, told
 
-FAILURE, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILURE, USER_MISTAKE, NOT_KEPT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+"""NOT_KEPT: everything was delivered, but a promise is not kept, or a criterion not met."""
 
 
 class Terminated(KeyboardInterrupt):

@@ -12,10 +12,11 @@ import typer
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import FAILURE
 from ranksearch.cli.paths import shown
-from ranksearch.errors import InputError
-from ranksearch.exporting import exporters
+from ranksearch.errors import InputError, expected
+from ranksearch.exporting import QuantizedRecord, exporters
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked
+from ranksearch.runs import load_options
 
 if TYPE_CHECKING:
     from ranksearch.runs import Exports
@@ -23,32 +24,89 @@ if TYPE_CHECKING:
 FOLDERS = ("compressed", "compressed/*", LOCK)
 
 
-def export_command(path: Path, to: Sequence[str], model: str | None, *, trust: bool, quiet: bool) -> None:
+def export_command(
+    path: Path,
+    to: Sequence[str],
+    model: str | None,
+    *,
+    trust: bool,
+    quiet: bool,
+    quantize: str | None = None,
+    tolerance: str | None = None,
+    data: str | None = None,
+) -> None:
     """Export everything that was delivered in a folder; exit code 1 at the end where a format failed."""
     reporter = ConsoleReporter(quiet=quiet)
     try:
-        wanted = exporters(name.strip() for part in to for name in part.split(",") if name.strip())
+        exporters(name.strip() for part in to for name in part.split(",") if name.strip())
     except InputError as error:
         raise InputError(re.sub(r"^export\b(?! )", "--to", str(error))) from error
+    options = load_options({"export": to, "quantize": quantize, "quantize_tolerance": tolerance})
+    if data is not None and options.quantize is None:
+        raise InputError(expected(f"--data {data}", "`quantize`, without which it has no effect", "none"))
 
-    from ranksearch.runs import delivered_in, export_delivered
+    from ranksearch.runs import delivered_in, export_delivered, quantize_delivered, wanted_formats
 
+    wanted = wanted_formats(options)
     folders = delivered_in(path)
     check_no_links(path, FOLDERS)
     with locked(path), logging_to(None, reporter):
         exports = [export_delivered(folder, wanted, model=model, trust=trust) for folder in folders]
+        if options.quantize is not None:
+            exports = [
+                quantize_delivered(found, model=model, data=data, tolerance=tolerance, trust=trust)
+                for found in exports
+            ]
         print_exports(exports, reporter)
-    if any(found.failed for found in exports):
+    end_by(exports)
+
+
+def end_by(exports: Sequence[Exports]) -> None:
+    """End the command with exit code 1 where a file that was asked for is not there."""
+    if any(found.lacking for found in exports):
         raise typer.Exit(FAILURE)
 
 
 def print_exports(exports: Sequence[Exports], reporter: ConsoleReporter) -> None:
-    """Where exported files are, how exact they are, and how they are run by those who have no ranksearch."""
-    from ranksearch.runs import usages
+    """Where exported files are, how exact they are, and how delivered models are run by those who receive them."""
+    from ranksearch.runs import snippets
 
     for found in exports:
         for record in found.records:
             exact = f"outputs differ by {record.difference:.1g} of the largest"
-            reporter.result(f"{'exported':<16}  {shown(found.folder / record.file)} ({exact})")
-    for text in usages(exports, shown):
-        reporter.line(f"{'run it':<16}  {text}")
+            about = exact if record.quantized is None else describe_quantized(record.quantized)
+            reporter.result(f"{'exported':<16}  {shown(found.folder / record.file)} ({about})")
+            if record.quantized is not None:
+                reporter.result(f"{'':<16}  {describe_worth(record.quantized)}")
+    _print_failed(exports, reporter)
+    for lines in snippets(exports, shown):
+        for place, text in enumerate(lines):
+            reporter.line(f"{'' if place else 'run it':<16}  {text}")
+
+
+def _print_failed(exports: Sequence[Exports], reporter: ConsoleReporter) -> None:
+    """What was asked for by folder; of what was only tried one line."""
+    for found in exports:
+        for name in found.failed if found.asked else ():
+            reporter.result(f"{'not exported':<16}  {shown(found.folder)} as {name}, see the warning")
+    tried = {name: reason for found in exports if not found.asked for name, reason in found.failed.items()}
+    for name, reason in tried.items():
+        reporter.line(f"{'not exported':<16}  {name}: the model cannot be exported ({reason})")
+
+
+def describe_quantized(found: QuantizedRecord) -> str:
+    """How far an int8 file is from the float one, and in how many layers."""
+    changed = found.layers - len(found.float_layers)
+    return f"{found.bits} in {changed} of {found.layers} layers, divergence {found.divergence:.2g} from the float model"
+
+
+def describe_worth(found: QuantizedRecord) -> str:
+    """What an int8 file is worth: its scores, its size and its time."""
+    scores = [
+        f"{role} {found.scores[role]:.2f} ± {found.scores[f'{role}_stderr']:.2f}"
+        for role in ("validation", "test")
+        if role in found.scores
+    ]
+    size = f"{found.bytes:,} bytes, {found.bytes / found.float_bytes:.2f} of the float file's"
+    time = f"{found.time.ratio:.2f} of its time at batch {found.time.batch}"
+    return ", ".join((*scores, size, time))

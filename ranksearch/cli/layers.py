@@ -10,7 +10,9 @@ from ranksearch.cli.text import output_console
 from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
+
+    from ranksearch.networks import Batch
 
 
 def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
@@ -19,19 +21,20 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
 
     from ranksearch.cli.tables import layers_view
     from ranksearch.decompositions import DECOMPOSITIONS
-    from ranksearch.networks import discover, take_inventory
+    from ranksearch.networks import discover, one_tensor, output_of, shapes_of, take_inventory
     from ranksearch.rewriting import plain_form
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
 
     names = candidate_config(options).decompositions
     model = plain_form(make_model(options.model, num_classes=options.num_classes))
-    example = _example(options)
-    layers = discover(model, example, ignore=options.ignore)
+    example = _example(options, model)
+    output = one_tensor if options.output is None else output_of(options.output)
+    layers = discover(model, example, ignore=options.ignore, output=output)
     able = [layer for layer in layers if layer.reason is None]
     applicable = {x.name: tuple(n for n in names if DECOMPOSITIONS.get(n).forms(x)) for x in able}
     console = output_console()
-    console.print(layers_view(layers, applicable, example.shape[1:]))
+    console.print(layers_view(layers, applicable, shapes_of(example)))
     found = take_inventory(model, layers)
     console.print(
         f"{len(able)} of {len(layers)} layers can be factorised: {_share(found.able, found.total)} parameters"
@@ -45,18 +48,19 @@ def _share(params: int, total: int) -> str:
     return f"{params:,} of {total:,} ({params / max(1, total):.1%})"
 
 
-def _example(options: RunOptions) -> Tensor:
+def _example(options: RunOptions, model: nn.Module) -> Batch:
     """An input: of the data where there is some, else zeros of the stated or the model's usual size."""
     import torch
 
-    from ranksearch.runs import image_options
+    from ranksearch.runs import image_options, load_collate
+    from ranksearch.tasks import Reader
     from ranksearch.tasks.sources import DIGITS_SHAPE, load_data, wishes
 
     wished = wishes(options.model)
     if options.data is not None:
         item = load_data(options.data, images=image_options(options, wished)).train[0]
-        inputs = item[0] if isinstance(item, list | tuple) else item
-        return torch.as_tensor(inputs).unsqueeze(0)
+        collate = None if options.collate is None else load_collate(options.collate)
+        return Reader.of(model, collate).inputs([item])[0]
     usual = DIGITS_SHAPE if options.model == "digits" else wished.get("input_size", (3, 224, 224))
     size = options.input_size or usual
     shape = size if len(size) == 3 else (usual[0], size[0], size[-1])

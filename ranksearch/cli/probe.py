@@ -36,13 +36,10 @@ def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
         if wanted.plots:
             from ranksearch.probing import draw_figures
 
-            drawn = draw_figures(folder)
-            reporter.line(f"figures: {shown(folder.figures)}" if drawn else NO_PLOTS)
+            draw_figures(folder)
+            reporter.line(f"figures: {shown(folder.figures)}")
         reporter.result(verdict_view(record))
         for what, path in (("record", folder.record), ("sweep", folder.sweep), ("spectra", folder.spectra)):
             if path.is_file():
                 reporter.result(f"{what:<8}  {shown(path)}")
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
-
-
-NO_PLOTS = "figures: none, matplotlib is missing; pip install 'ranksearch[plots]', then --resume draws them"

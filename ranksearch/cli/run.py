@@ -6,13 +6,19 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
-from ranksearch.cli.export import print_exports
-from ranksearch.cli.guard import resumable
+from ranksearch.cli.endings import NOT_KEPT
+from ranksearch.cli.export import end_by, print_exports
+from ranksearch.cli.guard import print_error, resumable
 from ranksearch.cli.paths import shown
 from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
+
+if TYPE_CHECKING:
+    from ranksearch.runs import RunReport
 
 log = logging.getLogger("ranksearch")
 
@@ -30,19 +36,47 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         reporter.line(f"run folder: {shown(folder.path)}")
         started = time.monotonic()
         with reporter.live():
-            from ranksearch.cli.tables import results_table
+            from ranksearch.cli.models import results_table
             from ranksearch.runs import run_pipeline
 
             report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))
-        _where(folder, reporter, [kept.name for kept in options.budget])
-        print_exports([delivered.exports for delivered in report.delivered], reporter)
+        print_behaviour(report, reporter)
+        _where(folder, reporter, [found.record.asked for found in report.chosen])
+        exports = [found.exports for found in report.chosen]
+        print_exports(exports, reporter)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
+    end_by_promises(report)
+    end_by(exports)
+
+
+def print_behaviour(report: RunReport, reporter: ConsoleReporter) -> None:
+    """How the delivered models behave, and what of a promise and of criteria is met."""
+    from ranksearch.cli.behaviour import behaviour_lines
+
+    for found in report.chosen:
+        for line in behaviour_lines(found.record):
+            reporter.result(line)
+
+
+def end_by_promises(report: RunReport) -> None:
+    """Exit code 3, with one line, where a promise is not kept or a criterion not met."""
+    if report.passed:
+        return
+    from ranksearch.cli.behaviour import failure
+
+    print_error(failure([found.record for found in report.chosen]))
+    raise typer.Exit(NOT_KEPT)
 
 
 def _where(folder: RunFolder, reporter: ConsoleReporter, budgets: Sequence[str]) -> None:
     places = [("plan", folder.plan(b)) for b in budgets]
     places += [("compressed model", folder.compressed(b)) for b in budgets]
-    places += [("front", folder.front), ("trials", folder.trials), ("log", folder.log)]
+    places += [
+        ("front", folder.front),
+        ("whole front", folder.front_table.with_suffix(".svg")),
+        ("trials", folder.trials),
+        ("log", folder.log),
+    ]
     for what, path in places:
         reporter.result(f"{what:<16}  {shown(path)}")

@@ -15,7 +15,7 @@ from ranksearch.visible import visible
 
 FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 
-REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "export")
+REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "accept", "export")
 """Options whose values add up where they are given several times; of others the last one counts."""
 
 
@@ -65,9 +65,21 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def option_of(name: str) -> Any:
+    """The option of a field that takes a text, for a command that has it beside options of its own."""
+    field = FIELDS[name]
+    extra = cast(dict[str, Any], field.json_schema_extra)
+    return typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=help_text(field.description or "", default=extra["shown"] or _text(field.default)),
+        metavar=escape(extra["metavar"]),
+        show_default=False,
+    )
+
+
 def help_text(text: str, choices: Registry[Any] | None = None, default: str = "") -> str:
     """The help of an option: what it means, what it is chosen from, and its default, in rich's markup."""
-    found = escape(visible(_described(text, choices)))
+    found = escape(visible(" ".join(_described(text, choices).split())))
     return f"{found} [dim]\\[{escape(default)}][/dim]" if default else found
 
 

@@ -1,21 +1,26 @@
-"""Tables: of a run's results, of a plan, of a front, of a model's layers."""
+"""Tables: of a plan, of a front, of a model's layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from ranksearch.cli.behaviour import behaviour_lines
 from ranksearch.cli.flags import with_flags
+from ranksearch.cli.models import models_view
 from ranksearch.cli.text import styled
-from ranksearch.costs import ALWAYS, layer_cost, shown, unit_of
+from ranksearch.costs import ALWAYS, is_measured, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import score_label, scores_by_price
 from ranksearch.planning import LayerRecord, PlanRecord
-from ranksearch.runs import RunReport
-from ranksearch.searching import FrontRecord, PlanEntry, describe_correlation
+
+if TYPE_CHECKING:  # a table of further plans need not wait for Optuna
+    from ranksearch.runs import FurtherPlan
+    from ranksearch.searching import FrontRecord, PlanEntry
 
 
 def _table(*columns: str, left: int = 1) -> Table:
@@ -50,34 +55,21 @@ def _score(scores: dict[str, float | None], name: str) -> str:
     return f"{value:.4g}" if value is not None else "∞" if name in scores else "–"
 
 
-def _measured(scores: dict[str, float | None], role: str) -> str:
-    mean, stderr = scores.get(role), scores.get(f"{role}_stderr")
-    return "–" if mean is None else f"{mean:.2f} ± {stderr:.2f}"
-
-
-def results_table(report: RunReport) -> RenderableType:
-    """The dense model and the compressed one of each budget."""
-    name = report.metric_name
-    table = _table(
-        "model",
-        *_units(report.dense.amounts),
-        "divergence",
-        f"{name}, validation",
-        f"{name}, test",
-    )
-    dense = [f"{e.mean:.2f} ± {e.stderr:.2f}" if e else "–" for e in (report.validation, report.test)]
-    amounts = [shown(metric, amount) for metric, amount in report.dense.amounts.items()]
-    table.add_row("dense", *amounts, "0", *dense)
-    for found in report.delivered:
-        record = found.record
-        table.add_row(
-            f"budget {record.asked}",
-            *_shares(record.cost, report.dense.amounts),
-            _score(record.scores, "delivered"),
-            _measured(record.scores, "validation"),
-            _measured(record.scores, "test"),
-        )
-    return _titled("before and after", table)
+def further_table(plans: Sequence[FurtherPlan]) -> RenderableType:
+    """The plans of further budgets: what they cost, and what they are predicted to lose."""
+    dense = plans[0].record.dense
+    table = _table("budget", *_units(dense), "ε")
+    table.add_row("dense", *(shown(metric, amount) for metric, amount in dense.items()), "0")
+    for plan in plans:
+        record = plan.record
+        cells = _shares(record.cost, dense)
+        if "time_predicted" in record.scores and "time" not in record.scores:
+            cells = [
+                f"{cell}, predicted" if is_measured(metric) else cell
+                for metric, cell in zip(record.cost, cells, strict=True)
+            ]
+        table.add_row(f"budget {record.asked}", *cells, _score(record.scores, "error"))
+    return table
 
 
 def plan_view(record: PlanRecord) -> RenderableType:
@@ -105,6 +97,8 @@ def plan_view(record: PlanRecord) -> RenderableType:
         f"{sum(layer.error for layer in record.layers):.3g}",
     )  # fmt: skip
     parts = [_titled(title, table)]
+    if record.footprint is not None:
+        parts.append(models_view("as delivered", [record]))
     if record.dense_layers:
         reasons = _table("layer", "reason", left=2)
         for kept in record.dense_layers:
@@ -115,6 +109,7 @@ def plan_view(record: PlanRecord) -> RenderableType:
         for name in record.scores:
             scores.add_row(name.replace("_", " "), _score(record.scores, name))
         parts.append(_titled("scores", scores))
+    parts += [styled(line, overflow="fold") for line in behaviour_lines(record)]
     return Group(*parts)
 
 
@@ -124,6 +119,8 @@ def _decomposition(layer: LayerRecord) -> str:
 
 def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     """The front, or all plans, of each budget by cost."""
+    from ranksearch.searching import describe_correlation
+
     what = "all plans" if every else "the front"
     title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
     plans = [p for p in record.plans if every or p.on_front or p.chosen]
@@ -162,7 +159,7 @@ def _standing(plan: PlanEntry) -> str:
 
 
 def layers_view(
-    layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Sequence[int]
+    layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Any
 ) -> RenderableType:
     """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
     table = _table("layer", "kind", "kernel", *_units(ALWAYS), "decompositions, or why none", left=3)
@@ -176,4 +173,13 @@ def layers_view(
             *(shown(metric, amount) for metric, amount in layer_cost(layer).amounts.items()),
             names if layer.reason is None else styled(f"dense: {with_flags(layer.reason)}", "yellow"),
         )
-    return _titled(f"layers, for an input of {'×'.join(map(str, example))}", table)
+    return _titled(f"layers, for an input of {_sizes(example)}", table)
+
+
+def _sizes(shapes: Any) -> str:
+    """Of a tree of shapes of one example: `3×32×32`, `(8, 8)`, `input_ids 16, attention_mask 16`."""
+    if isinstance(shapes, dict):
+        return ", ".join(f"{name} {_sizes(shape)}" for name, shape in shapes.items())
+    if isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes):
+        return "×".join(map(str, shapes[1:])) or "1"
+    return f"({', '.join(map(_sizes, shapes))})" if isinstance(shapes, tuple) else str(shapes)

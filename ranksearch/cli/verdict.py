@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from ranksearch.cli.text import paragraph, styled
-from ranksearch.probing import Measured, PointRecord, ProbedLayer, ProbeRecord
+from ranksearch.probing import DenseScores, Measured, PointRecord, ProbedLayer, ProbeRecord
 
 _SHOWN = 6
 _ALIKE = 0.05
@@ -43,7 +43,7 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
         yield f"{grade.capitalize()}: score {verdict.score:.2f} of 1."
         yield (
             f"Down to {point.budget:.0%} of its parameters ({point.params:,} of {dense.params:,}, "
-            f"{_megabytes(point.params)} instead of {_megabytes(dense.params)}; "
+            f"{_megabytes(point)} MB instead of {_megabytes(dense)}; "
             f"{point.flops / dense.flops:.0%} of the FLOPs) its outputs should differ little "
             f"(divergence at most {verdict.threshold:g})"
             f"{_accuracies(point, dense.accuracy, record.task_metric)}. Below, trouble starts."
@@ -70,8 +70,8 @@ def _speed(record: ProbeRecord) -> Iterator[str]:
         return
     threads = "one thread" if speed.threads == 1 else f"{speed.threads} threads"
     how = (
-        f"{1e3 * speed.dense / gain:.3g} ms instead of {1e3 * speed.dense:.3g}, measured at batch {speed.batch}"
-        + (f" on {threads}" if speed.device == "cpu" else f" on {speed.device}")
+        f"{1e3 * speed.dense / gain:.3g} ms instead of {1e3 * speed.dense:.3g}, measured in {speed.runtime} at batch "
+        f"{speed.batch} on {threads if speed.device == 'cpu' else speed.device}"
     )
     if gain >= 1 + _ALIKE:
         yield f"Predicted {gain:.1f} times faster on this machine ({how})."
@@ -84,10 +84,12 @@ def _speed(record: ProbeRecord) -> Iterator[str]:
         else ""
     )
     yield f"Predicted {words} on this machine ({how}){despite}."
+    yield "ranksearch run --metric latency looks for plans that are faster."
 
 
-def _megabytes(params: int) -> str:
-    return f"{params * 4 / 1e6:.3g} MB"
+def _megabytes(found: PointRecord | DenseScores) -> str:
+    """Of the weights file; older records have only the parameters, here taken to be in single precision."""
+    return f"{(4 * found.params if found.bytes is None else found.bytes) / 1e6:.3g}"
 
 
 def _accuracies(point: PointRecord, dense: Measured | None, metric: str) -> str:
@@ -143,7 +145,8 @@ def _budgets(record: ProbeRecord) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("kept")
     speed = verdict.speed
-    for column in ("parameters", "FLOPs", *(["faster"] if speed else []), "divergence", record.task_metric):
+    faster = ["faster"] if speed else []
+    for column in ("parameters", "FLOPs", "MB", *faster, "divergence", record.task_metric):
         table.add_column(column, justify="right")
     table.add_column("")
     for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):
@@ -151,7 +154,7 @@ def _budgets(record: ProbeRecord) -> RenderableType:
         flops = f"{point.flops / record.dense.flops:.0%}"
         source = "measured" if point.measured else "predicted"
         gain = [_number(speed.gain(point.budget), ".2f")] if speed else []
-        cells = (f"{point.params:,}", flops, *gain, f"{point.kl:.3g}", accuracy, source)
+        cells = (f"{point.params:,}", flops, _megabytes(point), *gain, f"{point.kl:.3g}", accuracy, source)
         table.add_row(f"{point.budget:.2f}", *cells)
     return Group(styled("analytic plans, before any search or retraining", "bold"), table)
 

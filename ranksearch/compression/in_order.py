@@ -15,7 +15,18 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ranksearch.calibration import WIDE, Columns, Moments, drawn_columns, shrink, unfold_chunks, whiten
+from ranksearch.calibration import (
+    WIDE,
+    Columns,
+    Moments,
+    add_square,
+    drawn_columns,
+    shrink,
+    square_in_kernel_order,
+    symmetric,
+    unfold_chunks,
+    whiten,
+)
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError
 from ranksearch.networks import (
@@ -29,6 +40,7 @@ from ranksearch.networks import (
     eval_mode,
     head,
     part,
+    real_positions,
     replace_modules,
     run_recorded,
     size,
@@ -86,6 +98,7 @@ def refit_in_order(
     inputs = to(head(inputs, _affordable(chosen)), task.device)
     if not _separable(task, chosen, inputs):
         return None
+    real = real_positions(task.output, inputs)
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
     done, fitting = 0, False
 
@@ -94,7 +107,16 @@ def refit_in_order(
         fitting = True
         if len(layer.calls) == 1:
             found[layer.name] = _fit(
-                task.model, layer, plan, weights[layer.name], moments[layer.name], effort, dense, own, seed
+                task.model,
+                layer,
+                plan,
+                weights[layer.name],
+                moments[layer.name],
+                effort,
+                dense,
+                own,
+                seed,
+                real,
             )
         done += 1
         on_layer(done, len(chosen))
@@ -192,12 +214,13 @@ def _fit(
     dense: Tensor,
     own: Tensor,
     seed: int,
+    real: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Factors for inputs `own` that give the outputs of the layer itself for `dense`."""
+    """Factors for inputs `own` that give the outputs of the layer itself for `dense`, at positions that are real."""
     kernel = model.get_parameter(f"{layer.name}.weight").detach().to(own.device).double()
     candidate = plan.choices[layer.name]
     with algebra_threads(layer.fan_in):
-        A, target = _target(kernel.flatten(1), layer, dense, own, seed)
+        A, target = _target(kernel.flatten(1), layer, dense, own, seed, real)
         whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1])
         start = whitened.from_layer(chain_of(layer, candidate), weights)
         decomposition = DECOMPOSITIONS.get(candidate.decomposition)
@@ -208,7 +231,7 @@ def _fit(
 
 
 def _target(
-    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, real: Tensor | None
 ) -> tuple[Tensor | Columns, Tensor]:
     """(A, W*): second moments of the inputs that a layer gets, and the kernel for them closest to W.
 
@@ -216,16 +239,17 @@ def _target(
     The columns that represent A of a wide layer are too few for W*, which uses as many patches as it can afford.
     """
     if layer.fan_in <= WIDE:
-        return _from_patches(kernel, layer, dense, own, seed, _POSITIONS)
+        return _from_patches(kernel, layer, dense, own, seed, _POSITIONS, real)
     P, Q = (
-        drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x)).double() for x in (dense, own)
+        drawn_columns(x, layer, torch.Generator().manual_seed(seed), len(x), real).double()
+        for x in (dense, own)
     )
     n, r = Q.shape
     metric = Columns((Q / r**0.5).float(), n / (n + r))
     positions = _affordable_positions(layer, len(own))
     if n > _SQUARE or len(own) * positions < 2 * r:
         return metric, _from_columns(kernel, P, Q)
-    return metric, _from_patches(kernel, layer, dense, own, seed, positions)[1]
+    return metric, _from_patches(kernel, layer, dense, own, seed, positions, real)[1]
 
 
 def _affordable_positions(layer: Layer, examples: int) -> int:
@@ -238,20 +262,31 @@ def _affordable_positions(layer: Layer, examples: int) -> int:
 
 
 def _from_patches(
-    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, positions: int
+    kernel: Tensor,
+    layer: Layer,
+    dense: Tensor,
+    own: Tensor,
+    seed: int,
+    positions: int,
+    real: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """(A, W*) from `positions` patches of each example, using n × n matrices."""
     n = layer.fan_in
     exact = torch.float64 if n <= WIDE else torch.float32
     second = torch.zeros(n, n, dtype=exact, device=own.device)
     cross, count = torch.zeros_like(second), 0
-    draws = (unfold_chunks(x, layer, torch.Generator().manual_seed(seed), positions) for x in (dense, own))
+    draws = (
+        unfold_chunks(x, layer, torch.Generator().manual_seed(seed), positions, real) for x in (dense, own)
+    )
     for P, Q in zip(*draws, strict=True):
-        second += Q @ Q.T
-        cross += (P - Q) @ Q.T
-        count += Q.shape[1]
-    A = shrink(second.double() / count, count)
-    return A, kernel + torch.linalg.solve(A, (kernel @ (cross.double() / count)).T).T
+        add_square(second, Q)
+        cross += (P - Q).T @ Q
+        count += len(Q)
+    second, cross = (
+        square_in_kernel_order(sums, layer).double() / count for sums in (symmetric(second), cross)
+    )
+    A = shrink(second, count)
+    return A, kernel + torch.linalg.solve(A, (kernel @ cross).T).T
 
 
 def _from_columns(kernel: Tensor, P: Tensor, Q: Tensor) -> Tensor:

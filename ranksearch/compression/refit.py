@@ -63,6 +63,7 @@ def refit(
         with algebra_threads(layer.fan_in):
             whitened = moments[layer.name].whitened(kernel)
             fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
+            whitened.forget()
         weights[layer.name] = fit.weights(whitened)
         choices[layer.name] = replace(candidate, error=fit.error)
     progress("refitting", len(chosen), len(chosen))

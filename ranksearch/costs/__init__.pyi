@@ -2,8 +2,10 @@ from .budget import Budget, Kept, Limits
 from .cost import Cost
 from .flops import factor_macs
 from .measure import ALWAYS, chain_cost, counted, layer_cost, measure_cost
+from .memory import peak_activation_bytes
 from .metric import CostMetric
-from .registry import COSTS, computed, shown, unit_of
+from .registry import COSTS, briefly, computed, is_measured, shown, unit_of
+from .shortfall import Shortfall, unmet
 
 __all__ = [
     "ALWAYS",
@@ -13,12 +15,17 @@ __all__ = [
     "CostMetric",
     "Kept",
     "Limits",
+    "Shortfall",
+    "briefly",
     "chain_cost",
     "computed",
     "counted",
     "factor_macs",
+    "is_measured",
     "layer_cost",
     "measure_cost",
+    "peak_activation_bytes",
     "shown",
     "unit_of",
+    "unmet",
 ]

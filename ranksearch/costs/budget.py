@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite
 
 from ranksearch.costs.cost import Cost
-from ranksearch.costs.registry import COSTS, shown, unit_of
+from ranksearch.costs.registry import COSTS, is_measured, shown, unit_of
 from ranksearch.errors import InputError, expected
 
-_PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS = {
+    "": {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
+    "s": {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9},
+    "B": {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
+}
+"""By base, the units in which amounts are given and named, from small to large."""
 
-_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+_BINARY = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
-_FORMS = "a fraction to keep (0.2), a percentage (20%), an amount (54k, 40.5M) or a time (6ms)"
+_EXAMPLES = {"": "an amount of {unit}, such as 54k", "s": "a time, such as 6ms", "B": "a size, such as 1MB"}
+
+_FORMS = (
+    "a fraction to keep (0.2), a percentage (20%), an amount (54k, 40.5M), a time (6ms) or a size (1MB, 1MiB)"
+)
 
 
 @dataclass(frozen=True)
 class Kept:
     """How much to keep of a model: a fraction of it, or an absolute amount; the other is None.
 
-    base: "s" for an amount of time, in nanoseconds, "" for a plain number.
+    base: "s" for an amount of time, in nanoseconds, "B" for a size, in bytes, "" for a plain number.
     """
 
     fraction: float | None = None
@@ -30,7 +39,7 @@ class Kept:
 
     @classmethod
     def parse(cls, value: object) -> Kept:
-        """From 0.2, "0.2", "20%", an amount with a prefix, "54k" or "40.5M", or a time, "6ms" or "250us".
+        """From 0.2, "0.2", "20%", an amount with a prefix, "54k" or "40.5M", a time, "6ms", or a size, "1MB" or "1MiB".
 
         A plain number above 1 is rejected: 20 is probably meant as 20 %. Raises InputError.
         """
@@ -38,36 +47,36 @@ class Kept:
             return value
         text = str(value).strip()
         match = re.fullmatch(
-            r"(\d+(?:[._]?\d+)*\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*([%kMGT]|[num]?s)?",
+            r"(\d+(?:[._]?\d+)*\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*(%|[a-z]*)",
             text.replace("µ", "u"),
             re.IGNORECASE,
         )
         if isinstance(value, bool) or match is None:
             raise InputError(expected("budget", _FORMS, repr(value)))
-        number, suffix = float(match[1].replace("_", "")), (match[2] or "").replace("K", "k")
-        if suffix.lower() in _TIMES and number > 0:
-            return cls(amount=max(1, round(number * _TIMES[suffix.lower()])), base="s")
+        number, suffix = float(match[1].replace("_", "")), match[2]
         if suffix in ("", "%"):
             fraction = number / 100 if suffix else number
             if not (isfinite(fraction) and 0 < fraction <= 1):
                 way_out = f"Did you mean {number:g}%?" if not suffix and 2 <= number <= 100 else ""
                 raise InputError(expected("budget", f"{_FORMS}, above 0 and at most 1", repr(value), way_out))
             return cls(fraction=fraction)
-        if suffix not in _PREFIXES or not number > 0:
+        found = _unit(suffix)
+        if found is None or not (number > 0 and isfinite(number)):
             raise InputError(expected("budget", _FORMS, repr(value)))
-        return cls(amount=round(number * _PREFIXES[suffix]))
+        base, size = found
+        return cls(amount=max(1, round(number * size)), base=base)
 
     @property
     def name(self) -> str:
-        """As short as possible, but unique: 0.2, 0.125, 1, 54k."""
+        """As short as possible, but unique: 0.2, 0.125, 1, 54k, 1MB."""
         if self.fraction is not None:
             short = f"{self.fraction:g}"
             return short if float(short) == self.fraction else repr(self.fraction)
         assert self.amount is not None
-        sizes = _TIMES if self.base else _PREFIXES
-        prefix = max((p for p, size in sizes.items() if self.amount >= size), key=sizes.__getitem__)
-        prefix = prefix or "k"
-        return f"{_exact(self.amount, sizes[prefix])}{prefix}"
+        units = _UNITS[self.base]
+        # A plain number without a prefix would read as a fraction.
+        unit = [unit for unit, size in units.items() if self.amount >= size][-1] or "k"
+        return f"{_exact(self.amount, units[unit])}{unit}"
 
     def limit(self, dense: int) -> int:
         """The limit for a model whose dense form costs `dense`."""
@@ -75,6 +84,15 @@ class Kept:
             return int(self.fraction * dense)
         assert self.amount is not None
         return self.amount
+
+
+def _unit(suffix: str) -> tuple[str, int] | None:
+    """The base of a unit and its size; None if there is none of that name. Case counts for prefixes alone: 1M, 1mb."""
+    for base, units in _UNITS.items():
+        for unit, size in {**units, **(_BINARY if base == "B" else {})}.items():
+            if suffix == unit or (suffix.lower() == unit.lower() and (base or unit == "k")):
+                return base, size
+    return None
 
 
 def _exact(amount: int, size: int) -> str:
@@ -107,7 +125,7 @@ class Budget:
         asked, amount = Kept.parse(kept), dense.of(metric)
         known = COSTS.find(metric)
         if asked.amount is not None and known is not None and known.base != asked.base:
-            wanted = "a time, such as 6ms" if known.base else f"an amount of {known.unit}, such as 54k"
+            wanted = _EXAMPLES[known.base].format(unit=known.unit)
             raise InputError(expected("budget", f"for {metric} a fraction or {wanted}", repr(asked.name)))
         others = tuple(cls.of(dense, other, name) for name, other in also)
         return cls(metric, asked, amount, asked.limit(amount), others)
@@ -132,6 +150,19 @@ class Budget:
     def every(self) -> tuple[Budget, ...]:
         """Every limit that a plan has to meet, this one first."""
         return (self, *self.also)
+
+    @property
+    def measured(self) -> tuple[Budget, ...]:
+        """Those limits that are about what is measured."""
+        return tuple(each for each in self.every if is_measured(each.metric))
+
+    def allowing(self, metric: str, fraction: float) -> Budget:
+        """The same with another limit on one of the cost metrics, as a fraction of what the dense model costs."""
+        if self.metric == metric:
+            return replace(self, limit=max(1, ceil(fraction * self.dense)))
+        return replace(
+            self, also=tuple(x.allowing(metric, fraction) if x.metric == metric else x for x in self.also)
+        )
 
     def met_by(self, cost: Cost) -> bool:
         """Whether a whole model of this cost is within every limit."""

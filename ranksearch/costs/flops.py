@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ranksearch.costs.metric import CostMetric
+from ranksearch.costs.metric import CostMetric, prefixed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,3 +51,6 @@ class FLOPs(CostMetric):
         with eval_mode(model), attention_fast_path(False), counter:
             call_once(model, first_example(model, example))
         return int(counter.get_total_flops())
+
+    def brief(self, amount: int) -> str:
+        return prefixed(amount)

@@ -31,7 +31,8 @@ class CostMetric(ABC):
     """Whether amounts are measured while the model runs, so that geometry does not tell them."""
 
     base: ClassVar[str] = ""
-    """What absolute budgets are given in: "s" for times (6ms), counted in nanoseconds; "" for plain numbers (54k)."""
+    """What absolute budgets are given in: "s" for times (6ms), counted in nanoseconds; "B" for sizes (1MB), counted in
+    bytes; "" for plain numbers (54k)."""
 
     @abstractmethod
     def of_layer(self, layer: Layer) -> int:
@@ -48,3 +49,16 @@ class CostMetric(ABC):
     def show(self, amount: int) -> str:
         """An amount formatted for display, without the unit."""
         return f"{amount:,}"
+
+    def brief(self, amount: int) -> str:
+        """The same where there is little room."""
+        return self.show(amount)
+
+
+def prefixed(amount: int) -> str:
+    """A number in three digits: 270k, 4.76M, 896."""
+    rounded = float(f"{amount:.3g}")
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:.3g}{prefix}"
+    return str(amount)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ranksearch.costs.metric import CostMetric
+from ranksearch.costs.metric import CostMetric, prefixed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,3 +27,6 @@ class Params(CostMetric):
 
     def of_model(self, model: nn.Module, example: Batch) -> int:
         return sum(p.numel() for p in model.parameters())
+
+    def brief(self, amount: int) -> str:
+        return prefixed(amount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 
@@ -55,10 +56,12 @@ class CP(Decomposition):
         (r,) = ranks
         if r == prod(modes) // max(modes):
             left, right, *depth = unit_vectors(tensor)
-        elif tensor.numel() > LARGE:
-            left, right, *depth = principal_fibres(tensor, r)
         else:
-            left, right, *depth = _als(tensor, r) or principal_fibres(tensor, r)
+            fitted = _als(tensor, r) if tensor.numel() <= LARGE else None
+            if fitted is None:
+                bases = whitened.known((CP, form), lambda: mode_bases(tensor))
+                fitted = principal_fibres(tensor, r, bases)
+            left, right, *depth = fitted
         shapes = [taps] if form == JOINT else [[k] for k in taps]
         return right.T, *(d.T.reshape(r, *shape) for d, shape in zip(depth, shapes, strict=True)), left
 
@@ -90,18 +93,21 @@ def _als(tensor: Tensor, rank: int) -> list[Tensor] | None:
     return list(factors) if sound else None
 
 
-def principal_fibres(tensor: Tensor, rank: int) -> list[Tensor]:
+def mode_bases(tensor: Tensor) -> list[Tensor]:
+    """The left singular vectors (size, size) of the unfoldings along all modes but the first, by falling value."""
+    unfoldings = [tensor.movedim(mode, 0).flatten(1) for mode in range(1, tensor.dim())]
+    return [torch.linalg.eigh(unfolding @ unfolding.T)[1].flip(1) for unfolding in unfoldings]
+
+
+def principal_fibres(tensor: Tensor, rank: int, bases: Sequence[Tensor]) -> list[Tensor]:
     """Initial factors (size of mode, R) for large kernels, from the R strongest fibres of the Tucker core.
 
-    The core of the higher-order SVD (De Lathauwer et al. 2000) in all modes but the first is concentrated in few
-    fibres along the first mode, and each of them gives one component. After refinement this is nearly as good as
-    alternating least squares, whose sweeps take longer for large kernels.
+    The core of the higher-order SVD (De Lathauwer et al. 2000) in all modes but the first, whose `mode_bases` are
+    given, is concentrated in few fibres along the first mode, and each of them gives one component. After refinement
+    this is nearly as good as alternating least squares, whose sweeps take longer for large kernels.
     """
-    bases, core = [], tensor
-    for mode in range(1, tensor.dim()):
-        unfolding = tensor.movedim(mode, 0).flatten(1)
-        basis = torch.linalg.eigh(unfolding @ unfolding.T)[1].flip(1)
-        bases.append(basis)
+    core = tensor
+    for mode, basis in enumerate(bases, start=1):
         core = torch.tensordot(core, basis, dims=([mode], [0])).movedim(-1, mode)
     energies = core.square().sum(dim=0)
     strongest = energies.flatten().topk(min(rank, energies.numel())).indices

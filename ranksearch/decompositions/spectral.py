@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-_SMALL = 128
+_SMALL = 32
 """Up to this length of the shorter side, LAPACK's SVD is used."""
 
 LARGE = 2**18

@@ -27,6 +27,9 @@ class Exporter(ABC):
     install: ClassVar[str] = ""
     """The command that installs them."""
 
+    folds_batchnorm: ClassVar[bool] = False
+    """Whether it folds BatchNorm itself. For others that is done before, where it changes nothing."""
+
     @abstractmethod
     def export(self, model: nn.Module, example: Batch, path: Path) -> None:
         """Write a model to `path`, as one file that takes batches of any size.
@@ -40,5 +43,6 @@ class Exporter(ABC):
         """What the file returns for a batch: as the model does, or the tensors alone, in the model's order."""
 
     def usage(self, path: str) -> str:
-        """Python that runs the file on an input `x`, for those who receive it; "" where there is none to show."""
+        """Lines of Python that run the file on an input `x`, for those who receive it; "" where there are none to
+        show."""
         return ""

@@ -24,12 +24,44 @@ EXPORTS_FILE = "exports.json"
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class FileTime(Record):
+    """The time of a file over the float file's, as the median and 95 % interval, on batches of `batch` examples."""
+
+    ratio: Annotated[FiniteFloat, Field(gt=0)]
+    low: Annotated[FiniteFloat, Field(gt=0)]
+    high: Annotated[FiniteFloat, Field(gt=0)]
+    batch: PositiveInt
+    threads: PositiveInt
+
+
+class QuantizedRecord(Record):
+    """What quantisation made of a float file.
+
+    layers: how many could be quantised. float_layers: the names of those that were not. divergence: of the outputs from
+    the float model's on the divergence images, at most `limit`, which is `tolerance` times the divergence of a model
+    that always returns the mean output. scores: the task metric on validation and test images, and standard errors.
+    """
+
+    bits: Literal["int8"]
+    layers: PositiveInt
+    float_layers: tuple[str, ...]
+    tolerance: Annotated[FiniteFloat, Field(gt=0)]
+    limit: Annotated[FiniteFloat, Field(ge=0)]
+    divergence: Annotated[FiniteFloat, Field(ge=0)]
+    divergence_stderr: Annotated[FiniteFloat, Field(ge=0)]
+    evaluations: PositiveInt
+    scores: dict[str, FiniteFloat]
+    bytes: PositiveInt
+    float_bytes: PositiveInt
+    time: FileTime
+
+
 class ExportRecord(Record):
     """One exported file.
 
     weights: SHA-256 of the `model.safetensors` beside it that it was made of, None where there is none. difference: the
     largest one between its outputs and the model's, relative to the model's largest output, for batches of all
-    `batch_sizes`. versions: of the packages that made it.
+    `batch_sizes`. versions: of the packages that made it. quantized: where it is no longer the model itself.
     """
 
     exporter: str
@@ -39,6 +71,7 @@ class ExportRecord(Record):
     difference: Annotated[FiniteFloat, Field(ge=0)]
     batch_sizes: tuple[PositiveInt, ...]
     versions: dict[str, str]
+    quantized: QuantizedRecord | None = None
 
 
 class ExportsRecord(Record):
@@ -81,21 +114,37 @@ def export_file(
     examples: inputs, of which the first few are compared. Raises InputError, and writes nothing, where the model cannot
     be exported or the file does something else.
     """
-    with exported(exporter, model, examples, output) as (temporary, difference):
-        kept = [record for record in current_exports(folder) if record.file != exporter.file]
-        with whole_file(folder / exporter.file) as target:
-            shutil.copyfile(temporary, target)
+    with exported(exporter, model, examples, output) as (temporary, apart):
+        return keep_file(folder, exporter.file, temporary, exporter, apart)
+
+
+def keep_file(
+    folder: Path,
+    name: str,
+    temporary: Path,
+    exporter: Exporter,
+    apart: float,
+    quantized: QuantizedRecord | None = None,
+) -> ExportRecord:
+    """Copy a file that was checked into the folder of its model, and write down how it was made.
+
+    exporter: runs the file. apart: how far its outputs are from the model's.
+    """
+    kept = [record for record in current_exports(folder) if record.file != name]
+    with whole_file(folder / name) as target:
+        shutil.copyfile(temporary, target)
     record = ExportRecord(
         exporter=exporter.name,
-        file=exporter.file,
-        sha256=sha256_of(folder / exporter.file),
+        file=name,
+        sha256=sha256_of(folder / name),
         weights=_weights(folder),
-        difference=difference,
+        difference=apart,
         batch_sizes=BATCH_SIZES,
-        versions={name: _version(name) for name in ("ranksearch", "torch", *exporter.packages)},
+        versions={package: _version(package) for package in ("ranksearch", "torch", *exporter.packages)},
+        quantized=quantized,
     )
     write_record(folder / EXPORTS_FILE, ExportsRecord(version=1, exports=(*kept, record)))
-    write_sums(folder, (exporter.file, EXPORTS_FILE))
+    write_sums(folder, (name, EXPORTS_FILE))
     return record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil, inf, isnan
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import nn
 
 from ranksearch.errors import InputError, expected, is_of_the_system, told
 from ranksearch.exporting.base import Exporter
+from ranksearch.exporting.folding import folded
 from ranksearch.networks import (
     Batch,
     Output,
@@ -38,6 +39,9 @@ BATCH_SIZES = (1, 5)
 
 TOLERANCE = 1e-3
 """The largest difference that is accepted, relative to the largest output."""
+
+_EXACT = 1e-5
+"""The largest difference, relative to the largest output, that BatchNorm may make when it is folded."""
 
 _TRACED = 2
 
@@ -65,16 +69,36 @@ def exported(
         plain = _plain(model)
         with _quiet(), eval_mode(plain):
             wanted = [call_once(plain, batch) for batch in batches]
+            if not exporter.folds_batchnorm:
+                plain = _folded(plain, batches, wanted, output)
             with _blaming(what, "a model that it can export"):
                 exporter.export(plain, blank(_of_size(batches[-1], _TRACED)), path)
             _check_files(what, path)
-            with _blaming(what, f"a file that runs on batches of {' and '.join(map(str, BATCH_SIZES))}"):
-                found = [exporter.run(path, batch) for batch in batches]
-        worst = max(deviation(a, b, output) for a, b in zip(wanted, found, strict=True))
+        worst = _furthest(exporter, path, batches, wanted, output)
         if not worst <= TOLERANCE:
             got = f"a difference of {worst:.2g} of the largest output"
             raise InputError(expected(what, f"the model's own outputs, to {TOLERANCE:g}", got))
         yield path, worst
+
+
+def difference(
+    exporter: Exporter, path: Path, model: nn.Module, examples: Batch, output: Output = one_tensor
+) -> float:
+    """How far a file's outputs are from a model's on batches of all `BATCH_SIZES` (see `deviation`), however far."""
+    batches = [_of_size(to(examples, "cpu"), count) for count in BATCH_SIZES]
+    plain = _plain(model)
+    with eval_mode(plain):
+        wanted = [call_once(plain, batch) for batch in batches]
+    return _furthest(exporter, path, batches, wanted, output)
+
+
+def _furthest(
+    exporter: Exporter, path: Path, batches: Sequence[Batch], wanted: Sequence[Any], output: Output
+) -> float:
+    sizes = " and ".join(map(str, BATCH_SIZES))
+    with _quiet(), _blaming(f"export {exporter.name}", f"a file that runs on batches of {sizes}"):
+        found = [exporter.run(path, batch) for batch in batches]
+    return max(deviation(a, b, output) for a, b in zip(wanted, found, strict=True))
 
 
 def deviation(wanted: Any, found: Any, output: Output = one_tensor) -> float:
@@ -94,6 +118,22 @@ def deviation(wanted: Any, found: Any, output: Output = one_tensor) -> float:
         return 0.0
     relative = apart / largest if largest else inf
     return inf if isnan(relative) else relative
+
+
+def _folded(model: nn.Module, batches: Sequence[Batch], wanted: Sequence[Any], output: Output) -> nn.Module:
+    """The model with BatchNorm folded where that changes nothing; as it is where that cannot be told."""
+
+    def exact(other: nn.Module) -> bool:
+        with eval_mode(other):
+            returned = [call_once(other, batch) for batch in batches]
+        return all(deviation(a, b, output) <= _EXACT for a, b in zip(wanted, returned, strict=True))
+
+    try:
+        return folded(model, batches[-1], exact)
+    except Exception as error:  # models can fail in any way
+        if is_of_the_system(error):
+            raise
+        return model
 
 
 def _plain(model: nn.Module) -> nn.Module:

@@ -19,7 +19,12 @@ EXPORTERS.offer("onnx", f"{_HERE}.to_onnx:ONNX", "model.onnx, for ONNX Runtime a
 EXPORTERS.offer("pt2", f"{_HERE}.to_pt2:PT2", "model.pt2, for torch.export.load")
 EXPORTERS.offer("torchscript", f"{_HERE}.to_torchscript:TorchScript", "model.torchscript, for torch.jit.load")
 
-_OURS = frozenset({"model.safetensors", "plan.json", "exports.json", "SHA256SUMS", "log.txt"})
+_OURS = frozenset(
+    {
+        *("model.safetensors", "plan.json", "exports.json", "model.int8.onnx"),
+        *("SHA256SUMS", "README.md", "log.txt"),
+    }
+)
 
 
 def exporters(specs: Iterable[str]) -> tuple[Exporter, ...]:

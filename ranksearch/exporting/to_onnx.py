@@ -20,6 +20,7 @@ class ONNX(Exporter):
     file = "model.onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
     install = "pip install 'ranksearch[onnx]'"
+    folds_batchnorm = True
 
     def export(self, model: nn.Module, example: Batch, path: Path) -> None:
         import onnx
@@ -50,7 +51,7 @@ class ONNX(Exporter):
 
     def usage(self, path: str) -> str:
         return (
-            f"import onnxruntime; session = onnxruntime.InferenceSession({path!r}); "
+            f"import onnxruntime\nsession = onnxruntime.InferenceSession({path!r})\n"
             "session.run(None, {session.get_inputs()[0].name: x.numpy()})"
         )
 

@@ -34,4 +34,4 @@ class PT2(Exporter):
         return call(torch.export.load(path).module(), example)
 
     def usage(self, path: str) -> str:
-        return f"import torch; torch.export.load({path!r}).module()(x)"
+        return f"import torch\ntorch.export.load({path!r}).module()(x)"

@@ -37,7 +37,7 @@ class TorchScript(Exporter):
             return call(torch.jit.load(path), example)
 
     def usage(self, path: str) -> str:
-        return f"import torch; torch.jit.load({path!r})(x)"
+        return f"import torch\ntorch.jit.load({path!r})(x)"
 
 
 @contextmanager

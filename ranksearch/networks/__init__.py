@@ -35,10 +35,11 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
+from ranksearch.networks.masks import Mask, MaskAt, Reading, mask_of, real_positions
+from ranksearch.networks.outputs import Output, Picked, one_tensor, output_of, paths, usual_path
 from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
-    Output,
     attention_fast_path,
     backward,
     call,
@@ -47,11 +48,12 @@ from ranksearch.networks.running import (
     first_example,
     forward,
     made_one,
-    one_tensor,
+    outputs_of,
     per_example,
     run,
     run_once,
 )
+from ranksearch.networks.stored import Stored, stored_tensors
 from ranksearch.networks.surgery import copy_model, replace_modules
 from ranksearch.networks.undisturbed import draws_alone, seeded
 from ranksearch.networks.weights import Weights, check_finite, load_weights, read_weights
@@ -67,8 +69,13 @@ __all__ = [
     "Inventory",
     "Kind",
     "Layer",
+    "Mask",
+    "MaskAt",
     "Output",
+    "Picked",
+    "Reading",
     "Size",
+    "Stored",
     "Weights",
     "algebra_threads",
     "arguments",
@@ -99,11 +106,16 @@ __all__ = [
     "load_weights",
     "made_one",
     "marked",
+    "mask_of",
     "named_layers",
     "one_tensor",
+    "output_of",
+    "outputs_of",
     "part",
+    "paths",
     "per_example",
     "read_weights",
+    "real_positions",
     "reconstruct",
     "refilled",
     "repeated",
@@ -116,10 +128,12 @@ __all__ = [
     "shapes_of",
     "size",
     "split",
+    "stored_tensors",
     "take_inventory",
     "takes_fast_layout",
     "tensors",
     "threads",
     "to",
     "unmatched",
+    "usual_path",
 ]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ranksearch.errors import InputError
 from ranksearch.networks.batches import Batch
+from ranksearch.networks.outputs import Output, one_tensor
 from ranksearch.networks.recording import Seen
-from ranksearch.networks.running import Output, attention_fast_path, one_tensor, run_once
+from ranksearch.networks.running import attention_fast_path, run_once
 from ranksearch.networks.surgery import replace_modules
 
 

@@ -13,9 +13,10 @@ from torch import nn
 from ranksearch.errors import InputError, expected
 from ranksearch.networks.batches import Batch
 from ranksearch.networks.entanglement import entangled
+from ranksearch.networks.outputs import Output, one_tensor
 from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain, owners_of, static_reason, weight_of
 from ranksearch.networks.recording import run_recorded, shapes
-from ranksearch.networks.running import Output, attention_fast_path, first_example, one_tensor
+from ranksearch.networks.running import attention_fast_path, first_example
 from ranksearch.networks.surgery import copy_model
 
 Size = tuple[int, ...]
@@ -50,6 +51,8 @@ class Layer:
     calls: tuple[Call, ...]
     reason: str | None = None
     """Why the layer has to stay dense; None if it can be factorised."""
+    itemsize: int = 4
+    """Bytes of one weight."""
 
     @property
     def spatial_dims(self) -> int:
@@ -120,6 +123,7 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
     """By the weight itself where there is one: that is what the module computes with, whatever its attributes say."""
     weight = weight_of(module)
     bias = getattr(module, "bias", None) is not None
+    itemsize = 4 if weight is None else weight.element_size()
     if isinstance(module, nn.Linear):
         sizes = (
             weight.shape
@@ -140,6 +144,7 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
             bias=bias,
             calls=(),
             reason=reason,
+            itemsize=itemsize,
         )
     assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     taps = tuple(module.kernel_size if weight is None else weight.shape[2:])
@@ -162,6 +167,7 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
         bias=bias,
         calls=(),
         reason=reason,
+        itemsize=itemsize,
     )
 
 

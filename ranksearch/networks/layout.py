@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from ranksearch.networks.batches import Batch, cat, device_of, each
-from ranksearch.networks.running import Output, eval_mode, forward, one_tensor
+from ranksearch.networks.outputs import Output, one_tensor
+from ranksearch.networks.running import eval_mode, forward
 from ranksearch.networks.surgery import copy_model
 
 

@@ -48,6 +48,19 @@ def check_plain(model: nn.Module) -> None:
             raise InputError(
                 expected(name or "model", "weights with values", "ones on the meta device", way_out)
             )
+    _check_not_quantised(model)
+
+
+def _check_not_quantised(model: nn.Module) -> None:
+    """Raises InputError where quantised modules are all there is; beside others they stay as they are."""
+    names = [
+        name or "model" for name, module in model.named_modules() if ".quantized" in type(module).__module__
+    ]
+    if names and not any(isinstance(module, tuple(LAYER_TYPES)) for module in model.modules()):
+        way_out = "Compress the model before it is quantised, and quantise what is delivered."
+        raise InputError(
+            expected("model", "weights in floating point", f"quantised ones ({names[0]})", way_out)
+        )
 
 
 def weight_of(module: nn.Module) -> Tensor | None:

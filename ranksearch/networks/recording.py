@@ -8,7 +8,8 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from ranksearch.networks.batches import Batch
-from ranksearch.networks.running import Output, one_tensor, run_once
+from ranksearch.networks.outputs import Output, one_tensor
+from ranksearch.networks.running import run_once
 
 Shape = tuple[int, ...]
 Seen = dict[str, list[tuple[Shape, Shape]]]

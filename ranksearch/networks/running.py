@@ -12,21 +12,9 @@ from torch import Tensor, nn
 
 from ranksearch.errors import InputError, RankSearchError, expected, is_of_the_system, told
 from ranksearch.networks.batches import Batch, arguments, device_of, head, shapes_of, size, split, to
+from ranksearch.networks.masks import Reading
+from ranksearch.networks.outputs import Output, one_tensor
 from ranksearch.networks.undisturbed import seeded, undisturbed
-
-Output = Callable[[Any], Tensor]
-"""Makes one tensor (N, …) of what a model returns."""
-
-
-def one_tensor(returned: Any) -> Tensor:
-    """What a model returns, where that is a tensor. Raises InputError where it is not.
-
-    returns: An (N, …) tensor.
-    """
-    if not isinstance(returned, Tensor):
-        way_out = "Say which tensor counts: Task(…, output=lambda returned: returned.logits)."
-        raise InputError(expected("model", "a Tensor as output", type(returned).__name__, way_out))
-    return returned
 
 
 def _blaming_the_model(run: Callable[[nn.Module, Batch], Any]) -> Callable[[nn.Module, Batch], Any]:
@@ -59,6 +47,14 @@ def _way_out(error: Exception) -> str:
         return (
             "An operation in place (x += y, relu_, inplace=True) overwrites what the gradient needs: write x = x + y, "
             "inplace=False."
+        )
+    if "Guard failed" in text:
+        return (
+            "It comes from torch.export, for one size of batch: hand in the module that it was exported from."
+        )
+    if "same dtype" in text or "same type" in text or "should be the same" in text:
+        return (
+            "Inputs and weights have to be of one dtype: convert the data, or the model by `model.float()`."
         )
     if "more than 1 value per channel" in text:
         return (
@@ -100,7 +96,16 @@ def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tens
 
     returns: An (N, …) tensor.
     """
-    return per_example(made_one(call(model, batch), output), batch)
+    return outputs_of(call(model, batch), batch, output)
+
+
+def outputs_of(returned: Any, batch: Batch, output: Output = one_tensor) -> Tensor:
+    """What a model returned for N examples made one tensor, without what a mask says is padding.
+
+    returns: An (N, …) tensor.
+    """
+    outputs = per_example(made_one(returned, output), batch)
+    return output.without_padding(outputs, batch) if isinstance(output, Reading) else outputs
 
 
 def per_example(outputs: Tensor, batch: Batch) -> Tensor:
@@ -123,8 +128,6 @@ def made_one(returned: Any, output: Output) -> Tensor:
 
     returns: An (N, …) tensor.
     """
-    if output is one_tensor:
-        return _real(one_tensor(returned))
     try:
         found = output(returned)
     except RankSearchError:
@@ -134,13 +137,9 @@ def made_one(returned: Any, output: Output) -> Tensor:
         raise InputError(expected("output", _MAKES_ONE, got)) from error
     if not isinstance(found, Tensor):
         raise InputError(expected("output", _MAKES_ONE, type(found).__name__))
-    return _real(found)
-
-
-def _real(outputs: Tensor) -> Tensor:
-    if outputs.layout is torch.strided and outputs.is_floating_point():
-        return outputs
-    kind = outputs.dtype if outputs.layout is torch.strided else outputs.layout
+    if found.layout is torch.strided and found.is_floating_point():
+        return found
+    kind = found.dtype if found.layout is torch.strided else found.layout
     way_out = "Return what the loss is computed from, such as logits, or say so: Task(…, output=…)."
     raise InputError(expected("model", "a dense output of real floating-point numbers", kind, way_out))
 

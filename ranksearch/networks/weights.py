@@ -1,62 +1,81 @@
-"""Weights in files: state dicts, read without running any code in them."""
+"""Weights in files, and models that take them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ranksearch.errors import InputError, MismatchError, expected, told
-
-_SHOWN = 3
+from ranksearch.keywords import checks_keywords
+from ranksearch.networks.checkpoints import Entries, read_entries, some, usual_first
+from ranksearch.networks.fitting import Fitted, fit_names
+from ranksearch.networks.mismatch import likely_cause
+from ranksearch.objects import close_match
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a weights file by name, as they stand in it, on the CPU; `path` is where they are from."""
+    """The tensors of a weights file by name, as they stand in it, on the CPU.
+
+    path: where they are from. entries: what the file holds, by entry; of a checkpoint there may be several.
+    """
 
     path: Path
-    tensors: Mapping[str, Tensor]
+    entries: Entries
 
-    def named_for(self, names: Collection[str] = ()) -> Mapping[str, Tensor]:
-        """The tensors without the prefixes that DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before
-        all names, unless some with it are among the `names` that are looked for."""
-        tensors = self.tensors
-        for prefix in ("module.", "_orig_mod."):
-            if tensors and all(name.startswith(prefix) and name not in names for name in tensors):
-                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-        return tensors
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Those of the usual entry."""
+        return self.entries[min(self.entries, key=usual_first)] if self.entries else {}
+
+    def fitted(self, own: Mapping[str, Tensor]) -> Fitted:
+        """The tensors under the names of a model's, `own`, as far as they can be brought to them."""
+        return fit_names(self.entries, own, f"weights {self.path}")
 
 
-def read_weights(path: str | Path) -> Weights:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file; no code in it is run.
+def read_weights(path: str | Path, entry: str | None = None) -> Weights:
+    """The tensors of a file of weights, of the shards that an `.index.json` lists, or of a folder that has either.
 
-    Of a checkpoint the entry `state_dict`, `model_state_dict` or `model` is taken.
+    Files are known by their content: safetensors, or what torch.save wrote. No code in them is run. entry: which part
+    of a checkpoint to take (`model_ema`), or a prefix of the names in it. Raises InputError.
     """
     path = Path(path)
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "a pipe, a socket or a device" if path.exists() else "none"
-        raise InputError(expected(f"weights {path}", "an existing file", got))
-    if path.suffix == ".safetensors":
-        weights = Weights(path, _read_safetensors(path))
-    elif path.suffix in (".pt", ".pth"):
-        weights = Weights(path, _read_pickled(path))
-    else:
-        raise InputError(
-            expected(f"weights {path}", "a .safetensors, .pt or .pth file", path.suffix or path.name)
-        )
-    strange = [f"{name}: {form}" for name, tensor in weights.tensors.items() if (form := _form(tensor))]
+    weights = Weights(path, read_entries(path))
+    if entry is not None:
+        weights = Weights(path, {entry: _entry(weights, entry)})
+    strange = [
+        f"{name}: {form}"
+        for tensors in weights.entries.values()
+        for name, tensor in tensors.items()
+        if (form := _form(tensor))
+    ]
     if strange:
         way_out = "Save them as plain tensors: to_dense() or dequantize()."
-        raise InputError(expected(f"weights {path}", "dense tensors with values", _some(strange), way_out))
+        raise InputError(expected(f"weights {path}", "dense tensors with values", some(strange), way_out))
     return weights
+
+
+def _entry(weights: Weights, entry: str) -> Mapping[str, Tensor]:
+    """The tensors of an entry by its whole name or its last part, or those with a prefix."""
+    for name, tensors in weights.entries.items():
+        if entry in (name, name.rpartition(".")[2]):
+            return tensors
+    prefix = f"{entry.rstrip('.')}."
+    for name, tensors in weights.entries.items():
+        start = prefix.removeprefix(f"{name}.") if name else prefix
+        found = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+        if found:
+            return found
+    names = [name for name in weights.entries if name]
+    prefixes = dict.fromkeys(n.partition(".")[0] for t in weights.entries.values() for n in t if "." in n)
+    known = names or list(prefixes)
+    wanted = f"one of {', '.join(known)}" if known else f"none, as {weights.path.name} has no parts"
+    raise InputError(expected("weights_entry", wanted, repr(entry), close_match(entry, known)))
 
 
 def _form(tensor: Tensor) -> str:
@@ -70,22 +89,28 @@ def _form(tensor: Tensor) -> str:
     return "" if tensor.layout == torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
-def load_weights(model: nn.Module, weights: Weights | str | Path) -> None:
-    """Load a file into a model, in place, converted to its dtypes; all names and shapes have to agree.
+@checks_keywords
+def load_weights(model: nn.Module, weights: Weights | str | Path, entry: str | None = None) -> Fitted:
+    """Load a file into a model, in place, converted to its dtypes. Names, but for a prefix, and shapes have to agree.
 
-    Raises MismatchError, and changes nothing, where they do not, and InputError where there is NaN or infinity.
+    entry: as for `read_weights`. Returns what was taken, and how names were changed. Raises MismatchError, and changes
+    nothing, where they do not agree, and InputError where there is NaN or infinity.
     """
-    weights = weights if isinstance(weights, Weights) else read_weights(weights)
+    weights = weights if isinstance(weights, Weights) else read_weights(weights, entry)
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    tensors = weights.named_for(own)
+    if lazy := [name for name, tensor in own.items() if is_lazy(tensor)]:
+        way_out = "Run the model once on real input."
+        raise InputError(expected("model", "parameters with a shape", f"lazy ones ({some(lazy)})", way_out))
+    fitted = weights.fitted(own)
+    tensors = fitted.tensors
     # torch itself makes up for the counter, which checkpoints older than torch 0.4.1 lack
     missing = [n for n in own if n not in tensors and not n.endswith("num_batches_tracked")]
+    if missing:
+        there = {_memory(own[n]) for n in own if n in tensors}
+        missing = [n for n in missing if _memory(own[n]) not in there]  # tied ones are often saved once
     unexpected = [n for n in tensors if n not in own]
-    shapes = [
-        f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}"
-        for n in own
-        if n in tensors and tensors[n].shape != own[n].shape
-    ]
+    misshapen = [n for n in own if n in tensors and tensors[n].shape != own[n].shape]
+    shapes = [f"{n} {tuple(tensors[n].shape)} for {tuple(own[n].shape)}" for n in misshapen]
     # Whole numbers are those of a quantised model, whose scales a plain one would not know.
     kinds = [
         f"{n} {str(tensors[n].dtype).removeprefix('torch.')} for {str(own[n].dtype).removeprefix('torch.')}"
@@ -99,15 +124,10 @@ def load_weights(model: nn.Module, weights: Weights | str | Path) -> None:
         "of another kind": kinds,
     }
     if any(troubles.values()):
-        got = "; ".join(f"{len(found)} {what} ({_some(found)})" for what, found in troubles.items() if found)
-        raise MismatchError(
-            expected(
-                f"weights {weights.path}",
-                "the model's own names and shapes",
-                got,
-                "Are they for another model?",
-            )
-        )
+        got = "; ".join(f"{len(found)} {what} ({some(found)})" for what, found in troubles.items() if found)
+        told_of = f"weights {weights.path}" + (f" ({fitted})" if str(fitted) else "")
+        cause = likely_cause(weights.path, tensors, own, missing, unexpected, misshapen)
+        raise MismatchError(expected(told_of, "the model's own names and shapes", got, cause))
     converted = {n: tensor.to(own[n].dtype) for n, tensor in tensors.items() if n in own}
     check_finite(model, f"weights {weights.path}", converted)
     try:
@@ -115,6 +135,13 @@ def load_weights(model: nn.Module, weights: Weights | str | Path) -> None:
     except RuntimeError as error:  # a model of the user's own may load in a way of its own
         wanted = "weights that the model can load"
         raise MismatchError(expected(f"weights {weights.path}", wanted, told(error))) from error
+    return fitted
+
+
+def _memory(tensor: Tensor) -> tuple[object, ...]:
+    """Tells tensors that are one from others; those without values are all different."""
+    place = tensor.data_ptr() if tensor.numel() and not tensor.is_meta else id(tensor)
+    return place, tuple(tensor.shape)
 
 
 def _loses(stored: torch.dtype, own: torch.dtype) -> bool:
@@ -144,42 +171,3 @@ def check_finite(model: nn.Module, what: str, tensors: Mapping[str, Tensor] | No
         if count := int(bad.sum()):
             got = f"{got} in {name} ({count:,} of {tensor.numel():,} values)"
             raise InputError(expected(what, "finite numbers", got, "Did the training diverge?"))
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            aliases = file.metadata() or {}
-    except Exception as error:  # on types that torch has not, or not whole, it raises what they run into
-        raise InputError(expected(f"weights {path}", "a safetensors file", told(error))) from error
-    return {name: tensors[kept] for name, kept in aliases.items() if kept in tensors} | tensors
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on bytes that are no pickle torch raises whatever its parser runs into
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        got = named[1] if named else told(error).partition(". ")[0]
-        way_out = "Save the state dict alone: torch.save(model.state_dict(), …)."
-        raise InputError(
-            expected(f"weights {path}", "tensors and plain values only (weights_only=True)", got, way_out)
-        ) from error
-    for entry in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
-            content = content[entry]
-            break
-    if not isinstance(content, Mapping):
-        raise InputError(expected(f"weights {path}", "a state dict", type(content).__name__))
-    strange = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if strange:
-        way_out = "A checkpoint's state dict is looked for under state_dict, model_state_dict and model."
-        raise InputError(
-            expected(f"weights {path}", "tensors by name", f"other values ({_some(strange)})", way_out)
-        )
-    return {str(key): value for key, value in content.items()}
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -55,6 +55,12 @@ def chain_of(layer: Layer, candidate: Candidate) -> Chain:
     return DECOMPOSITIONS.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
 
 
+def chains_of(layers: Sequence[Layer], plan: Plan) -> dict[str, Chain]:
+    """The chains of a plan by the names of the layers that it factorises."""
+    known = {layer.name: layer for layer in layers}
+    return {name: chain_of(known[name], own) for name, own in plan.choices.items() if not own.is_dense}
+
+
 def verify(model: nn.Module, example: Batch, names: Sequence[str] = ()) -> None:
     """Run a built model once, in evaluation mode, on the first example of a batch.
 

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from ranksearch.calibration import Whitened
 from ranksearch.decompositions import DECOMPOSITIONS, Decomposition, Ranks
-from ranksearch.networks import Factors, Layer, algebra_threads
+from ranksearch.networks import Chain, Factors, Layer, algebra_threads
 from ranksearch.planning.plan import Candidate
-from ranksearch.planning.refinement import Fit, fits_into, pad, refine
+from ranksearch.planning.refinement import Fit, balance, fits_into, pad, refine
+
+_KEPT_BYTES = 2**30
+"""Whitened kernels are kept up to this size in all: those of a large network would take several times its memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,28 +35,28 @@ class Fits:
     whiten: Callable[[str], Whitened]
     config: Effort
     _whitened: dict[str, Whitened] = field(default_factory=dict)
+    """As many as `_KEPT_BYTES` allow, those that were asked for last."""
     _fits: dict[tuple[str, str, str, Ranks], Fit] = field(default_factory=dict)
 
     def whitened(self, name: str) -> Whitened:
         """The whitened kernel of a layer."""
-        if name not in self._whitened:
-            self._whitened[name] = self.whiten(name)
-        return self._whitened[name]
+        found = self._whitened.pop(name, None) or self.whiten(name)
+        self._whitened[name] = found
+        while len(self._whitened) > 1 and sum(each.nbytes for each in self._whitened.values()) > _KEPT_BYTES:
+            del self._whitened[next(iter(self._whitened))]
+        return found
 
     def fit(self, layer: Layer, candidate: Candidate) -> Fit:
         """A candidate's fit in whitened coordinates."""
         name, form, ranks = candidate.decomposition, candidate.form, candidate.ranks
         key = (layer.name, name, form, ranks)
         if key not in self._fits:
+            decomposition = DECOMPOSITIONS.get(name)
             with algebra_threads(layer.fan_in):
-                self._fits[key] = fit_candidate(
-                    self.whitened(layer.name),
-                    layer,
-                    DECOMPOSITIONS.get(name),
-                    form,
-                    ranks,
-                    config=self.config,
-                )
+                whitened = self.whitened(layer.name)
+                fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=self.config)
+            whitened.forget()
+            self._fits[key] = fit
         return self._fits[key]
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
@@ -77,13 +80,23 @@ def fit_candidate(
     Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`.
     """
     chain = decomposition.chain(layer, form, ranks)
-    closed = decomposition.closed_form
-    fresh = decomposition.init(whitened, form, ranks) if closed or start is None else start
-    iterations = 0 if closed else config.iterations
-    fitted = refine(whitened, chain, fresh, iterations=iterations, flops=config.fit_flops)
+    if decomposition.closed_form:
+        return _closed(whitened, decomposition, form, ranks, chain)
+    fresh = decomposition.init(whitened, form, ranks) if start is None else start
+    fitted = refine(whitened, chain, fresh, iterations=config.iterations, flops=config.fit_flops)
     kernel_size = whitened.kernel.shape[2:]
     contained = [fit for fit in known if fits_into(fit.chain, chain)]
     best = min(contained, key=lambda fit: fit.error, default=fitted)
     if best.error < fitted.error:
         return Fit(chain, pad(best.chain, chain, best.factors, kernel_size), best.error)
     return fitted
+
+
+def _closed(whitened: Whitened, decomposition: Decomposition, form: str, ranks: Ranks, chain: Chain) -> Fit:
+    """The fit of a decomposition that needs no refinement: its spectra say what ε is."""
+    factors = tuple(f.to(whitened.kernel.dtype) for f in decomposition.init(whitened, form, ranks))
+    left = [
+        cut.energies[rank:].sum()
+        for cut, rank in zip(decomposition.spectra(whitened, form), ranks, strict=True)
+    ]
+    return Fit(chain, balance(chain, factors), 0.5 * float(sum(left)))

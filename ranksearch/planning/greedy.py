@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Budget, shown, unit_of
-from ranksearch.errors import BudgetError, InputError, expected
+from ranksearch.costs import Budget, Shortfall, unmet
+from ranksearch.errors import InputError, expected
 from ranksearch.planning.plan import Table
 
 Choice = tuple[int, ...]
@@ -192,18 +192,5 @@ def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -
     fixed = fixed_cost(tables, budget)
     least = fixed + sum(int(front.costs[0]) for front in fronts)
     if budget.limit < least:
-        raise too_small(budget, least)
+        raise unmet(budget, [Shortfall(budget, least)])
     return budget.limit - fixed
-
-
-def too_small(budget: Budget, least: int) -> BudgetError:
-    """The message about a budget that is below the cheapest plan."""
-    amounts = [shown(budget.metric, amount) for amount in (least, budget.dense, budget.limit)]
-    return BudgetError(
-        expected(
-            "budget",
-            f"at least {budget.smallest(least)} ({amounts[0]} of {amounts[1]} {unit_of(budget.metric)})",
-            f"{budget.name} ({amounts[2]})",
-            "Raise the budget, or allow smaller ranks, more decompositions or more layers.",
-        )
-    )

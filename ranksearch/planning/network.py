@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ranksearch.costs import ALWAYS, Cost, computed, measure_cost
 from ranksearch.networks import Layer, check_finite, discover, to
-from ranksearch.tasks import Task
+from ranksearch.tasks import Task, check_fit
 from ranksearch.timing import Timer, TimingSettings, nanoseconds
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,18 @@ def inspect_network(
     """
     check_finite(task.model, f"model {task.model_name or type(task.model).__name__}")
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)
+    for note in check_fit(task):
+        log.info("%s", note)
     cost = measure_cost(task.model, task.example, computed(metrics))
     measured = [name for name in metrics if name not in cost.amounts]
     if not measured:
         return Network(layers, cost)
-    able = [layer for layer in layers if layer.reason is None]
-    settings = timing or TimingSettings()
-    timer = Timer.start(task.model, able, to(task.example, task.device), settings, task.laid_out, task.cache)
+    timer = timer_of(task, layers, timing or TimingSettings())
     amount = nanoseconds(timer.seconds)
     return Network(layers, Cost(**cost.amounts, **dict.fromkeys(measured, amount)), timer)
+
+
+def timer_of(task: Task, layers: Sequence[Layer], settings: TimingSettings) -> Timer:
+    """The task's model made ready to be timed; layers: all of them. Raises InputError if the runtime cannot run it."""
+    able = [layer for layer in layers if layer.reason is None]
+    return Timer.start(task.model, able, to(task.example, task.device), settings, task.laid_out, task.cache)

@@ -32,6 +32,8 @@ from ranksearch.planning.plan_record import (
 from ranksearch.records import read_record, write_record
 
 PLAN_VERSION: Literal[2] = 2
+OF_A_DELIVERY = ("delivery", "footprint", "behaviour", "promise", "criteria", "outputs")
+"""Fields that are left out where they say nothing."""
 PACKAGES = ("ranksearch", "torch", "optuna", "tensorly", "numpy")
 
 
@@ -52,12 +54,40 @@ def make_record(
 
     `example` is a batch of the model's input; `dense` the dense model's cost on one example.
     """
+    return record_of(
+        model_record(model, example, model_name),
+        layers,
+        plan,
+        dense=dense,
+        budget=budget,
+        seed=seed,
+        scores=scores,
+        options=options,
+    )
+
+
+def model_record(model: nn.Module, example: Batch, name: str | None = None) -> ModelRecord:
+    """Which dense model plans are for."""
+    shape = (1, *tensors(example)[0].shape[1:])
+    return ModelRecord(name=name, digest=model_digest(model), input_shape=shape)
+
+
+def record_of(
+    model: ModelRecord,
+    layers: Sequence[Layer],
+    plan: Plan,
+    *,
+    dense: Cost,
+    budget: Budget,
+    seed: int,
+    scores: Mapping[str, float | None] | None = None,
+    options: Mapping[str, JsonValue] | None = None,
+) -> PlanRecord:
+    """The same for a model that is not at hand."""
     known = {layer.name: layer for layer in layers}
     return PlanRecord(
         version=PLAN_VERSION,
-        model=ModelRecord(
-            name=model_name, digest=model_digest(model), input_shape=(1, *tensors(example)[0].shape[1:])
-        ),
+        model=model,
         budget=budget.fraction,
         asked=budget.name,
         metric=budget.metric,
@@ -79,8 +109,13 @@ def make_record(
         },
         seed=seed,
         options=dict(options or {}),
-        versions={name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        versions=package_versions(),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that plans are made with."""
+    return {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def to_plan(record: PlanRecord) -> Plan:
@@ -135,16 +170,22 @@ def _check_layer(planned: LayerRecord, layer: Layer | None) -> None:
         return
     if layer.reason:
         raise _mismatch(what, "one that can be factorised", layer.reason)
-    if planned.decomposition not in DECOMPOSITIONS.names():
-        raise _mismatch(what, f"one of {', '.join(DECOMPOSITIONS.names())}", repr(planned.decomposition))
-    decomposition = DECOMPOSITIONS.get(planned.decomposition)
-    forms = decomposition.forms(layer)
-    if planned.form not in forms:
-        wanted = f"a form of {planned.decomposition} among {list(forms)}"
-        raise _mismatch(what, wanted, repr(planned.form))
-    most = decomposition.max_ranks(layer, planned.form)
-    if len(planned.ranks) != len(most) or any(r > m for r, m in zip(planned.ranks, most, strict=True)):
-        raise _mismatch(what, f"{len(most)} ranks of at most {list(most)}", list(planned.ranks))
+    if wrong := misfit(layer, planned.decomposition, planned.form, planned.ranks):
+        raise _mismatch(what, *wrong)
+
+
+def misfit(layer: Layer, decomposition: str, form: str, ranks: Sequence[int]) -> tuple[str, object] | None:
+    """What was expected and what came where a layer cannot be factorised in this way; None where it can."""
+    if decomposition not in DECOMPOSITIONS.names():
+        return f"one of {', '.join(DECOMPOSITIONS.names())}", repr(decomposition)
+    known = DECOMPOSITIONS.get(decomposition)
+    forms = known.forms(layer)
+    if form not in forms:
+        return f"a form of {decomposition} among {list(forms)}", repr(form)
+    most = known.max_ranks(layer, form)
+    if len(ranks) != len(most) or any(r > m for r, m in zip(ranks, most, strict=True)):
+        return f"{len(most)} ranks of at most {list(most)}", list(ranks)
+    return None
 
 
 def _mismatch(what: str, wanted: str, got: object) -> MismatchError:
@@ -189,7 +230,7 @@ def _factor(layer: Layer, factor: Factor, *, last: bool) -> FactorRecord:
 
 def write_plan(path: Path, record: PlanRecord) -> None:
     """Write a plan file atomically: a concurrent reader sees either the old file or the new one."""
-    write_record(path, record)
+    write_record(path, record, without=[name for name in OF_A_DELIVERY if not getattr(record, name)])
 
 
 def read_plan(path: Path) -> PlanRecord:

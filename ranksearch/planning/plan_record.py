@@ -14,6 +14,14 @@ from pydantic import (
 )
 
 from ranksearch.networks import Kind
+from ranksearch.planning.behaviour_records import (
+    BehaviourRecord,
+    CriterionRecord,
+    OutputsRecord,
+    PromiseRecord,
+)
+from ranksearch.planning.delivery_record import DeliveryRecord
+from ranksearch.planning.footprint_record import FootprintRecord
 from ranksearch.planning.plan import DENSE
 from ranksearch.records import Record
 
@@ -122,6 +130,28 @@ class PlanRecord(Record):
         description="Options of the run that made the plan, or carried it out."
     )
     versions: dict[str, str] = Field(description="Of the packages that made the plan.")
+    delivery: DeliveryRecord | None = Field(
+        default=None, description="Of a delivered model; left out where the plan is all there is."
+    )
+    footprint: FootprintRecord | None = Field(
+        default=None, description="What a delivered model was measured to take; left out of other plans."
+    )
+    behaviour: dict[str, BehaviourRecord] = Field(
+        default_factory=dict,
+        description="The delivered model beside the dense one, on `validation` and `test` data; left out where the "
+        "plan is all there is.",
+    )
+    promise: PromiseRecord | None = Field(
+        default=None, description="The drop that this model's budget was chosen for; left out without."
+    )
+    criteria: tuple[CriterionRecord, ...] = Field(
+        default=(),
+        description="Key figures that were fixed beforehand, with what was measured; left out without.",
+    )
+    outputs: OutputsRecord | None = Field(
+        default=None,
+        description="Outputs of the delivered model for seeded inputs; left out where none are kept.",
+    )
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,40 +27,31 @@ from ranksearch.planning.builder import build
 from ranksearch.planning.fits import Fits
 from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
 from ranksearch.planning.network import Network, inspect_network
+from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import Candidate, Plan, Table
 from ranksearch.planning.priced import priced
 from ranksearch.planning.tables import CandidateConfig, held_out_error, layer_candidates
 from ranksearch.progress import Progress, no_progress, ticks
 from ranksearch.tasks import Role, Task
-from ranksearch.timing import Timer
+from ranksearch.timing import Timer, Times
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A task with its layers, the dense model's cost, and one table of candidates per factorisable layer.
+@dataclass(frozen=True, kw_only=True)
+class Problem(Tables):
+    """The tables of a task's model, and what building and timing its plans takes.
 
     The weights of the tables come from `layer_weights`.
     """
 
     task: Task
-    layers: tuple[Layer, ...]
-    dense: Cost
-    tables: tuple[Table, ...]
     fits: Fits
     layer_weights: LayerWeights = EVEN_WEIGHTS
     timer: Timer | None = None
 
-    def plan(self, choice: Sequence[int]) -> Plan:
-        """The plan that takes candidate `choice[k]` of table k."""
-        picked = [table.candidates[k] for table, k in zip(self.tables, choice, strict=True)]
-        return Plan({t.layer.name: c for t, c in zip(self.tables, picked, strict=True)}, self.cost(picked))
-
-    def cost(self, picked: Iterable[Candidate]) -> Cost:
-        """Cost of the whole model, one candidate per table: measured dense − layers + candidates."""
-        total = self.dense
-        for table, candidate in zip(self.tables, picked, strict=True):
-            total = total - table.dense + candidate.cost
-        return total
+    @property
+    def offered(self) -> Tables:
+        """The tables alone."""
+        return Tables(self.layers, self.dense, self.tables, self.times)
 
     def build(self, plan: Plan) -> nn.Module:
         """A compressed copy of the task's model; BatchNorm statistics are still the dense model's."""
@@ -85,12 +76,15 @@ def prepare(
     """
     config = config or CandidateConfig()
     network = network or inspect_network(task, ignore=ignore, metrics=config.metrics)
-    measured = [name for name in config.metrics if COSTS.get(name).measured]
-    if measured:
-        config = replace(config, metrics=computed(config.metrics), pruned=False)
     layers: Sequence[Layer] = network.layers
     able = _able(layer_weights.kept_dense(layers)) and _able(layers)
     config.check(layers)
+    measured = [name for name in config.metrics if COSTS.get(name).measured]
+    if config.measures_multiples and network.timer is not None:
+        found = network.timer.multiples(able, config.decompositions, ticks(progress, "rank multiples"))
+        config = config.with_multiples(found)
+    if measured:
+        config = replace(config, metrics=computed(config.metrics), pruned=False)
     computes = computation_digest(task) if task.cache else ""
 
     def moments_of(role: Role, stage: str) -> dict[str, Moments]:
@@ -120,33 +114,38 @@ def prepare(
         entry = cache.get(keys[layer.name]) if keys else None
         table = _read(layer, entry) if entry is not None else None
         if table is None:
-            other = simplify(checked_on[layer.name].A, checked_on[layer.name].G, config.error)
+            seen = checked_on[layer.name]
             with algebra_threads(layer.fan_in):
                 white = fits.whitened(layer.name)
-                check = held_out_error(_kernel(task, layer.name), white, *other)
+                check = held_out_error(
+                    _kernel(task, layer.name), white, *simplify(seen.A, seen.G, config.error)
+                )
                 table = layer_candidates(layer, white, config, check)
+                white.forget()
             if keys:
                 cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
+        del checked_on[layer.name]  # those of a large network take gigabytes
     progress("candidates", len(able), len(able))
     if measured and network.timer is not None:
         prices = network.timer.prices(
             able,
             config.decompositions,
             multiple=lambda layer: config.multiple(layer.name),
-            cache=task.cache,
             progress=ticks(progress, "times of candidates"),
         )
         for name in measured:
             tables = [priced(table, prices, name) for table in tables]
+    timer = network.timer
     return Problem(
-        task,
-        tuple(layers),
-        network.cost,
-        layer_weights.weighed(tables),
-        fits,
-        layer_weights,
-        network.timer,
+        layers=tuple(layers),
+        dense=network.cost,
+        tables=layer_weights.weighed(tables),
+        times=None if timer is None else Times(timer.on),
+        task=task,
+        fits=fits,
+        layer_weights=layer_weights,
+        timer=timer,
     )
 
 
@@ -176,7 +175,7 @@ def judged(layer: Layer, moments: Moments | None) -> Layer:
 
     Its output may matter all the same, for instance if the forward pass detaches it.
     """
-    if moments is None or bool(moments.G.any()):
+    if moments is None or moments.reached:
         return layer
     return replace(layer, reason=_UNREACHED)
 

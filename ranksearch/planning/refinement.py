@@ -30,7 +30,7 @@ It prevents the degeneracy of CP, in which nearly parallel components diverge an
 class Fit:
     """Factors of one chain in whitened coordinates, and their ε.
 
-    factors: One float64 tensor for each factor of the chain, of its `shape`.
+    factors: One tensor for each factor of the chain, of its `shape` and the kernel's precision.
     """
 
     chain: Chain
@@ -54,12 +54,11 @@ def refine(
 
     Wide layers get fewer steps, so that all steps together cost at most about `flops`.
     """
-    given = Fit(chain, tuple(f.double() for f in factors), whitened.error(chain, factors))
-    best = min(_solved(whitened, chain, factors), given, key=lambda fit: fit.error)
+    best = _solved(whitened, chain, factors)
     iterations = int(min(iterations, flops / step_flops(whitened, chain)))
     if iterations == 0 or best.error <= 1e-10 * whitened.scale:
         return best
-    projection = _Projection.of(whitened, chain, torch.float32)
+    projection = _projection(whitened, chain, torch.float32)
     if projection.total == 0:  # so small a kernel that its squares vanish in single precision
         return best
     inner = [f.float().contiguous().clone().requires_grad_() for f in best.factors[:-1]]
@@ -111,8 +110,8 @@ class _Projection:
     ridge: float
 
     @classmethod
-    def of(cls, whitened: Whitened, chain: Chain, dtype: torch.dtype) -> _Projection:
-        axes, kernel = chain[-1].axes, whitened.kernel
+    def of(cls, whitened: Whitened, axes: tuple[int, ...], dtype: torch.dtype) -> _Projection:
+        kernel = whitened.kernel
         others = [axis for axis in range(kernel.dim() - 2) if axis not in axes]
         modes = kernel.shape[1:]
         order = [*(1 + axis for axis in axes), 0, *(1 + axis for axis in others)]
@@ -164,10 +163,14 @@ class _Projection:
         pull = (pull - unit * (pull * unit).sum(dim=1, keepdim=True)) / norms
         return unexplained / self.total, self._gradient(pull) * (-2 / self.total)
 
-    def solve(self, components: Tensor) -> Tensor:
-        """The best last factor, (O, K)."""
-        norms, _, lower, right = self._normal_equations(self.images(components))
+    def solve(self, images: Tensor) -> Tensor:
+        """The best last factor, (O, K), for the images of components."""
+        norms, _, lower, right = self._normal_equations(images)
         return (torch.cholesky_solve(right, lower) / norms).T
+
+    def error(self, images: Tensor, last: Tensor) -> float:
+        """ε of a last factor (O, K) with the images of components."""
+        return 0.5 * float((self.target - last @ images).square().sum())
 
     def _normal_equations(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         norms = images.norm(dim=1, keepdim=True).clamp_min(1e-20)
@@ -177,13 +180,26 @@ class _Projection:
         return norms, unit, torch.linalg.cholesky(gram), unit @ self.target.T
 
 
+def _projection(whitened: Whitened, chain: Chain, dtype: torch.dtype) -> _Projection:
+    """The problem of a chain's last factor, which chains share."""
+    axes = chain[-1].axes
+    known: _Projection = whitened.known(
+        (_Projection, axes, dtype), lambda: _Projection.of(whitened, axes, dtype)
+    )
+    return known
+
+
 def _solved(whitened: Whitened, chain: Chain, factors: Sequence[Tensor]) -> Fit:
-    """The factors with the last one replaced by the least-squares solution, in float64, norms balanced."""
-    inner = [f.double() for f in factors[:-1]]
-    components = contract(chain[:-1], inner).flatten(1)
-    last = _Projection.of(whitened, chain, torch.float64).solve(components)
-    solved = balance(chain, [*inner, last.reshape(chain[-1].shape(whitened.kernel.shape[2:]))])
-    return Fit(chain, solved, whitened.error(chain, solved))
+    """The factors with the last one replaced by the least-squares solution where that is better, in the
+    precision of the kernel, norms balanced."""
+    *inner, last = (f.to(whitened.kernel.dtype) for f in factors)
+    projection = _projection(whitened, chain, whitened.kernel.dtype)
+    images = projection.images(contract(chain[:-1], inner).flatten(1))
+    best = projection.solve(images)
+    error, before = projection.error(images, best), projection.error(images, last.flatten(1))
+    if before < error:
+        return Fit(chain, (*inner, last), before)
+    return Fit(chain, balance(chain, [*inner, best.reshape(last.shape)]), error)
 
 
 def balance(chain: Chain, factors: Sequence[Tensor], sweeps: int = 3) -> Factors:

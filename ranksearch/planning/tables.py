@@ -6,9 +6,10 @@ whose factors are requested is fitted then, from scratch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from glob import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +25,19 @@ from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.rank_paths import RankLimits, RankPath, rank_path
 from ranksearch.planning.refinement import Fit
 
-ALIGNED = 8
-"""What ranks are multiples of where time counts: vector units and the blocks of runtimes hold so many channels."""
+AUTO = "auto"
+"""A rank multiple that is measured on the runtime whose time counts."""
 
 _EXACT = 1e-6
 """Relative ε below which a fit counts as exact."""
-
-_DEAR = 2
-"""This many of the most expensive fits of each form are refined only while the form can still compete."""
 
 _FAR = 1.4
 """A form is beaten if another one has an ε smaller by this factor."""
 
 
-def usual_multiple(metrics: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """What ranks are multiples of if nothing is said: 1, or `ALIGNED` where one of the cost metrics is measured."""
-    return (("*", ALIGNED if computed(metrics) != tuple(metrics) else 1),)
+def usual_multiple(metrics: Sequence[str]) -> tuple[tuple[str, int | str], ...]:
+    """What ranks are multiples of if nothing is said: 1, or 8 where one of the cost metrics is measured."""
+    return (("*", 8 if computed(metrics) != tuple(metrics) else 1),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +45,15 @@ class CandidateConfig(Effort):
     """Which candidates may be proposed.
 
     rank_multiple: pairs of a layer pattern and a number; the ranks of matching layers are multiples of it, and the
-    last pattern that matches counts. fits_per_form: the number of ranks of each form that are fitted; the errors at
-    the others are interpolated. error: which error is fitted and compared, see `simplify`. metrics: the cost metrics
-    that candidates have a value for, see `counted`. pruned: whether dominated candidates are left out; they are kept
-    where times are added later.
+    last pattern that matches counts; in place of a number `AUTO` has it measured. fits_per_form: the number of ranks of
+    each form that are fitted; the errors at the others are interpolated. error: which error is fitted and compared, see
+    `simplify`. metrics: the cost metrics that candidates have a value for, see `counted`. pruned: whether dominated
+    candidates are left out; they are kept where times are added later.
     """
 
     decompositions: tuple[str, ...] = field(default_factory=DECOMPOSITIONS.usable)
     min_rank: int = 1
-    rank_multiple: tuple[tuple[str, int], ...] = (("*", 1),)
+    rank_multiple: tuple[tuple[str, int | str], ...] = (("*", 1),)
     fits_per_form: int = 6
     iterations: int = 15
     fit_flops: float = 2e10
@@ -66,10 +64,13 @@ class CandidateConfig(Effort):
     def __post_init__(self) -> None:
         for what, value in (
             ("min_rank", self.min_rank),
-            *(("rank_multiple", m) for _, m in self.rank_multiple),
+            *(("rank_multiple", m) for _, m in self.rank_multiple if m != AUTO),
         ):
             if not isinstance(value, int) or value < 1:
                 raise InputError(expected(what, "a whole number, 1 or more", value))
+        if self.measures_multiples and computed(self.metrics) == self.metrics:
+            wanted, way_out = "a whole number", "It is measured only where a budget or limit is one of time."
+            raise InputError(expected("rank_multiple", wanted, AUTO, way_out))
 
     def check(self, layers: Sequence[Layer]) -> None:
         """Raises InputError if a pattern of rank_multiple matches none of the layers."""
@@ -77,8 +78,25 @@ class CandidateConfig(Effort):
             if not any(fnmatchcase(layer.name, pattern) for layer in layers):
                 raise unmatched("rank_multiple", pattern, layers)
 
+    @property
+    def measures_multiples(self) -> bool:
+        """Whether some rank multiple is to be measured."""
+        return any(multiple == AUTO for _, multiple in self.rank_multiple)
+
+    def with_multiples(self, measured: Mapping[str, int]) -> CandidateConfig:
+        """The same with measured rank multiples, by layer name, where they are asked for."""
+        asked = [name for name in measured if self._multiple(name) == AUTO]
+        own = tuple((escape(name), measured[name]) for name in asked)
+        stated = tuple((pattern, m) for pattern, m in self.rank_multiple if m != AUTO)
+        return replace(self, rank_multiple=(*stated, *own))
+
     def multiple(self, name: str) -> int:
         """The number that the ranks of a layer are multiples of."""
+        found = self._multiple(name)
+        assert isinstance(found, int), "it is measured first"
+        return found
+
+    def _multiple(self, name: str) -> int | str:
         return next((m for pattern, m in reversed(self.rank_multiple) if fnmatchcase(name, pattern)), 1)
 
     def ranks_of(self, layer: Layer) -> RankLimits:
@@ -95,7 +113,7 @@ def layer_candidates(
     """The table of a layer.
 
     `held_out` maps a fit to its ε on moments that it was not fitted to; if given, that error is used.
-    Forms that others beat by far at their most expensive ranks are not refined there: these fits take
+    Once another form beats a form at the cost of a fit, the next, more expensive one is not refined: these fits take
     most of the time, and plans rarely use them.
     """
     forms = [
@@ -108,7 +126,7 @@ def layer_candidates(
     for place in range(config.fits_per_form):
         for own in forms:
             if place < len(own.nodes):
-                beaten = place >= config.fits_per_form - _DEAR and _beaten(own, forms)
+                beaten = place > 0 and _beaten(own, forms)
                 own.fits.append(
                     fit_candidate(
                         whitened,
@@ -155,13 +173,14 @@ class _Form:
 
 
 def _beaten(own: _Form, forms: Sequence[_Form]) -> bool:
-    """Whether some other form has a far smaller ε at the cost of its most expensive fit, in parameters and FLOPs."""
+    """Whether others have a far smaller ε at the cost of its most expensive fit so far, in parameters and FLOPs."""
     others = [other for other in forms if other is not own and other.fits]
 
     def beaten_in(metric: str) -> bool:
         costs, errors = own.points(metric)
         return any(
-            np.interp(costs[-1], *other.points(metric)) + np.log(_FAR) < errors[-1] for other in others
+            np.interp(costs[-1], *other.points(metric), left=np.inf) + np.log(_FAR) < errors[-1]
+            for other in others
         )
 
     return all(map(beaten_in, ALWAYS))
@@ -211,12 +230,25 @@ def _front(points: NDArray[np.float64]) -> list[int]:
 
 
 def held_out_error(
-    kernel: Tensor, whitened: Whitened, A: Tensor | Columns | None, G: Tensor | None
+    kernel: Tensor, whitened: Whitened, A: Tensor | Columns | None, G: Tensor | Columns | None
 ) -> Callable[[Fit], float]:
-    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O); None stands for the identity."""
+    """ε of fits on other moments: kernel (O, I, …), A (n, n), G (O, O); None stands for the identity.
+
+    Single precision is enough for moments, which are estimates; the differences of kernels are exact.
+    """
+    A, G = _single(A), _single(G)
 
     def error(fit: Fit) -> float:
         factors = whitened.to_layer(fit.chain, fit.factors)
+        if isinstance(A, Columns) and len(factors) == 2 and not fit.chain[1].axes:
+            # A low-rank product, whose kernel would take longer to write out than its outputs.
+            outputs = factors[1].float() @ (factors[0].float().flatten(1) @ A.X)
+            return kernel_error(dense_outputs, outputs, None, G)
         return kernel_error(kernel, reconstruct(fit.chain, factors, kernel.shape[2:]), A, G)
 
+    dense_outputs = kernel.flatten(1) @ A.X if isinstance(A, Columns) else kernel
     return error
+
+
+def _single(moments: Tensor | Columns | None) -> Tensor | Columns | None:
+    return moments.float() if isinstance(moments, Tensor) else moments

@@ -9,6 +9,7 @@ from ranksearch.probing.folder import PROBE_CONFIG, ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, sweep_joint
 from ranksearch.probing.prior import describe_prior, read_prior, weights_digest
 from ranksearch.probing.record import (
+    DenseScores,
     Measured,
     PointRecord,
     ProbedLayer,
@@ -37,6 +38,7 @@ __all__ = [
     "WAYS",
     "Bench",
     "CutSpectrum",
+    "DenseScores",
     "Judge",
     "LayerSpectra",
     "Measured",

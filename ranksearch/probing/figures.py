@@ -1,16 +1,13 @@
-"""Figures of a probe, PNG and SVG, from its files. matplotlib is an optional extra and only imported here."""
+"""Figures of a probe, PNG and SVG, from its files."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
-from pathlib import Path
 from typing import Any
 
-from ranksearch.files import whole_file
+from ranksearch.drawing import new_figure, save_figure
 from ranksearch.probing.folder import ProbeFolder
 from ranksearch.probing.joint import PARTIAL_NORM, equal_norm
 from ranksearch.probing.record import ProbeRecord, read_probe
@@ -55,16 +52,13 @@ class Material:
         return self.layers.index(layer) / max(1, len(self.layers) - 1)
 
 
-def draw_figures(folder: ProbeFolder) -> bool:
-    """Draw all figures that the files have data for; without matplotlib draws nothing and returns False."""
-    if importlib.util.find_spec("matplotlib") is None:
-        return False
+def draw_figures(folder: ProbeFolder) -> None:
+    """Draw all figures that the files have data for."""
     rows = read_rows(folder.sweep) if folder.sweep.is_file() else ()
     material = Material(read_probe(folder.record), rows, read_spectra(folder.spectra))
     for name, figure in drawings(material).items():
         for suffix in ("png", "svg"):
-            _save(figure, folder.figures / f"{name}.{suffix}")
-    return True
+            save_figure(figure, folder.figures / f"{name}.{suffix}")
 
 
 def drawings(material: Material) -> dict[str, Any]:
@@ -79,26 +73,6 @@ def drawings(material: Material) -> dict[str, Any]:
     if recovery and recovery.epochs and recovery.epochs[0].accuracy:
         found["recovery"] = recovery_figure(material)
     return found
-
-
-def _new(columns: int, rows: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, [axis for row in axes for axis in row]
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib
-
-    buffer = io.BytesIO()
-    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    # Without a random salt and the date, the same probe gives identical files.
-    with matplotlib.rc_context({"svg.hashsalt": "ranksearch"}):
-        figure.savefig(buffer, format=path.suffix[1:], dpi=130, metadata=metadata)
-    with whole_file(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
 
 
 def _colours() -> Callable[[float], Any]:
@@ -122,7 +96,7 @@ def spectra_figure(material: Material) -> Any:
     cuts = material.columns[:16]
     columns = min(4, len(cuts))
     rows = -(-len(cuts) // columns)
-    figure, axes = _new(columns, rows, 2.6 * columns + 1.2, 2.5 * rows + 0.5)
+    figure, axes = new_figure(columns, rows, 2.6 * columns + 1.2, 2.5 * rows + 0.5)
     colours = _colours()
     for axis, cut in zip(axes, cuts, strict=False):
         for s in material.spectra:
@@ -143,7 +117,7 @@ def spectra_figure(material: Material) -> Any:
 
 def entropy_figure(material: Material) -> Any:
     """Entanglement entropy by depth, relative to its largest possible value, one line per cut."""
-    figure, (axis,) = _new(1, 1, max(7.0, 0.24 * len(material.layers) + 3.5), 4.6)
+    figure, (axis,) = new_figure(1, 1, max(7.0, 0.24 * len(material.layers) + 3.5), 4.6)
     for k, cut in enumerate(material.columns):
         found = [
             (material.layers.index(s.layer), s.entropy / log(s.full_rank))
@@ -170,7 +144,7 @@ def heatmap_figure(material: Material) -> Any:
     layers = [x for x in material.layers if any(key[0] == x for key in found)]
     cuts = [c for c in material.columns if any(key[1] == c for key in found)]
     grid = [[found.get((layer, cut), float("nan")) for cut in cuts] for layer in layers]
-    figure, (axis,) = _new(1, 1, 0.75 * len(cuts) + 3.4, 0.26 * len(layers) + 1.6)
+    figure, (axis,) = new_figure(1, 1, 0.75 * len(cuts) + 3.4, 0.26 * len(layers) + 1.6)
     dense = material.record.dense.accuracy
     top = dense.mean if dense and dense.mean is not None else None
     # The scale starts at the lowest value, since colours between chance and that value would be unused.
@@ -190,7 +164,7 @@ def heatmap_figure(material: Material) -> Any:
 
 def norm_figure(material: Material) -> Any:
     """All single-layer truncations: norm kept against the metric, with depth as colour."""
-    figure, (axis,) = _new(1, 1, 7.2, 4.4)
+    figure, (axis,) = new_figure(1, 1, 7.2, 4.4)
     rows = [r for r in material.rows if r.scope == "layer" and r.accuracy is not None]
     xs, ys = [r.norm_kept for r in rows], [r.accuracy for r in rows]
     axis.scatter(xs, ys, c=[material.depth(r.layer) for r in rows], cmap="viridis", s=16, vmin=0, vmax=1)
@@ -211,7 +185,7 @@ def _levels(axis: Any, material: Material) -> None:
 
 def depth_figure(material: Material) -> Any:
     """The metric against the number of first, and of last, layers truncated together, one line per cut."""
-    figure, axes = _new(2, 1, 9.6, 3.9)
+    figure, axes = new_figure(2, 1, 9.6, 3.9)
     for axis, scope, words in zip(axes, ("prefix", "suffix"), ("first", "last"), strict=True):
         for k, cut in enumerate(material.columns):
             rows = [r for r in material.rows if r.scope == scope and r.cut == cut and r.accuracy is not None]
@@ -236,7 +210,7 @@ def recovery_figure(material: Material) -> Any:
     """The metric by epoch of retraining, one line for each way, with standard errors."""
     recovery = material.record.recovery
     assert recovery is not None
-    figure, (axis,) = _new(1, 1, 8.8, 4.0)
+    figure, (axis,) = new_figure(1, 1, 8.8, 4.0)
     for way in dict.fromkeys(e.way for e in recovery.epochs):
         epochs = [e for e in recovery.epochs if e.way == way]
         means = [e.accuracy.mean if e.accuracy else None for e in epochs]

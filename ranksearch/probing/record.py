@@ -35,21 +35,24 @@ class ImagesRecord(Record):
 
 
 class DenseScores(Record):
-    """Scores of the unmodified model; accuracy and loss are null without labels. chance: the score at chance level."""
+    """Scores of the unmodified model; accuracy and loss are null without labels. chance: the score at chance level.
+    bytes: of the tensors in its weights file; null in older files."""
 
     params: int
     flops: int
+    bytes: int | None = None
     accuracy: Measured | None
     loss: Measured | None
     chance: FiniteFloat
 
 
 class PointRecord(Record):
-    """See `Point`."""
+    """See `Point`. bytes: null in older files."""
 
     budget: FiniteFloat
     params: int
     flops: int
+    bytes: int | None = None
     epsilon: FiniteFloat
     kl: FiniteFloat
     accuracy: FiniteFloat | None
@@ -75,18 +78,23 @@ class ProbedLayer(Record):
 
 
 class TimeRecord(Record):
-    """Seconds of a forward pass of the plan at a budget."""
+    """Seconds of a forward pass of the plan at a budget. low, high: their 95 % interval; null in older files."""
 
     budget: FiniteFloat
     seconds: FiniteFloat
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
 
 
 class SpeedRecord(Record):
-    """See `Speed`."""
+    """See `Speed` and `Conditions`. version, processor: null in older files."""
 
+    runtime: str = "torch"
+    version: str | None = None
     batch: int
     threads: int
     device: str
+    processor: str | None = None
     dense: FiniteFloat
     plans: tuple[TimeRecord, ...]
 
@@ -149,12 +157,13 @@ def measured(estimate: Estimate | None) -> Measured | None:
     return Measured(mean=mean, stderr=stderr)
 
 
-def dense_record(cost: Cost, judge: Judge | None) -> DenseScores:
-    """The dense model's cost and scores."""
+def dense_record(cost: Cost, size: int, judge: Judge | None) -> DenseScores:
+    """The dense model's cost, the size of its weights file in bytes, and its scores."""
     scores = judge.dense if judge else None
     return DenseScores(
         params=cost.params,
         flops=cost.flops,
+        bytes=size,
         accuracy=measured(scores.accuracy) if scores else None,
         loss=measured(scores.loss) if scores else None,
         chance=judge.chance if judge else 0.0,
@@ -208,9 +217,19 @@ def verdict_record(verdict: Verdict) -> VerdictRecord:
 
 
 def _speed(speed: Speed) -> SpeedRecord:
-    times = tuple(TimeRecord(budget=budget, seconds=seconds) for budget, seconds in speed.plans.items())
+    held, dense = speed.conditions, speed.dense
     return SpeedRecord(
-        batch=speed.batch, threads=speed.threads, device=speed.device, dense=speed.dense, plans=times
+        runtime=held.runtime,
+        version=held.version,
+        batch=held.batch,
+        threads=held.threads,
+        device=held.device,
+        processor=held.processor,
+        dense=dense,
+        plans=tuple(
+            TimeRecord(budget=budget, seconds=dense * r.median, low=dense * r.low, high=dense * r.high)
+            for budget, r in speed.plans.items()
+        ),
     )
 
 
@@ -219,6 +238,7 @@ def _point(point: Point) -> PointRecord:
         budget=point.budget,
         params=point.cost.params,
         flops=point.cost.flops,
+        bytes=point.bytes,
         epsilon=point.epsilon,
         kl=point.kl,
         accuracy=point.accuracy,

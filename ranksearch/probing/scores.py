@@ -8,11 +8,10 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Batch
-from ranksearch.tasks import Estimate, Role, Task, divergence, pair_of
+from ranksearch.networks import Batch, to
+from ranksearch.tasks import Estimate, Role, Task, divergence, example_scores
 
 _SHUFFLES = 16
 
@@ -49,10 +48,8 @@ def pick_images(task: Task, role: Role, count: int, *, seed: int) -> ProbeImages
     size = len(cast(Sized, dataset))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).tolist()
     indices = tuple(sorted(order[:count]))
-    inputs, labels = zip(*(pair_of(dataset[k]) for k in indices), strict=True)
-    labelled = all(label is not None for label in labels)
-    targets = torch.stack([torch.as_tensor(label) for label in labels]) if labelled else None
-    return ProbeImages(role, default_collate(list(inputs)), targets, indices)
+    inputs, targets = task.placed(role, *task.read([dataset[k] for k in indices]))
+    return ProbeImages(role, to(inputs, "cpu"), None if targets is None else targets.cpu(), indices)
 
 
 class Judge:
@@ -69,8 +66,10 @@ class Judge:
         generator = torch.Generator().manual_seed(0)
         dealt = [torch.randperm(len(dense), generator=generator).to(dense.device) for _ in range(_SHUFFLES)]
         if self._targets is not None:
-            self._own = task.metric_fn(dense, self._targets).double()
-            guesses = torch.stack([task.metric_fn(dense[d], self._targets).double().mean() for d in dealt])
+            self._own = example_scores(task, dense, self._targets).double()
+            guesses = torch.stack(
+                [example_scores(task, dense[d], self._targets).double().mean() for d in dealt]
+            )
         else:
             guesses = torch.stack([task.loss.divergence(dense, dense[d], 1.0).double().mean() for d in dealt])
         self.chance = float(guesses.mean())
@@ -81,7 +80,7 @@ class Judge:
         kl = divergence(self._dense, outputs, self._task.loss)
         if self._targets is None:
             return Scores(None, None, None, kl)
-        accuracy = self._task.metric_fn(outputs, self._targets).double()
+        accuracy = example_scores(self._task, outputs, self._targets).double()
         loss = torch.nan_to_num(self._task.loss.value(outputs, self._targets), nan=torch.inf)
         return Scores(Estimate.of(accuracy), Estimate.of(self._own - accuracy), Estimate.of(loss), kl)
 

@@ -20,6 +20,7 @@ from ranksearch.planning import Plan, Problem, Table
 from ranksearch.probing.checks import Plans, predictor
 from ranksearch.probing.joint import equal_norm
 from ranksearch.probing.rows import Row
+from ranksearch.probing.sizes import dense_bytes, plan_bytes
 from ranksearch.probing.speed import Speed
 
 TROUBLE = 0.1
@@ -35,7 +36,8 @@ SENSITIVE_NORM = 0.9
 @dataclass(frozen=True)
 class Point:
     """The analytic plan at a budget. epsilon: its summed ε; kl: its predicted divergence; accuracy: the metric
-    at such a divergence, None without labels or out of range; measured: whether this plan itself was measured."""
+    at such a divergence, None without labels or out of range; measured: whether this plan itself was measured;
+    bytes: of the tensors in its weights file."""
 
     budget: float
     cost: Cost
@@ -43,6 +45,7 @@ class Point:
     kl: float
     accuracy: float | None
     measured: bool
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,17 @@ def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: 
     checked = {row.target for row in rows if row.scope == "plan"}
     # Plans of smaller budgets are assumed to be no better, though their ε, which they do not minimise, may be less.
     kls = np.maximum.accumulate([predict(plan.error) for _, plan in plans]).tolist()
+    size = dense_bytes(problem)
     front = tuple(
-        _point(budget, plan, kl, translate, budget in checked)
+        Point(
+            budget,
+            plan.cost,
+            plan.error,
+            kl,
+            translate(kl),
+            budget in checked,
+            plan_bytes(problem, plan, size),
+        )
         for (budget, plan), kl in zip(plans, kls, strict=True)
     )
     within = [k for k, point in enumerate(front) if point.kl <= threshold]
@@ -124,10 +136,6 @@ def judge_model(problem: Problem, plans: Plans, rows: Sequence[Row], threshold: 
     drops = mean_drops(rows)
     layers = tuple(_layer(table, plans[chosen][1], drops) for table in problem.tables)
     return Verdict(threshold, front[chosen], front, layers)
-
-
-def _point(budget: float, plan: Plan, kl: float, translate: Translation, measured: bool) -> Point:
-    return Point(budget, plan.cost, plan.error, kl, translate(kl), measured)
 
 
 def _layer(table: Table, plan: Plan, drops: Mapping[str, float]) -> LayerVerdict:

@@ -1,15 +1,17 @@
 from .compress import compress_pipeline
 from .config import load_options, parse, write_toml
 from .deliver import RunReport
-from .export import Exports, export_delivered, usages
+from .export import Exports, export_delivered, snippets
+from .further import FurtherPlan, differs, further_front, further_plans, tables_in
 from .options import MAIN, MAIN_PANEL, RunOptions
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
 from .probe_options import ProbeOptions, parse_probe
+from .quantize import quantize_delivered, wanted_formats
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import candidate_config
-from .tasks import image_options
+from .tasks import image_options, load_collate
 from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
 
@@ -17,6 +19,7 @@ __all__ = [
     "MAIN",
     "MAIN_PANEL",
     "Exports",
+    "FurtherPlan",
     "ProbeOptions",
     "RunFolder",
     "RunOptions",
@@ -24,8 +27,12 @@ __all__ = [
     "candidate_config",
     "compress_pipeline",
     "delivered_in",
+    "differs",
     "export_delivered",
+    "further_front",
+    "further_plans",
     "image_options",
+    "load_collate",
     "load_options",
     "needs_trust",
     "open_probe",
@@ -33,9 +40,12 @@ __all__ = [
     "parse",
     "parse_probe",
     "probe_pipeline",
+    "quantize_delivered",
     "run_pipeline",
+    "snippets",
     "stored_probe_options",
-    "usages",
+    "tables_in",
     "verify_delivered",
+    "wanted_formats",
     "write_toml",
 ]

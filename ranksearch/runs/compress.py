@@ -6,31 +6,47 @@ from pathlib import Path
 
 from ranksearch.compression import PLAN_FILE, check_stages
 from ranksearch.costs import Cost, computed
-from ranksearch.exporting import exporters
-from ranksearch.planning import PlanRecord, check_plan, inspect_network, to_plan
+from ranksearch.planning import Gauge, PlanRecord, check_plan, inspect_network, to_plan
 from ranksearch.progress import Reporter
-from ranksearch.runs.deliver import Delivered, RunReport, carry_out, exported, shared_moments
+from ranksearch.runs.accept import check_measurable, judge, parse_criteria
+from ranksearch.runs.account import Account
+from ranksearch.runs.command import OF_A_DELIVERY, command
+from ranksearch.runs.deliver import RunReport, carry_out, handed_over, shared_moments
+from ranksearch.runs.evaluation import Saved, evaluated
+from ranksearch.runs.footprints import with_footprint
+from ranksearch.runs.measured_time import with_measured_time
 from ranksearch.runs.narrate import describe_dense, describe_task
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.settings import candidate_config, compress_config, torch_threads
+from ranksearch.runs.quantize import wanted_formats
+from ranksearch.runs.settings import candidate_config, compress_config, timing_settings, torch_threads
 from ranksearch.runs.tasks import build_task_and_data
-from ranksearch.tasks import evaluate, metric_name
+from ranksearch.tasks import metric_name
 
 
 def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
     """Carry out a plan on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         training = compress_config(options)
-        exporters(options.export)  # raises early what would end this late
+        wanted_formats(options)  # raises early what would end this late
+        criteria = parse_criteria(options)
         candidate_config(options)  # registers cost metrics and the user's own decompositions
-        task, _ = build_task_and_data(options)
+        task, data = build_task_and_data(options, reporter.line)
         check_stages(task, training)
+        check_measurable(criteria, task)
         network = inspect_network(task, ignore=options.ignore, metrics=computed(tuple(record.cost)))
         check_plan(record, network.layers, task.model)
         describe_task(task, network.cost, reporter)
         validation = describe_dense(task, reporter)
+        record = with_measured_time(record, task, network, options, reporter)
         moments = shared_moments(task, network, [to_plan(record)], options, reporter)
-        found = carry_out(task, network, record, options, out, reporter, moments)
-        test = evaluate(task.model, task, "test")
-        delivered = Delivered(found, out, out / PLAN_FILE, exported(task, found, options, out))
-        return RunReport(Cost(**record.dense), metric_name(task), validation, test, (delivered,))
+        said = command(f"ranksearch compress {PLAN_FILE}", options, OF_A_DELIVERY)
+        account = Account(task, data, options, said, {} if validation is None else {"validation": validation})
+        made = Saved(carry_out(task, network, record, options, out, reporter, moments), out)
+        (saved,) = evaluated(task, [made], account)
+        saved = with_footprint(Gauge(task, network, timing_settings(options)), saved)
+        saved = judge(saved, criteria, task, network, options)
+        delivered = handed_over(task, saved.record, options, out, out / PLAN_FILE)
+        test = account.dense.get("test")
+        return RunReport(
+            Cost(**record.dense), metric_name(task), validation, test, (delivered,), (delivered,)
+        )

@@ -20,11 +20,16 @@ from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.options import RunOptions, listed
 from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
 
-FREE = frozenset({"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "export"})
+FREE = frozenset(
+    {
+        *("out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"),
+        *("accept", "export", "quantize", "quantize_tolerance"),
+    }
+)
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
-MEANS_NONE = frozenset({"weights", "cache"})
-"""Options of which `none` is a value of its own: random weights, nothing kept."""
+MEANS_NONE = frozenset({"weights", "cache", "export"})
+"""Options of which `none` is a value of its own: random weights, nothing kept, nothing exported."""
 
 STORAGE_VARIABLE = "RANKSEARCH_STORAGE"
 """Environment variable that names the storage where no option does, so that its password is not on the screen."""
@@ -151,7 +156,7 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key in OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
-    for key in ("decompositions", "export"):
+    for key in ("decompositions", "accept", "export"):
         if result.get(key) is not None:
             names = listed(result[key])
             result[key] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from ranksearch.calibration import Moments, calibration_moments
+from ranksearch.cards import write_card
 from ranksearch.checksums import SUMS_FILE
 from ranksearch.compression import (
     PLAN_FILE,
     check_sums,
     compress,
     load_compressed,
+    outputs_record,
     planned_layers,
     save_compressed,
-    save_plan,
 )
 from ranksearch.costs import Cost
 from ranksearch.errors import MismatchError
-from ranksearch.exporting import exporters
-from ranksearch.planning import Network, Plan, PlanRecord, read_plan, to_plan
+from ranksearch.exporting import current_exports
+from ranksearch.planning import Gauge, Network, Plan, PlanRecord, finite, read_plan, to_plan
 from ranksearch.progress import Reporter, renamed
+from ranksearch.runs.account import Account
+from ranksearch.runs.evaluation import FINAL, Saved, evaluated
 from ranksearch.runs.export import Exports, compared_on, export_each, missing
+from ranksearch.runs.footprints import with_footprint
 from ranksearch.runs.options import RunOptions
+from ranksearch.runs.quantize import asks_for_files, lacks_int8, quantize_after, wanted_formats
 from ranksearch.runs.run_folder import RunFolder
-from ranksearch.runs.settings import compress_config, recorded
-from ranksearch.tasks import Estimate, Role, Task, evaluate
+from ranksearch.runs.settings import compress_config, recorded, timing_settings
+from ranksearch.tasks import Estimate, Role, Task
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """A compressed model on disk; `record` holds its plan, its cost and all its scores, `exports` what was exported
-    just now."""
+    """A compressed model on disk; `record` holds its plan, its cost and all its scores."""
 
     record: PlanRecord
     folder: Path
@@ -47,34 +48,55 @@ class Delivered:
 
 
 def deliver(
-    task: Task, network: Network, options: RunOptions, folder: RunFolder, reporter: Reporter
-) -> tuple[Delivered, ...]:
-    """The compressed models of the plan files, but for those that were delivered before."""
-    records = {kept.name: read_plan(folder.plan(kept.name)) for kept in options.budget}
+    task: Task,
+    network: Network,
+    options: RunOptions,
+    folder: RunFolder,
+    reporter: Reporter,
+    account: Account,
+    *,
+    budgets: Sequence[str],
+    roles: Sequence[Role] = FINAL,
+) -> tuple[Saved, ...]:
+    """The compressed models of plan files, evaluated; what was delivered before is not made again.
+
+    budgets: names of the plan files' budgets.
+    """
+    records = {budget: read_plan(folder.plan(budget)) for budget in budgets}
     done = {budget: _delivered(folder.compressed(budget), record) for budget, record in records.items()}
     plans = [to_plan(record) for budget, record in records.items() if done[budget] is None]
-    moments = shared_moments(task, network, plans, options, reporter)
-    found = []
+    moments = shared_moments(task, network, plans, options, reporter) if plans else {}
+    saved = []
     for budget, record in records.items():
         out = folder.compressed(budget)
         if (compressed := done[budget]) is None:
             compressed = carry_out(task, network, record, options, out, reporter, moments)
-        elif any(role not in compressed.scores and task.dataset(role) is not None for role in FINAL):
-            compressed = evaluated(
-                load_compressed(out, compressed, task.model).to(task.device), task, compressed, out
-            )
-        exports = exported(task, compressed, options, out)
-        found.append(Delivered(compressed, out, folder.plan(budget), exports))
-    return tuple(found)
+        saved.append(Saved(compressed, out))
+    gauge = Gauge(task, network, timing_settings(options))
+    return tuple(with_footprint(gauge, each) for each in evaluated(task, saved, account, roles))
+
+
+def handed_over(task: Task, record: PlanRecord, options: RunOptions, out: Path, plan_file: Path) -> Delivered:
+    """A compressed model that is there, with the exported files that the options ask for and its card."""
+    exports = exported(task, record, options, out)
+    write_card(out)
+    return Delivered(record, out, plan_file, exports)
 
 
 def exported(task: Task, record: PlanRecord, options: RunOptions, out: Path) -> Exports:
     """The files that the options ask for, of a compressed model that is there; those that are there are kept."""
-    wanted = missing(out, exporters(options.export))
-    if not wanted:
-        return Exports(out, ())
+    wanted, asked = wanted_formats(options), asks_for_files(options)
+    names = {exporter.name for exporter in wanted}
+    there = tuple(kept for kept in current_exports(out) if kept.exporter in names)
+    lacking, int8 = missing(out, wanted), lacks_int8(out, options)
+    if not lacking and not int8:
+        return Exports(out, there, asked=asked)
     model = load_compressed(out, record, task.model)
-    return export_each(out, wanted, model, compared_on(task), task.output)
+    made = export_each(out, lacking, model, compared_on(task), task.output, asked=asked)
+    if int8:
+        there = tuple(kept for kept in there if kept.quantized is None)
+        made = quantize_after(made, model, task, options)
+    return replace(made, records=(*there, *made.records))
 
 
 def shared_moments(
@@ -107,7 +129,7 @@ def carry_out(
     reporter: Reporter,
     moments: Mapping[str, Moments],
 ) -> PlanRecord:
-    """Compress, save, evaluate; the record with the ε of the refitted layers and the scores."""
+    """Compress and save; the record with the ε of the refitted layers and the divergences."""
     name = record.asked
     compressed = compress(
         task,
@@ -125,45 +147,43 @@ def carry_out(
     choices = compressed.plan.choices
     layers = tuple(x.model_copy(update={"error": choices[x.name].error}) for x in record.layers)
     searched = {key: x for key, x in record.scores.items() if not key.startswith(("round-", *FINAL))}
-    found = {"layers": layers, "scores": {**searched, **_written(scores)}, "options": recorded(options)}
+    found = {
+        "layers": layers,
+        "scores": {**searched, **{key: finite(value) for key, value in scores.items()}},
+        "options": recorded(options),
+        "outputs": outputs_record(compressed.model, task.example),
+        # What a plan says of a model that it was carried out to before does not hold for this one.
+        "delivery": None,
+        "footprint": None,
+        "behaviour": {},
+        "promise": None,
+        "criteria": (),
+    }
     done = record.model_copy(update=found)
     save_compressed(out, compressed.model, done)
-    return evaluated(compressed.model, task, done, out)
-
-
-FINAL: tuple[Role, ...] = ("validation", "test")
-"""Data of the final evaluation."""
-
-
-def evaluated(model: nn.Module, task: Task, record: PlanRecord, out: Path) -> PlanRecord:
-    """The record of a saved model with its final scores, written again: whatever is wrong with those data, the model
-    is there."""
-    scores = {**record.scores, **_written(final_scores(model, task))}
-    done = record.model_copy(update={"scores": scores})
-    save_plan(out, done)
     return done
-
-
-def final_scores(model: nn.Module, task: Task) -> dict[str, float]:
-    """The metric on validation and test images, with its standard error; nothing where there is no data."""
-    scores: dict[str, float] = {}
-    for role in FINAL:
-        found = evaluate(model, task, role)
-        if found is not None:
-            scores |= {role: found.mean, f"{role}_stderr": found.stderr}
-    return scores
-
-
-def _written(scores: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: value if isfinite(value) else None for key, value in scores.items()}
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run came to; `validation` and `test` are the dense model's metric, None without data."""
+    """What a run came to.
+
+    validation, test: the dense model's metric, None without data. chosen: the delivered models that the run is for, all
+    of them unless their budget was looked for.
+    """
 
     dense: Cost
     metric_name: str
     validation: Estimate | None
     test: Estimate | None
     delivered: tuple[Delivered, ...]
+    chosen: tuple[Delivered, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every criterion is met, and a promise kept."""
+        records = [found.record for found in self.chosen]
+        return all(
+            (record.promise is None or record.promise.kept) and all(each.passed for each in record.criteria)
+            for record in records
+        )

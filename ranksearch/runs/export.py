@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 
+from ranksearch.cards import file_snippet, load_snippet, write_card
 from ranksearch.compression import PLAN_FILE, check_sums, load_compressed
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import (
@@ -19,6 +20,7 @@ from ranksearch.exporting import (
     current_exports,
     example_of,
     export_file,
+    exporters,
 )
 from ranksearch.networks import Batch, Output, draws_alone, head, one_tensor
 from ranksearch.planning import read_plan
@@ -28,19 +30,37 @@ from ranksearch.tasks.sources import is_plain, make_model
 log = logging.getLogger(__name__)
 
 
+BY_DEFAULT = ("pt2",)
+"""What delivered models are exported to where nobody says, if they can be."""
+
+
 @dataclass(frozen=True)
 class Exports:
-    """What was exported into a folder; `failed` are the names of exporters that could not."""
+    """The exported files of a folder.
+
+    failed: by the name of the exporter, why it could not. asked: whether somebody asked for these formats.
+    """
 
     folder: Path
     records: tuple[ExportRecord, ...]
-    failed: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    asked: bool = True
+
+    @property
+    def lacking(self) -> bool:
+        """Whether a file that somebody asked for is not there."""
+        return self.asked and bool(self.failed)
+
+
+def formats(names: Sequence[str] | None) -> tuple[Exporter, ...]:
+    """The exporters of these names; None stands for those that are tried by default. Raises InputError."""
+    return exporters(BY_DEFAULT if names is None else names)
 
 
 def missing(folder: Path, wanted: Sequence[Exporter]) -> list[Exporter]:
     """The exporters whose file is not there, or not as it was written, or of other weights."""
-    there = {record.exporter for record in current_exports(folder)}
-    return [exporter for exporter in wanted if exporter.name not in there]
+    there = {record.file for record in current_exports(folder)}
+    return [exporter for exporter in wanted if exporter.file not in there]
 
 
 def compared_on(task: Task) -> Batch:
@@ -56,16 +76,19 @@ def export_each(
     model: nn.Module,
     examples: Batch,
     output: Output = one_tensor,
+    *,
+    asked: bool = True,
 ) -> Exports:
-    """Export the model of a folder in several formats. One that fails costs a warning, and the others go on."""
-    records, failed = [], []
+    """Export the model of a folder in several formats. One that fails does not keep the others from going on; where
+    somebody `asked` for it, it costs a warning."""
+    records, failed = [], {}
     for exporter in wanted:
         try:
             records.append(export_file(folder, exporter, model, examples, output))
         except InputError as error:
-            log.warning("%s It is left out.", error)
-            failed.append(exporter.name)
-    return Exports(folder, tuple(records), tuple(failed))
+            log.log(logging.WARNING if asked else logging.DEBUG, "%s It is left out.", error)
+            failed[exporter.name] = str(error)
+    return Exports(folder, tuple(records), failed, asked)
 
 
 @draws_alone
@@ -88,13 +111,25 @@ def export_delivered(
         raise InputError(expected(str(folder), wanted_model, name or "none", way_out))
     check_sums(folder)
     compressed = load_compressed(folder, record, make_model(name))
-    return export_each(folder, wanted, compressed, example_of(record.model.input_shape))
+    exports = export_each(folder, wanted, compressed, example_of(record.model.input_shape))
+    write_card(folder)
+    return exports
 
 
-def usages(exports: Sequence[Exports], shown: Callable[[Path], str] = str) -> list[str]:
-    """Python that runs the exported files, for one file of each format; `shown` writes its path."""
+def snippets(exports: Sequence[Exports], shown: Callable[[Path], str] = str) -> list[list[str]]:
+    """Lines of Python that run one exported file of each format, or load the first model where there is none.
+
+    shown: writes a path.
+    """
     paths: dict[str, Path] = {}
     for found in exports:
         for record in found.records:
             paths.setdefault(record.exporter, found.folder / record.file)
-    return [text for name, path in paths.items() if (text := EXPORTERS.get(name).usage(shown(path)))]
+    runs = [
+        file_snippet(EXPORTERS.get(name).usage(shown(path)), read_plan(path.with_name(PLAN_FILE)).delivery)
+        for name, path in paths.items()
+    ]
+    if not runs:
+        folder = exports[0].folder
+        runs = [load_snippet(shown(folder), read_plan(folder / PLAN_FILE))]
+    return [lines for lines in runs if lines]

@@ -16,12 +16,13 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import EXPORTERS
 from ranksearch.objectives import OBJECTIVES
+from ranksearch.quantization import TOLERANCE
 from ranksearch.redaction import conceal
 from ranksearch.registry import Registry
 from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
-from ranksearch.tasks import LOSSES
+from ranksearch.tasks import LOSSES, METRICS
 from ranksearch.timing import RUNTIMES
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
@@ -32,6 +33,7 @@ MAIN = (
     "data",
     "budget",
     "metric",
+    "max_drop",
     "epochs",
     "n_trials",
     "out",
@@ -60,6 +62,12 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, str):
         return [part for part in re.split(r"[,x×\s]+", value.strip()) if part]
     return value if isinstance(value, list | tuple) else [value]
+
+
+def _formats(value: Any) -> list[Any]:
+    """As `listed`, with `none` for an empty list."""
+    found = listed(value)
+    return [] if found == ["none"] else found
 
 
 def _patterns(value: Any) -> Any:
@@ -100,9 +108,22 @@ def _limits(value: Any) -> Any:
     return pairs
 
 
+CRITERION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?P<relation><=|>=)\s*(?P<limit>[^<>=\s]+)\s*")
+"""A key figure, how it is to stand to a limit, and the limit."""
+
+
+def _criteria(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str) or CRITERION.fullmatch(value) is None:
+            raise ValueError(f"a figure, <= or >=, and a limit, as in params<=54k (not {value!r})")
+    return _distinct(values)
+
+
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Names = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_distinct)]
+Formats = Annotated[tuple[str, ...], BeforeValidator(_formats), AfterValidator(_distinct)]
+Criteria = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_criteria)]
 Size = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_numbers)]
 PerChannel = Annotated[tuple[Number, ...], BeforeValidator(_numbers)]
 Asked = Annotated[Kept, BeforeValidator(_kept), PlainSerializer(lambda kept: kept.fraction or kept.name)]
@@ -113,7 +134,7 @@ LimitList = Annotated[
     PlainSerializer(lambda pairs: [f"{metric}={kept.name}" for metric, kept in pairs]),
 ]
 Multiples = Annotated[
-    tuple[tuple[str, Annotated[int, Field(ge=1)]], ...],
+    tuple[tuple[str, Annotated[int, Field(ge=1)] | Literal["auto"]], ...],
     BeforeValidator(_patterns),
     PlainSerializer(lambda pairs: [f"{pattern}={number}" for pattern, number in pairs]),
 ]
@@ -156,7 +177,11 @@ class RunOptions(BaseModel):
     path/file.py:factory. Built-in names take keyword arguments of their builder: torchvision:vgg11:dropout=0.1."""
 
     weights: Path | None = option("Model", None, "FILE", "the factory's own")
-    """State dict: .safetensors, or .pt or .pth (read with weights_only=True). none keeps random weights."""
+    """State dict: safetensors, or a checkpoint of torch.save with any suffix (read with weights_only=True); the
+    .index.json of shards, or a folder that holds it. none keeps random weights."""
+
+    weights_entry: str | None = option("Model", None, "NAME", "the one that fits the model")
+    """Which weights of a checkpoint to take, such as model_ema: an entry, or a prefix of names."""
 
     num_classes: int | None = option("Model", None, "N", "from the weights, else from the data", ge=1)
     """Number of classes of the model."""
@@ -202,9 +227,25 @@ class RunOptions(BaseModel):
     """Number of training images to calibrate on, without labels: two thirds for moments, one third for scores.
     At most half of the images."""
 
-    metric_fn: str | None = option("Data", None, "SPEC", "the loss's: top-1 accuracy of cross_entropy")
-    """Your own task metric, package.module:fn or path/file.py:fn. fn(outputs, targets) returns one score per
-    example; higher is better."""
+    metric_fn: str | None = option(
+        "Data", None, "NAME", "the loss's: top-1 accuracy of cross_entropy", choices=METRICS
+    )
+    """Task metric, by name, or your own: package.module:fn or path/file.py:fn. fn(outputs, targets) returns one
+    score per example; higher is better."""
+
+    output: str | None = option("Model", None, "PATH", "the tensor returned, or its logits or out")
+    """Which tensor counts of what the model returns: a path of keys, attributes and positions (logits, 0,
+    decoder.logits), or your own function, file.py:fn."""
+
+    mask: str | None = option("Data", None, "PATH", "attention_mask, where the inputs have it")
+    """Which positions of the inputs are not padding: the path of a tensor among the inputs, or your own function of
+    them, file.py:fn. The others count neither in moments nor in divergences nor in metrics."""
+
+    collate: str | None = option("Data", None, "SPEC", "examples of one shape are stacked")
+    """Your own function that makes a batch of a list of examples, such as one that pads, file.py:fn."""
+
+    ignore_index: int | None = option("Data", None, "N", "-100; 255 in segmentation")
+    """Label of what counts for nothing."""
 
     loss: str = option("Data", "cross_entropy", "NAME", choices=LOSSES)
     """Loss that the model was trained with."""
@@ -215,21 +256,28 @@ class RunOptions(BaseModel):
     workers: int = option("Data", 0, "N", ge=0)
     """Number of data loader processes."""
 
-    budget: Budgets = option("Budget", (), "F[,F...]", "required")
+    budget: Budgets = option("Budget", (), "F[,F...]", "required, unless there is --max-drop")
     """How much of the whole model to KEEP: a fraction (0.2 keeps a fifth), a percentage (20%) or an amount
-    (54k). Several (0.5,0.3,0.2) give one plan each. Can be repeated."""
+    (54k; 1MB of bytes, 6ms of latency). Several (0.5,0.3,0.2) give one plan each. Can be repeated."""
 
     metric: str = option("Budget", "params", "METRIC", choices=COSTS)
     """The cost metric: what the budget counts."""
+
+    max_drop: float | None = option(
+        "Budget", None, "F", "none, if there is a budget", gt=0, allow_inf_nan=False
+    )
+    """Instead of a budget: the most that the delivered model may lose of the task metric, in points of accuracy
+    or units of a metric of your own. The smallest budget is looked for that keeps to it, with at most six models; the
+    upper end of a confidence interval on the validation data counts."""
 
     limit: LimitList = option("Budget", (), "METRIC=F")
     """A further limit in another cost metric, in addition to the budget: flops=0.5. Can be repeated."""
 
     runtime: str = option("Budget", "torch", "NAME", choices=RUNTIMES)
-    """What runs the model when latency counts."""
+    """What runs the model when it is timed."""
 
     latency_batch: int = option("Budget", 1, "N", ge=1)
-    """Examples in the batch whose time counts."""
+    """Examples in the batch that is timed, and whose activations are counted."""
 
     decompositions: Names = option(
         "Budget",
@@ -246,7 +294,7 @@ class RunOptions(BaseModel):
 
     rank_multiple: Multiples = option("Budget", (), "[PATTERN=]N", "1; 8 if latency counts")
     """Ranks are multiples of N, in all layers or in those whose name matches (8, 'layer1.*=4'). Can be
-    repeated; the last match wins."""
+    repeated; the last match wins. auto has it measured on the runtime."""
 
     allocator: str = option("Search", "knapsack", "NAME", choices=ALLOCATORS)
     """How ranks are chosen: knapsack, or a method from the literature for comparison, whose plan is delivered
@@ -317,8 +365,23 @@ class RunOptions(BaseModel):
     label_weight: float = option("Delivery", 0.0, "F", ge=0, le=1)
     """Weight of the labels in that fine-tuning; 0 needs no labels."""
 
-    export: Names = option("Delivery", (), "NAME[,NAME...]", choices=EXPORTERS)
-    """Formats that delivered models are exported to, for programs without ranksearch. Can be repeated."""
+    export: Formats | None = option(
+        "Delivery", None, "NAME[,NAME...]", "pt2, where the model can be exported", choices=EXPORTERS
+    )
+    """Formats that delivered models are exported to, for programs without ranksearch; none exports nothing. The exit
+    code is 1 if a format asked for fails. Can be repeated."""
+    accept: Criteria = option("Delivery", (), "NAME<=F[,...]")
+    """Key figures that the delivered model has to reach, or the exit code is 3: 'top1>=0.86,flips<=3%,params<=54k'.
+    The task metric by its name, drop (below the dense model), flips (share of predictions that changed), ece
+    (calibration error), or a cost metric. Can be repeated."""
+
+    quantize: Literal["int8"] | None = option("Delivery", None, "int8", "none")
+    """Also deliver model.int8.onnx, quantised by onnxruntime on the calibration images, beside model.onnx. Layers that
+    lose too much stay float."""
+
+    quantize_tolerance: float = option("Delivery", TOLERANCE, "F", gt=0, allow_inf_nan=False)
+    """With --quantize: the divergence from the float model that is accepted, as a fraction of that of a model that
+    always returns the mean output. More layers stay float if it is lower."""
 
     out: Path | None = option("Run", None, "DIR", "runs/MODEL-DATE-TIME")
     """Output folder."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ranksearch.calibration import Moments, task_moments
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer
-from ranksearch.planning import Network, inspect_network, judged, prepare
+from ranksearch.networks import Layer, stored_tensors
+from ranksearch.planning import Gauge, Network, inspect_network, judged, prepare
 from ranksearch.probing import (
     PARTIAL_NORM,
     WAYS,
@@ -53,7 +53,7 @@ from ranksearch.records import write_record
 from ranksearch.runs.narrate import describe_task
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.probe_options import ProbeOptions
-from ranksearch.runs.settings import candidate_config, torch_threads
+from ranksearch.runs.settings import candidate_config, timing_settings, torch_threads
 from ranksearch.runs.tasks import build_task_and_data
 from ranksearch.tasks import Task, metric_name, show_estimate
 
@@ -77,7 +77,7 @@ def probe_pipeline(
 ) -> ProbeRecord:
     """Carry out a probe in its folder; measurements that are there already are not made again."""
     with torch_threads(options):
-        task, _ = build_task_and_data(options)
+        task, _ = build_task_and_data(options, reporter.line)
         network = inspect_network(task, ignore=options.ignore)
         describe_task(task, network.cost, reporter)
         layers = network.layers
@@ -98,13 +98,14 @@ def probe_pipeline(
         recovery = _recovery(task, swept, options, wanted, folder, reporter) if swept else None
         verdict = _verdict(task, network, swept, options, wanted, reporter) if wanted.moments else None
         entropy = {n: {s.cut.name: s.entropy for s in found.spectra} for n, found in spectra.items()}
+        size = stored_tensors(task.model).nbytes
         record = ProbeRecord(
             version=2,
             model=task.model_name,
             weights=weights_digest(task.model),
             task_metric=metric_name(task),
             images=images_record(swept.images) if swept else None,
-            dense=dense_record(network.cost, swept.judge if swept else None),
+            dense=dense_record(network.cost, size, swept.judge if swept else None),
             layers=layer_records(layers, entropy, verdict, swept.reused if swept else {}),
             verdict=verdict_record(verdict) if verdict else None,
             recovery=recovery,
@@ -250,7 +251,7 @@ def _verdict(
     verdict = judge_model(problem, plans, swept.file.rows if swept else (), wanted.trouble)
     told = {verdict.trouble.budget} | {point.budget for point in verdict.front if point.measured}
     speed = measure_speed(
-        problem,
+        Gauge(task, network, timing_settings(options)),
         {budget: plan for budget, plan in plans if budget in told},
         progress=ticks(reporter.progress, "verdict: speed"),
     )

@@ -61,7 +61,7 @@ class ProbeOptions(BaseModel):
     """Divergence, in nats, at which trouble starts."""
 
     plots: bool = option("Probe", True)
-    """Draw figures; needs pip install 'ranksearch[plots]'."""
+    """Draw figures."""
 
 
 def parse_probe(given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> ProbeOptions:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from ranksearch.compression import check_stages
-from ranksearch.exporting import exporters
-from ranksearch.planning import (
-    LayerWeights,
-    Network,
-    PlanRecord,
-    Problem,
-    inspect_network,
-    make_record,
-    prepare,
-    write_plan,
-)
+from ranksearch.planning import LayerWeights, Network, inspect_network, prepare
 from ranksearch.progress import Reporter
-from ranksearch.runs.deliver import RunReport, deliver
+from ranksearch.runs.accept import check_measurable, judge, parse_criteria
+from ranksearch.runs.account import Account
+from ranksearch.runs.command import command
+from ranksearch.runs.deliver import Delivered, RunReport, deliver, handed_over
+from ranksearch.runs.export import Exports
+from ranksearch.runs.front_files import write_whole_front
 from ranksearch.runs.narrate import (
     describe_budgets,
     describe_dense,
@@ -28,27 +22,22 @@ from ranksearch.runs.narrate import (
     describe_times,
 )
 from ranksearch.runs.options import RunOptions
+from ranksearch.runs.promise import keep_promise
+from ranksearch.runs.quantize import wanted_formats
+from ranksearch.runs.record import record_search, record_tables
 from ranksearch.runs.run_folder import RunFolder, SplitsRecord
 from ranksearch.runs.settings import (
     candidate_config,
     compress_config,
     early_weights,
-    recorded,
     search_settings,
     timing_settings,
     torch_threads,
 )
 from ranksearch.runs.tasks import build_task_and_data
-from ranksearch.searching import (
-    SearchResult,
-    describe_correlation,
-    front_record,
-    search,
-    write_front,
-    write_trials,
-)
+from ranksearch.searching import SearchResult, check_max_drop, search
 from ranksearch.searching.baselines import ALLOCATORS, check_weights
-from ranksearch.tasks import Task, evaluate, metric_name
+from ranksearch.tasks import Estimate, Role, Task, metric_name
 
 
 def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> RunReport:
@@ -57,18 +46,25 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         settings = search_settings(options, folder)
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
-        exporters(options.export)
+        wanted_formats(options)
         training = compress_config(options)  # raises early what would end the run late
-        task, data = build_task_and_data(options)
+        criteria = parse_criteria(options)
+        task, data = build_task_and_data(options, reporter.line)
         check_stages(task, training)
+        check_measurable(criteria, task)
+        if options.max_drop is not None:
+            check_max_drop(task, options.max_drop)
         folder.write_splits(SplitsRecord(**task.splits.to_dict(), test=data.test_split))
         network = inspect_network(
-            task, ignore=options.ignore, metrics=settings.metrics, timing=timing_settings(options)
+            task, ignore=options.ignore, metrics=settings.metrics, timing=timing_settings(options, folder)
         )
         describe_task(task, network.cost, reporter)
-        describe_budgets(settings.budgets_of(network.cost), reporter)
+        if options.max_drop is None:
+            describe_budgets(settings.budgets_of(network.cost), reporter)
         layer_weights = with_prior(layer_weights, task, network, options, reporter)
         validation = describe_dense(task, reporter)
+        known: dict[Role, Estimate] = {} if validation is None else {"validation": validation}
+        account = Account(task, data, options, command("ranksearch run", options), known)
         problem = prepare(
             task,
             network=network,
@@ -78,12 +74,36 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             progress=reporter.progress,
         )
         describe_layers(problem, reporter)
-        results = search(problem, settings, progress=reporter.progress)
-        describe_times(results, reporter)
-        record_search(problem, results, options, folder, reporter)
-        delivered = deliver(task, network, options, folder, reporter)
-        test = evaluate(task.model, task, "test")
-        return RunReport(problem.dense, metric_name(task), validation, test, delivered)
+        results: Sequence[SearchResult]
+        if options.max_drop is None:
+            results = search(problem, settings, progress=reporter.progress)
+            describe_times(results, reporter)
+            tables = record_tables(problem, results, options, folder)
+            record_search(problem, results, options, folder, reporter)
+            names = [kept.name for kept in options.budget]
+            saved = deliver(task, network, options, folder, reporter, account, budgets=names)
+            chosen = saved
+        else:
+            promise = keep_promise(problem, network, settings, options, folder, reporter, account)
+            describe_times(promise.results, reporter)
+            tables = record_tables(problem, promise.results, options, folder)
+            saved, chosen = promise.delivered, (promise.chosen,)
+        judged = {each.folder: judge(each, criteria, task, network, options) for each in chosen}
+        delivered = tuple(
+            handed_over(task, own.record, options, own.folder, folder.plan(own.record.asked))
+            if (own := judged.get(each.folder)) is not None
+            else Delivered(each.record, each.folder, folder.plan(each.record.asked), Exports(each.folder, ()))
+            for each in saved
+        )
+        write_whole_front(tables, tables.content(), tables.metric, folder.path, folder.front_table)
+        return RunReport(
+            problem.dense,
+            metric_name(task),
+            validation,
+            account.dense.get("test"),
+            delivered,
+            tuple(each for each in delivered if each.folder in judged),
+        )
 
 
 def with_prior(
@@ -99,42 +119,3 @@ def with_prior(
     found = replace(layer_weights, prior=prior)
     check_weights(found, ALLOCATORS.resolve(options.allocator).name)
     return found
-
-
-def record_search(
-    problem: Problem,
-    results: Sequence[SearchResult],
-    options: RunOptions,
-    folder: RunFolder,
-    reporter: Reporter,
-) -> None:
-    """Write trials.csv, front.json and a plan file per budget; say how far the scores can be trusted."""
-    write_trials(folder.trials, [record for result in results for record in result.records])
-    name = problem.task.model_name
-    weights = (
-        {table.layer.name: table.weight for table in problem.tables} if problem.layer_weights.weighs else {}
-    )
-    front = front_record(
-        results, model=name, metric=results[0].budget.metric, dense=problem.dense, weights=weights
-    )
-    write_front(folder.front, front)
-    for result in results:
-        write_plan(folder.plan(result.budget.name), plan_record(problem, result, options, result.scores))
-    for found in front.rank_correlations:
-        reporter.line(describe_correlation(found))
-
-
-def plan_record(problem: Problem, result: SearchResult, options: RunOptions, scores: Any) -> PlanRecord:
-    """The record of a search's best plan with these scores."""
-    return make_record(
-        problem.task.model,
-        problem.layers,
-        result.plan,
-        example=problem.task.example,
-        dense=problem.dense,
-        budget=result.budget,
-        seed=options.seed,
-        model_name=problem.task.model_name,
-        scores=scores,
-        options=recorded(options),
-    )

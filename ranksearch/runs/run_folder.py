@@ -15,12 +15,15 @@ from pydantic import NonNegativeInt, model_validator
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
-from ranksearch.folders import CONFIG, held
+from ranksearch.folders import CONFIG, TABLES, held
 from ranksearch.records import Record, read_record
 from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
 from ranksearch.runs.options import RunOptions
 
-WRITTEN = ("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "compressed", "compressed/*", "compressed/*/*")
+WRITTEN = (
+    *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "times", "times/*"),
+    *("compressed", "compressed/*", "compressed/*/*"),
+)
 """Patterns of what a run writes in its folder."""
 
 
@@ -74,6 +77,19 @@ class RunFolder:
         return self.path / "front.json"
 
     @property
+    def times(self) -> Path:
+        """What was measured for budgets of time, so that a resumed run need not measure it again."""
+        return self.path / "times"
+
+    @property
+    def tables(self) -> Path:
+        return self.path / TABLES
+
+    @property
+    def front_table(self) -> Path:
+        return self.path / "front.csv"
+
+    @property
     def log(self) -> Path:
         return self.path / "log.txt"
 
@@ -90,6 +106,11 @@ class RunFolder:
         files = self.path.glob("plan-*.json")
         budgets = {path: budget for path in files if (budget := _budget(path)) is not None}
         return sorted(budgets, key=budgets.__getitem__, reverse=True)
+
+    def delivered(self) -> list[Path]:
+        """Records of the compressed models that are there, largest budget first."""
+        places = [self.compressed(path.stem.removeprefix("plan-")) / "plan.json" for path in self.plans()]
+        return [place for place in places if place.is_file()]
 
     def has_results(self) -> bool:
         """Whether a search has left anything."""

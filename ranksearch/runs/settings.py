@@ -7,7 +7,7 @@ from typing import Any
 
 from ranksearch.compression import CompressConfig
 from ranksearch.compression.training import FinetuneConfig
-from ranksearch.costs import COSTS, counted
+from ranksearch.costs import COSTS, Kept, counted
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
@@ -18,6 +18,9 @@ from ranksearch.runs.run_folder import RunFolder
 from ranksearch.searching import SearchSettings
 from ranksearch.timing import TimingSettings
 
+WHOLE = Kept(fraction=1.0)
+"""Stands for the budgets that are looked for."""
+
 
 def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
     """Torch's CPU threads for a while; on something as small as digits more than one get in the way."""
@@ -26,11 +29,15 @@ def torch_threads(options: RunOptions) -> AbstractContextManager[None]:
 
 def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     """The options that the search is about; the journal lies in the run folder unless a storage is named."""
-    if not options.budget:
-        way_out = "For example --budget 0.2, which keeps a fifth."
-        raise InputError(expected("--budget", "how much to keep", "none", way_out))
+    if not options.budget and options.max_drop is None:
+        way_out = "For example --budget 0.2, which keeps a fifth, or --max-drop 1."
+        raise InputError(expected("--budget", "how much to keep, or --max-drop", "none", way_out))
+    if options.budget and options.max_drop is not None:
+        got = f"--max-drop {options.max_drop:g} and --budget {','.join(kept.name for kept in options.budget)}"
+        way_out = "Leave one out; --budget none takes back that of a file."
+        raise InputError(expected("--max-drop", "either a drop or a budget", got, way_out))
     settings = SearchSettings(
-        budgets=options.budget,
+        budgets=options.budget or (WHOLE,),
         metric=options.metric,
         limits=options.limit,
         allocator=options.allocator,
@@ -87,9 +94,10 @@ def candidate_config(options: RunOptions) -> CandidateConfig:
     )
 
 
-def timing_settings(options: RunOptions) -> TimingSettings:
-    """The options that times are about."""
-    return TimingSettings(options.runtime, options.latency_batch, options.threads)
+def timing_settings(options: RunOptions, folder: RunFolder | None = None) -> TimingSettings:
+    """The options that times are about; what is measured is kept in the run folder, where there is one."""
+    times = None if folder is None else folder.times
+    return TimingSettings(options.runtime, options.latency_batch, options.threads, times)
 
 
 def compress_config(options: RunOptions) -> CompressConfig:
@@ -115,7 +123,10 @@ def early_weights(options: RunOptions) -> LayerWeights:
     return LayerWeights() if options.protect_early is None else LayerWeights(*options.protect_early)
 
 
-NOT_RECORDED = {"resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name", "export"}
+NOT_RECORDED = {
+    *("resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name"),
+    *("export", "quantize", "quantize_tolerance"),
+}
 """Options that are about one machine's folders and one run's output: nobody else has a use for them."""
 
 

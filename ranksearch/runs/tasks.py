@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Batch, call, made_one, one_tensor, read_weights, shapes_of, to
+from ranksearch.networks import Batch, call, one_tensor, outputs_of, read_weights, shapes_of, to
 from ranksearch.objects import load_object
 from ranksearch.runs.options import RunOptions
-from ranksearch.tasks import CROSS_ENTROPY, LOSSES, MetricFn, Task, make_splits
+from ranksearch.tasks import CROSS_ENTROPY, Role, Task, check_fit, check_targets, loss_of, make_splits
 from ranksearch.tasks.sources import (
     Data,
     ImageOptions,
@@ -31,11 +32,12 @@ def build_task(options: RunOptions) -> Task:
     return build_task_and_data(options)[0]
 
 
-def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
-    """The task, and what its data source yielded."""
+def build_task_and_data(
+    options: RunOptions, tell: Callable[[str], None] = lambda text: None
+) -> tuple[Task, Data]:
+    """The task, and what its data source yielded; `tell` hears of what was chosen without being asked for."""
     device = pick_device(options.device)
-    loss = LOSSES.resolve(options.loss)
-    metric_fn = loss.metric_fn if options.metric_fn is None else load_metric(options.metric_fn)
+    loss = loss_of(options.loss)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
     if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
@@ -43,7 +45,7 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
         raise InputError(
             expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
         )
-    weights = read_weights(cast(Path, options.weights)) if has_weights else None
+    weights = read_weights(cast(Path, options.weights), options.weights_entry) if has_weights else None
     if num_classes is None and weights is not None:
         num_classes = classes_in_weights(options.model, weights)
     data = load_data(
@@ -54,7 +56,7 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
     )
     if num_classes is None and weights is None and is_builtin(options.model) and data.classes:
         num_classes = len(data.classes)
-    model = load_model(options.model, weights=weights, num_classes=num_classes)
+    model = load_model(options.model, weights=weights, num_classes=num_classes, tell=tell)
     task = Task(
         model=model.to(device),
         train=data.train,
@@ -67,7 +69,11 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
             seed=options.splitting_seed,
         ),
         loss=loss,
-        metric_fn=metric_fn,
+        metric_fn=cast(Any, options.metric_fn),
+        output=cast(Any, one_tensor if options.output is None else options.output),
+        mask=options.mask,
+        collate=None if options.collate is None else load_collate(options.collate),
+        ignore_index=options.ignore_index,
         model_name=full_name(options.model, num_classes),
         device=device,
         batch_size=options.batch_size,
@@ -77,7 +83,8 @@ def build_task_and_data(options: RunOptions) -> tuple[Task, Data]:
         val_split=options.val_split,
         cache=pick_cache(options.cache),
     )
-    check_task(task, data)
+    for note in check_task(task, data):
+        tell(note)
     return task, data
 
 
@@ -101,12 +108,12 @@ def pick_cache(folder: Path | None) -> Path | None:
     return None if str(folder) == "none" else folder
 
 
-def load_metric(name: str) -> MetricFn:
-    """A function of the user's own."""
-    metric_fn = load_object(name, option="--metric-fn")
-    if not callable(metric_fn):
-        raise InputError(expected("--metric-fn", "a function", f"{type(metric_fn).__name__} ({name})"))
-    return cast(MetricFn, metric_fn)
+def load_collate(name: str) -> Callable[[list[Any]], Any]:
+    """A function of the user's own that makes batches."""
+    collate = load_object(name, option="--collate")
+    if not callable(collate):
+        raise InputError(expected("--collate", "a function", f"{type(collate).__name__} ({name})"))
+    return cast(Callable[[list[Any]], Any], collate)
 
 
 def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
@@ -121,18 +128,21 @@ def image_options(options: RunOptions, wishes: dict[str, Any]) -> ImageOptions:
     )
 
 
-def check_task(task: Task, data: Data) -> None:
-    """Run the model and the metric on a first example of each kind, so that what does not fit together shows at
-    once."""
+def check_task(task: Task, data: Data) -> tuple[str, ...]:
+    """Run the model, the loss and the metric on a few examples of each kind, so that what does not fit together shows
+    at once; what was chosen without being asked for, in a line each."""
     outputs = _outputs(task, to(task.example, task.device))
+    notes = check_fit(task)
     if task.loss is CROSS_ENTROPY and outputs.dim() == 2:
         _check_classes(task, data, outputs.shape[1])
     for role in ("moments", "validation", "test"):
         first = task.first(role)
         if first is not None and (targets := first[1]) is not None:
-            outputs = _outputs(task, first[0])
-            _check_axes(task, outputs, targets)
-            _check_metric(task, outputs, targets)
+            _check_metric(task, _outputs(task, first[0]), targets)
+    finals: tuple[Role, ...] = ("validation", "test")
+    for final in finals:
+        check_targets(task, final)
+    return notes
 
 
 def _outputs(task: Task, inputs: Batch) -> Tensor:
@@ -143,18 +153,7 @@ def _outputs(task: Task, inputs: Batch) -> Tensor:
         what = f"inputs that {task.model_name} accepts"
         got = f"{shapes_of(inputs)}: {told(error)}"
         raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
-    if not isinstance(returned, Tensor) and task.output is one_tensor:
-        raise InputError(expected("--model", "a model that returns a tensor", type(returned).__name__))
-    return made_one(returned, task.output)
-
-
-def _check_axes(task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Of several predictions per example cross-entropy has the classes second."""
-    second = (len(outputs), *outputs.shape[2:])
-    if task.loss is CROSS_ENTROPY and outputs.dim() > 2 and second != targets.shape == outputs.shape[:-1]:
-        wanted = f"outputs with the classes on axis 1, {(len(outputs), 'classes', *targets.shape[1:])}"
-        way_out = "Wrap the model so that it moves its last axis there: outputs.movedim(-1, 1)."
-        raise InputError(expected("--loss cross_entropy", wanted, tuple(outputs.shape), way_out))
+    return outputs_of(returned, inputs, task.output)
 
 
 def _check_classes(task: Task, data: Data, outputs: int) -> None:
@@ -172,7 +171,7 @@ def _check_classes(task: Task, data: Data, outputs: int) -> None:
 
 
 def _check_metric(task: Task, outputs: Tensor, targets: Tensor) -> None:
-    name = getattr(task.metric_fn, "__name__", "the metric")
+    name = getattr(task.metric_fn, "__name__", getattr(task.metric_fn, "name", "the metric"))
     shapes = f"outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}"
     what = f"{name}({shapes}) to give one score per example, (1,)"
     try:

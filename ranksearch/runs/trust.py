@@ -20,6 +20,9 @@ OBJECTS = (
     "data",
     "metric",
     "metric_fn",
+    "output",
+    "mask",
+    "collate",
     "loss",
     "allocator",
     "objective",
@@ -30,7 +33,7 @@ OBJECTS = (
 """Options that name one thing, which may be an object of the user's own."""
 
 _PLACES = frozenset({*PATHS, "storage"})
-_NAMES = frozenset({*OBJECTS, "limit", "decompositions", "export"})
+_NAMES = frozenset({*OBJECTS, "limit", "decompositions", "accept", "export"})
 
 
 def check_trusted(values: Mapping[str, Any], where: str) -> None:

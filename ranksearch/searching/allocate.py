@@ -1,18 +1,24 @@
-"""Instead of a search: the plan of a named allocator, in addition to the plans that need no search."""
+"""Instead of a search: the plan of a named allocator, in addition to the plans that need no search.
+
+Where the budget is a time, the allocator is asked again until the time of its plan, measured, meets the budget.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from optuna.pruners import NopPruner
 
 from ranksearch.cache import digest
+from ranksearch.costs import Budget
 from ranksearch.objectives import Objective
 from ranksearch.planning import Choice
 from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import Job, are_numbers, storable_scores, strange, trained_with
 from ranksearch.searching.studies import restored, storable
+from ranksearch.searching.timed import meet, with_time
 
 
 def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated]:
@@ -46,11 +52,22 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
         settings.seed,
         max(1, settings.trials),
     )
-    choices = {**job.baselines, settings.allocator: ALLOCATORS.get(settings.allocator).allocate(context)}
+
+    def chosen(budget: Budget) -> Choice:
+        return ALLOCATORS.get(settings.allocator).allocate(replace(context, budget=budget))
+
+    timed = meet(problem, job.budget, chosen, job.progress) if job.budget.measured else None
+    choices = {settings.allocator: timed.choice} if timed else dict(job.baselines)
+    if timed is None:
+        choices[settings.allocator] = chosen(job.budget)
     records = []
     for name, choice in choices.items():
         plan, found = problem.plan(choice), score_of(choice)
         if name == settings.allocator:
             found["evaluations"] = context.evaluate.used
         records.append(Evaluated(plan, job.budget, name, objective.name, {"error": plan.error} | found))
-    return records, next(record for record in records if record.origin == settings.allocator)
+    best = next(record for record in records if record.origin == settings.allocator)
+    if timed is not None:
+        best = with_time(best, job.budget, timed.ratio, timed.predicted)
+        records = [best]
+    return records, best

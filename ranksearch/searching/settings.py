@@ -83,10 +83,6 @@ class SearchSettings:
             wanted = "knapsack, the only one that keeps to several limits"
             raise InputError(expected("allocator", wanted, repr(self.allocator), "Leave the limits out."))
         names = [self.metric, *(name for name, _ in limits)]
-        timed = [name for name in names if COSTS.get(name).measured]
-        if timed and (self.trials or self.allocator != "knapsack"):
-            wanted = f"no trials and the allocator knapsack for a budget of {timed[0]}"
-            raise InputError(expected("n_trials", wanted, f"{self.trials} with {self.allocator}"))
         if len(set(names)) < len(names):
             raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
         for field, registry in (

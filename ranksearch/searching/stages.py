@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from optuna.storages import BaseStorage
 
 from ranksearch.calibration import task_digest
-from ranksearch.costs import Budget, Cost
+from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import Scoring, make_objective
-from ranksearch.planning import Plan, Problem
+from ranksearch.planning import Plan, Problem, Tables, analytic
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
 from ranksearch.searching.front import Evaluated, merged
@@ -19,7 +19,7 @@ from ranksearch.searching.job import PLAIN, Job, ranking
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.studies import open_storage, quiet_optuna
-from ranksearch.searching.timed import measured_limits, meet
+from ranksearch.searching.timed import first_that_meets, meet
 from ranksearch.searching.tune import shortlist, tune
 
 
@@ -27,7 +27,7 @@ from ranksearch.searching.tune import shortlist, tune
 class SearchResult:
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
-    `scores` are those of `Evaluated`, of all stages.
+    `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from.
     """
 
     budget: Budget
@@ -35,6 +35,7 @@ class SearchResult:
     origin: str
     scores: Mapping[str, float]
     records: tuple[Evaluated, ...]
+    tables: Tables | None = field(default=None, repr=False, compare=False)
 
 
 def search(
@@ -65,11 +66,21 @@ def search(
         for budget in settings.budgets_of(problem.dense)
     ]
     for job in jobs:
-        if not measured_limits(job.budget):  # the prediction of a time does not tell yet
+        if not job.budget.measured:  # the prediction of a time does not tell yet
             _ = job.baselines  # raises if the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
-        return [search_budget(job, scoring) for job in jobs]
+        return _sharing([search_budget(job, scoring) for job in jobs])
+
+
+def _sharing(results: list[SearchResult]) -> list[SearchResult]:
+    """The results with the same tables, which know of all plans that were timed."""
+    tables = [found.tables for found in results if found.tables is not None]
+    if not tables or tables[0].times is None:
+        return results
+    plans = tuple(pair for own in tables if own.times is not None for pair in own.times.plans)
+    shared = replace(tables[0], times=replace(tables[0].times, plans=tuple(dict.fromkeys(plans))))
+    return [replace(found, tables=shared) for found in results]
 
 
 def search_budget(job: Job, scoring: Scoring) -> SearchResult:
@@ -83,44 +94,53 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
     if settings.allocator != "knapsack":
         records, best = allocate(job, make_objective(settings.objective, scoring))
         return replace(_result(job, records, best), origin=best.origin)
-    if measured_limits(job.budget):
-        return _timed(job)
+    if job.budget.measured:
+        return _timed(job, scoring)
+    records, ranked = _stages(job, scoring)
+    return _result(job, records, ranked[0])
+
+
+def _stages(job: Job, scoring: Scoring) -> tuple[list[Evaluated], list[Evaluated]]:
+    """Every evaluation, and those that the last stage ranks, the best first."""
+    settings = job.settings
     if settings.searches:
         records = scan(job, make_objective(settings.objective, scoring))
-        best = ranking(records, settings.objective)[0]
+        ranked = ranking(records, settings.objective)
         tunes = settings.finetune_trials > 0
         stage = "finetune" if tunes else "refitted"
         count = settings.finetune_trials if tunes else settings.refit_trials
         rivals = shortlist(job, records, count) if stage != settings.objective else []
     else:
         records = list(_unscored(job))
-        best, stage = records[0], "refitted"
-        plain = [found for found in records if found.origin == PLAIN and found.plan.key != best.plan.key]
-        rivals = [best, *plain] if plain and settings.refit_trials else []
+        ranked, stage = records[:1], "refitted"
+        plain = [found for found in records if found.origin == PLAIN and found.plan.key != ranked[0].plan.key]
+        rivals = [*ranked, *plain] if plain and settings.refit_trials else []
     if rivals:
         tuned = tune(job, make_objective(stage, scoring), rivals)
         records += tuned
-        best = ranking(tuned, stage)[0]
-    return _result(job, records, best)
+        ranked = ranking(tuned, stage)
+    return records, ranked
 
 
-def _timed(job: Job) -> SearchResult:
-    """The analytic plan whose measured time meets the budget; its cost is what was measured."""
-    found = meet(job.problem, job.budget, job.progress)
-    (limit,) = measured_limits(job.budget)
-    plan = job.problem.plan(found.choice)
-    measured = round(found.ratio.median * limit.dense)
-    amounts = plan.cost.amounts | {limit.metric: min(measured, limit.limit)}
-    scores = {
-        "error": plan.error,
-        "time": found.ratio.median,
-        "time_low": found.ratio.low,
-        "time_high": found.ratio.high,
-        "time_predicted": found.predicted,
-    }
-    own = replace(plan, cost=Cost(**amounts))
-    best = Evaluated(own, job.budget, "analytic", "reconstruction", scores)
-    return _result(job, [best], best)
+def _timed(job: Job, scoring: Scoring) -> SearchResult:
+    """The stages for a budget of time.
+
+    The analytic plan is measured first. Other plans then have to keep to what was predicted for it, and the best that
+    meets the budget when it is measured, too, is the result.
+    """
+    problem, budget = job.problem, job.budget
+    timed = meet(problem, budget, lambda allowed: analytic(problem.tables, allowed), job.progress)
+    if job.settings.searches or problem.layer_weights.prior:
+        records, ranked = _stages(replace(job, budget=timed.allowed), scoring)
+    else:
+        plan = problem.plan(timed.choice)
+        ranked = [Evaluated(plan, timed.allowed, "analytic", "reconstruction", {"error": plan.error})]
+        records = ranked
+    best = first_that_meets(problem, budget, ranked, timed)
+    own = [best if found.plan.key == best.plan.key else replace(found, budget=budget) for found in records]
+    assert problem.times is not None
+    tables = replace(problem.offered, times=replace(problem.times, plans=timed.tried))
+    return replace(_result(job, own, best), tables=tables)
 
 
 def _unscored(job: Job) -> Iterator[Evaluated]:
@@ -132,4 +152,6 @@ def _unscored(job: Job) -> Iterator[Evaluated]:
 
 def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
     whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
-    return SearchResult(job.budget, best.plan, whole.origin, whole.scores, tuple(records))
+    return SearchResult(
+        job.budget, best.plan, whole.origin, whole.scores, tuple(records), job.problem.offered
+    )

@@ -7,16 +7,15 @@ by the secant method from the plans that were measured.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
-from typing import Any
 
-from ranksearch.cache import Cache, digest
-from ranksearch.costs import COSTS, Budget
+from ranksearch.costs import Budget, Cost
 from ranksearch.errors import BudgetError, expected
-from ranksearch.planning import Choice, Plan, Problem, analytic, chain_of, least_cost
+from ranksearch.planning import Choice, Plan, Problem, chains_of, least_cost
 from ranksearch.progress import Progress, no_progress
-from ranksearch.timing import Chains, Ratio
+from ranksearch.searching.front import Evaluated
+from ranksearch.timing import AIM, Ratio, interpolated
 
 log = logging.getLogger(__name__)
 
@@ -29,70 +28,52 @@ CLOSE = 0.97
 STEP = 1.01
 """By how much the limit rises where the same plan comes again."""
 
-AIM = 0.99
-"""What a next plan is to take of what it may take."""
+
+Allocate = Callable[[Budget], Choice]
+"""Picks a plan within a budget, by predicted time."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A measured plan: its candidates, its time over the dense model's, and what was predicted of that."""
+    """A measured plan: its time over the dense model's, what was predicted of that, and the budget that it was
+    allocated within, which limits the prediction.
+
+    tried: of all plans that were measured on the way, what was predicted and the median that was measured.
+    """
 
     choice: Choice
     ratio: Ratio
     predicted: float
+    allowed: Budget
+    tried: tuple[tuple[float, float], ...] = ()
 
 
-def measured_limits(budget: Budget) -> list[Budget]:
-    """Those limits of a budget that are about what is measured."""
-    return [each for each in budget.every if (metric := COSTS.find(each.metric)) and metric.measured]
+def meet(problem: Problem, budget: Budget, allocate: Allocate, progress: Progress = no_progress) -> Timed:
+    """The plan that is allocated within the largest limit, among those measured whose time meets the budget.
 
-
-def meet(problem: Problem, budget: Budget, progress: Progress = no_progress) -> Timed:
-    """The plan with the least sum of errors, among those measured, whose time meets the budget.
-
-    What was found before on this machine for the same candidates is taken from the cache. Raises BudgetError, with the
-    shortest time that was measured, if no plan meets the budget.
+    Raises BudgetError, with the shortest time that was measured, if no plan meets the budget.
     """
-    timer = problem.timer
-    assert timer is not None
-    candidates = [[(str(c), c.cost, c.error) for c in table.candidates] for table in problem.tables]
-    key = digest("meet", timer.key, candidates, [table.weight for table in problem.tables], budget.every)
-    cache = Cache(problem.task.cache)
-    if (entry := cache.get(key)) is not None:
-        return _read(entry[1])
-    found = _search(problem, budget, progress)
-    cache.put(key, {}, {"choice": found.choice, "ratio": vars(found.ratio), "predicted": found.predicted})
-    return found
-
-
-def _read(plain: Any) -> Timed:
-    return Timed(tuple(plain["choice"]), Ratio(**plain["ratio"]), plain["predicted"])
-
-
-def _search(problem: Problem, budget: Budget, progress: Progress) -> Timed:
-    assert problem.timer is not None
-    (limit,) = measured_limits(budget)
+    (limit,) = budget.measured
     wanted = limit.limit / limit.dense
     least = least_cost(problem.tables, limit) / limit.dense
     allowance = max(wanted, least)
     seen: dict[object, Timed] = {}
     for attempt in range(TRIES):
         progress(f"times of plans {budget.name}", attempt, TRIES)
-        choice = analytic(problem.tables, _allowing(budget, limit, allowance))
+        choice = allocate(allowed := budget.allowing(limit.metric, allowance))
         plan = problem.plan(choice)
         while plan.key in seen and allowance < 1 and seen[plan.key].ratio.median <= wanted:
             allowance = min(1.0, allowance * STEP)  # a little more than what is known to be fast enough
-            choice = analytic(problem.tables, _allowing(budget, limit, allowance))
+            choice = allocate(allowed := budget.allowing(limit.metric, allowance))
             plan = problem.plan(choice)
         if plan.key in seen:
             break
-        ratio = problem.timer.ratio(chains_of(problem, plan))
-        found = Timed(choice, ratio, plan.cost.of(limit.metric) / limit.dense)
+        found = Timed(choice, ratio_of(problem, plan), plan.cost.of(limit.metric) / limit.dense, allowed)
         seen[plan.key] = found
-        log.info("%s: predicted %.3f, measured %.3f", budget.name, found.predicted, ratio.median)
-        if CLOSE * wanted <= ratio.median <= wanted:
+        log.info("%s: predicted %.3f, measured %.3f", budget.name, found.predicted, found.ratio.median)
+        if CLOSE * wanted <= found.ratio.median <= wanted:
             break
-        allowance = min(max(_next([*seen.values()], AIM * wanted), least), 1.0)
+        allowance = min(max(_next(seen.values(), AIM * wanted), least), 1.0)
     progress(f"times of plans {budget.name}", TRIES, TRIES)
     meeting = [found for found in seen.values() if found.ratio.median <= wanted]
     if not meeting:
@@ -100,33 +81,48 @@ def _search(problem: Problem, budget: Budget, progress: Progress) -> Timed:
         got = f"{budget.name}; the fastest of the plans measured takes {fastest:.3f} of the dense time"
         way_out = "Raise the budget, allow smaller ranks or more decompositions, or choose another runtime."
         raise BudgetError(expected("budget", "one that a measured plan meets", got, way_out))
-    return min(meeting, key=lambda found: problem.plan(found.choice).error)
+    best = max(meeting, key=lambda found: found.predicted)
+    return replace(best, tried=tuple((found.predicted, found.ratio.median) for found in seen.values()))
 
 
-def _next(seen: list[Timed], wanted: float) -> float:
+def ratio_of(problem: Problem, plan: Plan) -> Ratio:
+    """The time of a plan over the dense model's, measured."""
+    assert problem.timer is not None
+    return problem.timer.ratio(chains_of(problem.layers, plan))
+
+
+def with_time(found: Evaluated, budget: Budget, ratio: Ratio, predicted: float) -> Evaluated:
+    """An evaluation of a plan that was measured and meets the budget: its cost is what was measured."""
+    (limit,) = budget.measured
+    measured = round(ratio.median * limit.dense)
+    amounts = found.plan.cost.amounts | {limit.metric: min(measured, limit.limit)}
+    scores = {
+        "time": ratio.median,
+        "time_low": ratio.low,
+        "time_high": ratio.high,
+        "time_predicted": predicted,
+    }
+    plan = replace(found.plan, cost=Cost(**amounts))
+    return replace(found, plan=plan, budget=budget, scores={**found.scores, **scores})
+
+
+def first_that_meets(
+    problem: Problem, budget: Budget, ranked: Sequence[Evaluated], timed: Timed
+) -> Evaluated:
+    """The first plan of a ranking whose measured time meets the budget; `timed`, which does, is one of them.
+
+    At most `TRIES` plans are measured for it.
+    """
+    (limit,) = budget.measured
+    met = problem.plan(timed.choice).key
+    kept = [found for k, found in enumerate(ranked) if k < TRIES or found.plan.key == met]
+    for found in kept:
+        ratio = timed.ratio if found.plan.key == met else ratio_of(problem, found.plan)
+        if ratio.median * limit.dense <= limit.limit:
+            return with_time(found, budget, ratio, found.plan.cost.of(limit.metric) / limit.dense)
+    raise AssertionError("the plan that was measured first meets the budget")
+
+
+def _next(seen: Iterable[Timed], wanted: float) -> float:
     """The prediction at which a plan is expected to take the wanted share of the dense time."""
-    below = max((x for x in seen if x.ratio.median <= wanted), key=lambda x: x.ratio.median, default=None)
-    above = min((x for x in seen if x.ratio.median > wanted), key=lambda x: x.ratio.median, default=None)
-    if below is not None and above is not None and above.predicted > below.predicted:
-        share = (wanted - below.ratio.median) / (above.ratio.median - below.ratio.median)
-        return below.predicted + share * (above.predicted - below.predicted)
-    # At the dense model prediction and measurement agree: along the line from there through the nearest plan.
-    nearest = min(seen, key=lambda x: abs(x.ratio.median - wanted))
-    slope = (1 - nearest.predicted) / max(1 - nearest.ratio.median, 1e-3)
-    return 1 - (1 - wanted) * slope
-
-
-def chains_of(problem: Problem, plan: Plan) -> Chains:
-    """The chains of a plan by layer name."""
-    layers = {layer.name: layer for layer in problem.layers}
-    chosen = {name: found for name, found in plan.choices.items() if not found.is_dense}
-    return {name: chain_of(layers[name], candidate) for name, candidate in chosen.items()}
-
-
-def _allowing(budget: Budget, limit: Budget, fraction: float) -> Budget:
-    """The budget with another limit on what is measured."""
-    changed = max(1, ceil(fraction * limit.dense))
-    if budget.metric == limit.metric:
-        return replace(budget, limit=changed)
-    others = (replace(x, limit=changed) if x.metric == limit.metric else x for x in budget.also)
-    return replace(budget, also=tuple(others))
+    return interpolated(((found.ratio.median, found.predicted) for found in seen), wanted)

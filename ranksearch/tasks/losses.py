@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from ranksearch.errors import InputError, expected
 from ranksearch.keywords import checks_keywords
+from ranksearch.networks import Batch
 
 MetricFn = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (N, …) and targets (N, …) to one score per example, (N,); higher is better."""
@@ -30,6 +31,11 @@ class Loss:
     divergence(dense, compressed, temperature): of two outputs per example, (N, …), (N, …) → (N,); in units of
     the loss and without the factor T² at temperature T.
     metric: what a task is measured by that names no metric of its own; None for the value, negated.
+    axis: which axis of the outputs holds the classes, 1 or -1; None where targets are numbers, one for each output.
+    softens: whether outputs divided by a temperature predict less sharply.
+    own_targets(inputs): targets that the inputs themselves are, where the data has none.
+
+    Targets that are to count for nothing are -100 as classes and NaN as numbers.
     """
 
     name: str
@@ -37,6 +43,9 @@ class Loss:
     sample: Callable[[Tensor, Generator], Tensor]
     divergence: Callable[[Tensor, Tensor, float], Tensor]
     metric: MetricFn | None = None
+    axis: int | None = None
+    softens: bool = True
+    own_targets: Callable[[Batch], Tensor | None] | None = None
 
     @property
     def metric_fn(self) -> MetricFn:
@@ -52,31 +61,41 @@ class Loss:
 
 
 def top1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Top-1 accuracy in per cent, per example: outputs (N, C), targets (N,) → (N,).
+    """Top-1 accuracy in per cent, per example: outputs (N, C, …), targets (N, …) → (N,).
 
-    Of targets (N, C), the probabilities of the classes, the largest counts.
+    Of targets (N, C, …), the probabilities of the classes, the largest counts. Of several predictions per example it is
+    the part that is right, among those that have a target.
     """
-    wanted = _classes(outputs, targets)
+    wanted = classes_of(outputs, targets)
     wanted = wanted.argmax(dim=1) if wanted.is_floating_point() else wanted
-    return (_logits(outputs).argmax(dim=1) == wanted).float() * 100
+    right = _logits(outputs).argmax(dim=1) == wanted
+    if right.dim() == 1:
+        return right.float() * 100
+    count = (wanted != VOID).flatten(1).sum(dim=1).clamp_min(1)
+    return right.flatten(1).sum(dim=1) / count * 100
 
 
 def binary_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Part of the right decisions in per cent, per example: logits (N, …), targets of 0 and 1 → (N,)."""
-    right = (outputs > 0) == (_like(outputs, targets) > 0.5)
+    wanted = like(outputs, targets)
+    right = (outputs > 0) == (wanted > 0.5)
+    if (void := wanted.isnan()).any():
+        counted = (~void).reshape(len(void), -1).sum(dim=1).clamp_min(1)
+        return (right & ~void).reshape(len(void), -1).sum(dim=1) / counted * 100
     return right.float().flatten(1).mean(dim=1) * 100 if right.dim() > 1 else right.float() * 100
 
 
-def _per_example(values: Tensor) -> Tensor:
+def summed(values: Tensor) -> Tensor:
+    """Over all but the first axis."""
     return values.flatten(1).sum(dim=1) if values.dim() > 1 else values
 
 
-def _exact(tensor: Tensor) -> Tensor:
+def exact(tensor: Tensor) -> Tensor:
     """Half precision as single: divergences are differences of what is nearly alike."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _like(outputs: Tensor, targets: Tensor) -> Tensor:
+def like(outputs: Tensor, targets: Tensor) -> Tensor:
     """Targets in the shape and dtype of the outputs, of which (N,) may stand for (N, 1) and the other way round."""
     if targets.shape != outputs.shape and (
         len(targets) != len(outputs) or targets.numel() != outputs.numel()
@@ -96,12 +115,36 @@ def _logits(outputs: Tensor) -> Tensor:
     return outputs
 
 
-_IGNORED = -100
-"""The class that cross-entropy leaves out, as in torch."""
+VOID = -100
+"""The class that counts for nothing, as in torch."""
+
+_VOID_OF_IMAGES = 255
+"""What data sets of segmentation (VOC, Cityscapes) write for it."""
 
 
-def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Targets as classes (N, …), or as probabilities of them in the shape of the outputs."""
+def without_targets(
+    targets: Tensor, real: Tensor | None, ignore_index: int | None, *, classes: bool
+) -> Tensor:
+    """Targets (N, …) with what counts for nothing marked as a loss knows it: -100 for classes, NaN for numbers.
+
+    real: which positions are not padding, (N, …) of bool; it matters where targets are per position. ignore_index:
+    the target of what counts for nothing. classes: whether targets are classes.
+    """
+    void = None if ignore_index is None else targets == ignore_index
+    if real is not None and real.dim() > 1 and targets.shape[: real.dim()] == real.shape:
+        indices = classes and not targets.is_floating_point()
+        if indices or targets.dim() > real.dim():
+            real = real.to(targets.device).reshape(*real.shape, *[1] * (targets.dim() - real.dim()))
+            void = ~real if void is None else void | ~real
+    if void is None or not void.any():
+        return targets
+    if classes and not targets.is_floating_point():
+        return targets.long().masked_fill(void, VOID)
+    return (targets if targets.is_floating_point() else targets.float()).masked_fill(void, torch.nan)
+
+
+def classes_of(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Targets as classes (N, …), or as probabilities of them in the shape of the outputs (N, C, …)."""
     shape = _logits(outputs).shape
     if targets.shape == shape:
         return targets.to(outputs.dtype)
@@ -109,36 +152,51 @@ def _classes(outputs: Tensor, targets: Tensor) -> Tensor:
         wanted = f"classes, {(shape[0], *shape[2:])}, or their probabilities, {tuple(shape)}"
         raise InputError(expected("targets", wanted, f"the shape {tuple(targets.shape)}"))
     classes = targets.reshape(shape[0], *shape[2:]).long()
-    wrong = ((classes < 0) | (classes >= shape[1])) & (classes != _IGNORED)
+    if len(shape) > 2 and shape[1] <= _VOID_OF_IMAGES:
+        classes = classes.masked_fill(void := classes == _VOID_OF_IMAGES, VOID)
+        targets = (
+            targets.long().masked_fill(void.reshape(targets.shape), VOID) if bool(void.any()) else targets
+        )
+    wrong = ((classes < 0) | (classes >= shape[1])) & (classes != VOID)
     wrong |= classes != targets.reshape(classes.shape)
     if bool(wrong.any()):
         got = f"{targets.reshape(classes.shape)[wrong][0].item():g}"
-        way_out = "Number the classes from 0 on, by whole numbers."
+        way_out = "Number the classes from 0 on, by whole numbers; `ignore_index` is the label of what does not count."
         raise InputError(expected("targets", f"classes from 0 to {shape[1] - 1}", got, way_out))
     return classes
 
 
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs = _exact(outputs)
-    return _per_example(F.cross_entropy(outputs, _classes(outputs, targets), reduction="none"))
+def nll(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy per example: logits (N, C, …), classes (N, …) → (N,)."""
+    outputs = exact(outputs)
+    return summed(F.cross_entropy(outputs, classes_of(outputs, targets), reduction="none"))
 
 
-def _sample_classes(outputs: Tensor, generator: Generator) -> Tensor:
+def sample_classes(outputs: Tensor, generator: Generator) -> Tensor:
+    """Classes (N, …) drawn by logits (N, C, …)."""
     probabilities = _logits(outputs).detach().movedim(1, -1).softmax(dim=-1)  # (N, …, C)
     flat = probabilities.reshape(-1, probabilities.shape[-1]).cpu()
     drawn = torch.multinomial(flat, 1, generator=generator)
     return drawn.reshape(probabilities.shape[:-1]).to(outputs.device)
 
 
-def _kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
-    p = (_exact(_logits(dense)) / temperature).log_softmax(dim=1)
-    q = (_exact(compressed) / temperature).log_softmax(dim=1)
-    return _per_example((p.exp() * (p - q)).sum(dim=1))
+def kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL per example of the distributions that logits (N, C, …) stand for, at a temperature → (N,)."""
+    p = (exact(_logits(dense)) / temperature).log_softmax(dim=1)
+    q = (exact(compressed) / temperature).log_softmax(dim=1)
+    return summed((p.exp() * (p - q)).sum(dim=1))
 
 
 def _half_squares(outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs = _exact(outputs)
-    return _per_example((outputs - _like(outputs, targets)).square()) / 2
+    outputs = exact(outputs)
+    return summed(_counted((outputs - like(outputs, targets)).square(), targets)) / 2
+
+
+def _counted(errors: Tensor, targets: Tensor) -> Tensor:
+    """Errors without those of targets that are NaN."""
+    if targets.is_floating_point() and (void := targets.isnan()).any():
+        return errors.masked_fill(void.reshape(errors.shape), 0.0)
+    return errors
 
 
 def _sample_gaussian(outputs: Tensor, generator: Generator) -> Tensor:
@@ -147,28 +205,29 @@ def _sample_gaussian(outputs: Tensor, generator: Generator) -> Tensor:
 
 
 def _half_squares_divergence(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
-    return _half_squares(compressed, dense) / temperature**2
+    compressed = exact(compressed)
+    return summed((compressed - like(compressed, dense)).square()) / 2 / temperature**2
 
 
 def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    outputs = _exact(outputs)
-    return _per_example(
-        F.binary_cross_entropy_with_logits(outputs, _like(outputs, targets), reduction="none")
-    )
+    outputs = exact(outputs)
+    wanted = like(outputs, targets)
+    errors = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
+    return summed(_counted(errors, wanted))
 
 
 def _sample_bernoulli(outputs: Tensor, generator: Generator) -> Tensor:
-    probabilities = _exact(outputs.detach()).sigmoid().cpu()
+    probabilities = exact(outputs.detach()).sigmoid().cpu()
     return torch.bernoulli(probabilities, generator=generator).to(outputs.device, outputs.dtype)
 
 
 def _binary_kl(dense: Tensor, compressed: Tensor, temperature: float = 1.0) -> Tensor:
-    p, q = _exact(dense) / temperature, _exact(compressed) / temperature
+    p, q = exact(dense) / temperature, exact(compressed) / temperature
     parts = ((sign * p).sigmoid() * (F.logsigmoid(sign * p) - F.logsigmoid(sign * q)) for sign in (1.0, -1.0))
-    return _per_example(sum(parts, torch.zeros_like(p)))
+    return summed(sum(parts, torch.zeros_like(p)))
 
 
-CROSS_ENTROPY = Loss("cross_entropy", _cross_entropy, _sample_classes, _kl, top1)
+CROSS_ENTROPY = Loss("cross_entropy", nll, sample_classes, kl, top1, axis=1)
 """Classification: outputs (N, C, …) are logits, targets (N, …) classes; the divergence is KL."""
 
 BINARY_CROSS_ENTROPY = Loss(

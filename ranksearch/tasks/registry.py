@@ -1,4 +1,4 @@
-"""The losses, by name."""
+"""The losses and metrics, by name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ranksearch.registry import Registry
 
 if TYPE_CHECKING:
     from ranksearch.tasks.losses import Loss
+    from ranksearch.tasks.metrics import Metric
 
 
 def _is_one(thing: Any) -> bool:
@@ -22,3 +23,29 @@ _HERE = "ranksearch.tasks.losses"
 LOSSES.offer("cross_entropy", f"{_HERE}:CROSS_ENTROPY", "classification, classes on axis 1")
 LOSSES.offer("binary_cross_entropy", f"{_HERE}:BINARY_CROSS_ENTROPY", "logits of yes and no")
 LOSSES.offer("squared_error", f"{_HERE}:SQUARED_ERROR", "regression")
+LOSSES.offer(
+    "token_cross_entropy", "ranksearch.tasks.token_losses:TOKEN_CROSS_ENTROPY", "tokens, classes last"
+)
+LOSSES.offer("causal_lm", "ranksearch.tasks.token_losses:CAUSAL_LM", "the next token")
+LOSSES.offer("segmentation", "ranksearch.tasks.segmentation:SEGMENTATION", "pixels, measured by mIoU")
+LOSSES.offer("cosine", "ranksearch.tasks.embeddings:EMBEDDING", "directions of embeddings")
+
+
+def _is_metric(thing: Any) -> bool:
+    from ranksearch.tasks.metrics import Metric
+
+    return isinstance(thing, Metric)
+
+
+METRICS: Registry[Metric] = Registry("metric_fn", "", _is_metric, "a ranksearch.Metric")
+
+_METRICS = "ranksearch.tasks.metrics"
+METRICS.offer("top1", f"{_METRICS}:TOP1", "top-1 accuracy")
+METRICS.offer("binary_accuracy", f"{_METRICS}:BINARY_ACCURACY", "right decisions")
+METRICS.offer("f1", f"{_METRICS}:F1", "of decisions, all labels together")
+METRICS.offer("token_accuracy", f"{_METRICS}:TOKEN_ACCURACY", "of all tokens")
+METRICS.offer("perplexity", f"{_METRICS}:PERPLEXITY", "of the next token, negated")
+METRICS.offer("miou", f"{_METRICS}:MEAN_IOU", "mean intersection over union")
+METRICS.offer("psnr", f"{_METRICS}:PSNR", "of images from 0 to 1, in dB")
+METRICS.offer("r2", f"{_METRICS}:R2", "part of the variance explained")
+METRICS.offer("cosine", f"{_METRICS}:COSINE", "similarity of embeddings")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import sqrt
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from ranksearch.errors import InputError, blaming, expected
 from ranksearch.networks import eval_mode, forward
 from ranksearch.tasks.losses import Loss
+from ranksearch.tasks.metrics import Metric
 from ranksearch.tasks.task import Role, Task
 
 
@@ -48,24 +51,51 @@ def evaluate(model: nn.Module, task: Task, role: Role) -> Estimate | None:
         for inputs, targets in task.batches(role):
             if targets is None:
                 return None
-            scores.append(_scored(task, forward(model, inputs, task.output), targets).cpu())
-    return Estimate.of(torch.cat(scores))
+            scores.append(parts_of(task, forward(model, inputs, task.output), targets).cpu())
+    return Estimate.of(spread(task, torch.cat(scores)))
 
 
-def _scored(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The metric of each example, (N,)."""
-    name = metric_name(task)
-    what, wanted = f"metric {name}", f"one score per example, ({len(outputs)},)"
+def example_scores(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The metric of examples, (N,), whose mean is that of all of them together.
+
+    outputs: An (N, …) tensor.
+    targets: An (N, …) tensor.
+    returns: An (N,) tensor.
+    """
+    return spread(task, parts_of(task, outputs, targets))
+
+
+@contextmanager
+def evaluating(models: Sequence[nn.Module]) -> Iterator[None]:
+    """Evaluation mode of several models at once, without gradients."""
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(eval_mode(model))
+        yield
+
+
+def parts_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The metric of each example, (N,), or the sums that it is made of, (N, K)."""
+    metric = task.metric_fn
+    pooled = isinstance(metric, Metric) and metric.of is not None
+    what, wanted = f"metric {metric_name(task)}", f"one score per example, ({len(outputs)},)"
     with blaming(what, f"{wanted}, for outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"):
-        found = task.metric_fn(outputs, targets)
-    if not isinstance(found, Tensor) or found.shape != (len(outputs),):
+        found = metric.parts(outputs, targets) if isinstance(metric, Metric) else metric(outputs, targets)
+    if not isinstance(found, Tensor) or found.shape[:1] != (len(outputs),) or found.dim() != 1 + pooled:
         got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise InputError(expected(what, wanted, got))
     return found
 
 
+def spread(task: Task, parts: Tensor) -> Tensor:
+    """Scores of examples, (N,), of all their parts."""
+    return task.metric_fn.spread(parts) if isinstance(task.metric_fn, Metric) else parts
+
+
 def metric_name(task: Task) -> str:
     """What to call the task's metric in a table."""
+    if isinstance(task.metric_fn, Metric):
+        return task.metric_fn.label
     name = getattr(task.metric_fn, "__name__", type(task.metric_fn).__name__)
     return {"top1": "top-1 %", "binary_accuracy": "accuracy %"}.get(name, name)
 

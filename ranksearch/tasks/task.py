@@ -11,19 +11,25 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, RankSearchError, expected
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
+    Mask,
     Output,
+    Reading,
     cat,
     copy_model,
     fast_layout,
     head,
+    mask_of,
     one_tensor,
+    output_of,
+    part,
+    real_positions,
     run,
     same,
     seeded,
@@ -33,7 +39,9 @@ from ranksearch.networks import (
     to,
 )
 from ranksearch.rewriting import plain_form
-from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn
+from ranksearch.tasks.items import Collate, Reader
+from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn, without_targets
+from ranksearch.tasks.named import ignored_by, loss_of, metric_of
 from ranksearch.tasks.splits import Splits, make_splits
 
 log = logging.getLogger(__name__)
@@ -43,6 +51,8 @@ _READ_AGAIN = 16
 
 Role = Literal["moments", "divergence", "finetune", "validation", "test"]
 
+_CALIBRATION: tuple[Role, ...] = ("moments", "divergence")
+
 
 @checks_keywords
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class Task:
     """What is compressed, on which data.
 
     `train`, `validation` and `test` yield (input, target) pairs; (input,), (input, None) or bare inputs where there
-    are no labels. Calibration sees inputs as `train` gives them, so that random augmentation does not belong there.
+    are no labels. An input is a tensor, a tuple of positional or a dict of keyword arguments (see `items.Reader`).
+    Calibration sees inputs as `train` gives them, so that random augmentation does not belong there.
     `splits` says which of the training images serve what; where it is None it is made from `seed`,
     `calibration_size` and, without a `validation` set, `val_split`. The task has a copy of its own of the model, as it
     is when the task is made: the model handed in is never run, and never changed.
@@ -62,9 +73,19 @@ class Task:
     test: Dataset[Any] | None = None
     splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
     loss: Loss = CROSS_ENTROPY
+    """Also by its name (`squared_error`, `mse`), or as one of torch (`nn.MSELoss()`)."""
     metric_fn: MetricFn = None  # type: ignore[assignment]  # the loss's own, from __post_init__
+    """Also by its name: `miou`."""
     output: Output = one_tensor
-    """Makes one tensor (N, …) of what the model returns: what losses, divergences and metrics are of."""
+    """Makes one tensor (N, …) of what the model returns: what losses, divergences and metrics are of. Also the path of
+    one: `logits`, `0`, `decoder.logits`. Becomes a `Reading`."""
+    mask: Mask | str | int | None = None
+    """Which positions of the inputs are real, and which are padding: the path of a tensor (N, …) among the inputs, or a
+    function of them. None takes `attention_mask`, where they have it."""
+    collate: Collate | None = None
+    """Makes a batch of a list of examples, as `collate_fn` of a DataLoader does: where they have to be padded."""
+    ignore_index: int | None = None
+    """The label of what counts for nothing (255 in many segmentation masks), beside -100."""
     model_name: str | None = None
     """Where the model comes from (`torchvision:resnet18`), so that a compressed one can be loaded by itself."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -80,6 +101,10 @@ class Task:
         if not isinstance(self.model, nn.Module):
             raise InputError(expected("model", "an nn.Module", type(self.model).__name__))
         object.__setattr__(self, "model", plain_form(copy_model(self.model)))
+        if self.ignore_index is None:
+            object.__setattr__(self, "ignore_index", ignored_by(self.loss))
+        object.__setattr__(self, "loss", loss_of(self.loss))
+        object.__setattr__(self, "output", self._reading())
         for role in ("train", "validation", "test"):
             _check_dataset(role, getattr(self, role))
         if self.cache is not None:
@@ -92,10 +117,26 @@ class Task:
                 seed=self.seed,
             )
             object.__setattr__(self, "splits", splits)
-        if self.metric_fn is None:
-            object.__setattr__(self, "metric_fn", self.loss.metric_fn)
+        metric = self.loss.metric_fn if self.metric_fn is None else metric_of(self.metric_fn)
+        object.__setattr__(self, "metric_fn", metric)
         object.__setattr__(self, "_cache", {})
         object.__setattr__(self, "_digests", {})
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether the model has an optional argument that is a mask, by its name."""
+        return self._reader.masks > 0
+
+    @property
+    def reading(self) -> Reading:
+        """The output, with the mask."""
+        return cast(Reading, self.output)
+
+    def _reading(self) -> Reading:
+        known = self.output if isinstance(self.output, Reading) else None
+        picked = known.output if known else output_of(self.output)
+        mask = known.mask if known and self.mask is None else mask_of(self.mask)
+        return Reading(picked, mask, second=self.loss.axis == 1)
 
     def with_model(self, model: nn.Module) -> Task:
         """The task for another model with the same inputs and outputs, for a while: nothing of it goes to the cache."""
@@ -103,6 +144,10 @@ class Task:
         for name in ("_cache", "_digests"):  # the images are the same: none is read anew
             object.__setattr__(other, name, getattr(self, name))
         return other
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader.of(self.model, self.collate)
 
     @cached_property
     def _channels_last(self) -> bool:
@@ -142,7 +187,7 @@ class Task:
             shuffle=shuffle,
             drop_last=shuffle and len(cast(Sized, dataset)) >= self.batch_size,
             num_workers=self.workers,
-            collate_fn=_pairs if labelled else _inputs,
+            collate_fn=self._reader.batch if labelled else self._reader.inputs,
             generator=torch.Generator().manual_seed(shuffle_seed or 0),
         )
 
@@ -152,23 +197,28 @@ class Task:
         """(inputs, targets) on the task's device, targets None where the data has no labels, or none are wanted.
         Raises InputError where they are not one number or tensor per example."""
         for inputs, targets in _read(self.loader(role, shuffle_seed=shuffle_seed, labelled=labelled)):
-            yield self._placed(role, inputs, targets)
+            yield self.placed(role, inputs, targets)
 
-    def _placed(self, role: Role, inputs: Batch, targets: Any) -> tuple[Batch, Tensor | None]:
+    def placed(self, role: Role, inputs: Batch, targets: Any) -> tuple[Batch, Tensor | None]:
+        """A batch on the task's device; targets that count for nothing are what losses and metrics leave out."""
+        if targets is None and self.loss.own_targets is not None:
+            targets = self.loss.own_targets(inputs)
         if targets is not None and not isinstance(targets, Tensor):
             wanted = "targets that are one number or tensor per example"
             way_out = "Wrap the data; None stands for no label."
             raise InputError(expected(f"{role} data", wanted, type(targets).__name__, way_out))
-        return to(inputs, self.device), None if targets is None else targets.to(self.device)
+        if targets is not None:
+            real = real_positions(self.output, inputs)
+            classes = self.loss.axis is not None
+            targets = without_targets(targets, real, self.ignore_index, classes=classes).to(self.device)
+        return to(inputs, self.device), targets
 
     def inputs(self, role: Role) -> Batch:
         """All inputs of a role as one batch on the CPU; read once and kept, for the calibration roles."""
         cache: dict[Role, Batch] = self._cache  # type: ignore[attr-defined]
         if role not in cache:
             with seeded(self.seed, self.device):
-                cache[role] = cat(
-                    [to(inputs, "cpu") for inputs, _ in _read(self.loader(role, labelled=False))]
-                )
+                cache.update(self._all_inputs(role))
                 if role == "moments" and not self._repeats(cache[role]):
                     log.warning(
                         "training data: examples differ each time they are read; calibration and validation see them "
@@ -176,10 +226,27 @@ class Task:
                     )
         return cache[role]
 
+    def _all_inputs(self, role: Role) -> dict[Role, Batch]:
+        """The inputs of a role; if a function of the user's makes batches, those of all roles that are joined later,
+        made one batch, since it may pad each to a length of its own."""
+        if self.collate is None:
+            batches = [to(inputs, "cpu") for inputs, _ in _read(self.loader(role, labelled=False))]
+            return {role: cat(batches)}
+        roles: tuple[Role, ...] = _CALIBRATION if role in _CALIBRATION else (role,)
+        items = {each: _items(self.dataset(each)) for each in roles}
+        inputs, _ = self.read([item for each in roles for item in items[each]], labelled=False)
+        ends = [sum(len(items[each]) for each in roles[: k + 1]) for k in range(len(roles))]
+        return {
+            each: to(part(inputs, end - len(items[each]), end), "cpu")
+            for each, end in zip(roles, ends, strict=True)
+        }
+
     def _repeats(self, inputs: Batch) -> bool:
         """Whether the first of the moments images are the same when they are read again."""
+        if self.collate is not None:
+            return True
         count = min(_READ_AGAIN, size(inputs))
-        again, _ = _inputs([self.train[k] for k in self.splits.moments[:count]])
+        again, _ = self.read([self.train[k] for k in self.splits.moments[:count]], labelled=False)
         return same(to(again, "cpu"), head(inputs, count))
 
     def inputs_digest(self, role: Role) -> str:
@@ -194,12 +261,16 @@ class Task:
         dataset = self.dataset(role)
         if dataset is None:
             return None
-        return self._placed(role, *_pairs([dataset[0]]))
+        return self.placed(role, *self.read([dataset[0]]))
+
+    def read(self, items: Sequence[Any], *, labelled: bool = True) -> tuple[Batch, Any]:
+        """Examples of a data set as one batch, (inputs, targets), as `loader` reads them."""
+        return self._reader.batch(items, labelled=labelled)
 
     @property
     def example(self) -> Batch:
         """One input as a batch of size 1: costs are measured on it."""
-        inputs, _ = _inputs([self.train[self.splits.moments[0]]])
+        inputs, _ = self.read([self.train[self.splits.moments[0]]], labelled=False)
         if not tensors(inputs):
             way_out = "Wrap the data so that examples are (input, target)."
             wanted = "examples whose input is a tensor, or a tuple or dict of tensors"
@@ -218,18 +289,8 @@ def _read(loader: DataLoader[tuple[Batch, Any]]) -> Iterator[tuple[Batch, Any]]:
         raise type(error)(text.strip().splitlines()[-1].partition(": ")[2]) from None
 
 
-def pair_of(item: Any) -> tuple[Any, Any]:
-    """(input, target) of an item, whose target is None where it has none."""
-    return (*item, None)[:2] if isinstance(item, list | tuple) else (item, None)
-
-
-def _pairs(items: Sequence[Any]) -> tuple[Any, Any]:
-    inputs, targets = map(list, zip(*map(pair_of, items), strict=True))
-    return default_collate(inputs), None if any(t is None for t in targets) else default_collate(targets)
-
-
-def _inputs(items: Sequence[Any]) -> tuple[Any, None]:
-    return default_collate([pair_of(item)[0] for item in items]), None
+def _items(dataset: Any) -> list[Any]:
+    return [] if dataset is None else [dataset[k] for k in range(len(dataset))]
 
 
 def _check_dataset(role: str, dataset: Any) -> None:

@@ -11,6 +11,7 @@ from ranksearch.testing.decompositions import DecompositionContract
 from ranksearch.testing.exporters import ExporterContract
 from ranksearch.testing.material import paper_problem, tiny_problem, tiny_task
 from ranksearch.testing.objectives import ObjectiveContract
+from ranksearch.testing.runtimes import PaperRuntime, RuntimeContract, registered
 from ranksearch.testing.search_spaces import MANY, SVD, SearchSpaceContract, cost_of, made, network, sampled
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "DecompositionContract",
     "ExporterContract",
     "ObjectiveContract",
+    "PaperRuntime",
+    "RuntimeContract",
     "SearchSpaceContract",
     "cheapest",
     "cost_of",
@@ -29,6 +32,7 @@ __all__ = [
     "network",
     "paper_problem",
     "paper_problems",
+    "registered",
     "sampled",
     "tiny_problem",
     "tiny_task",

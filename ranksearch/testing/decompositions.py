@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch.calibration import Whitened, kernel_error, unfold_chunks, whiten
+from ranksearch.calibration import Whitened, kernel_error, square_in_kernel_order, unfold_chunks, whiten
 from ranksearch.costs import chain_cost, measure_cost
 from ranksearch.decompositions import Decomposition
 from ranksearch.networks import Layer, chain_module, discover, reconstruct
@@ -74,8 +74,8 @@ def inputs(case: LayerCase, count: int = 24) -> Tensor:
 
 def moments_of(case: LayerCase) -> Tensor:
     chunks = unfold_chunks(inputs(case), case.layer, torch.Generator(), positions=1000)
-    rows = torch.cat(list(chunks), dim=1)
-    return (rows @ rows.T).double() / rows.shape[1]
+    rows = torch.cat(list(chunks))
+    return square_in_kernel_order((rows.T @ rows).double() / len(rows), case.layer)
 
 
 def output_moments(case: LayerCase) -> Tensor:

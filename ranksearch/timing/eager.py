@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -11,20 +11,11 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ranksearch.networks import (
-    Batch,
-    call,
-    chain_module,
-    copy_model,
-    device_of,
-    eval_mode,
-    replace_modules,
-    threads,
-    to,
-)
-from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session, Workload
+from ranksearch.networks import Batch, call, device_of, eval_mode, threads, to
+from ranksearch.timing.modules import with_chains
+from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Profiled, Runtime, Session, Workload
 
 
 class Eager(Runtime):
@@ -44,29 +35,14 @@ class _Prepared(Prepared):
     workload: Workload
 
     def session(self, chains: Chains) -> Session:
-        copied = copy_model(self.workload.model)
-        parts: dict[Part, nn.Module] = {}
-        replacements: dict[nn.Module, nn.Module] = {}
-        for layer in self.workload.layers:
-            dense = copied.get_submodule(layer.name)
-            if layer.name not in chains:
-                parts[Part(layer.name, 0)] = dense
-                continue
-            weight = dense.get_parameter("weight")
-            chain = chains[layer.name]
-            factors = [_random(factor.shape(layer.kernel_size), weight) for factor in chain]
-            module = chain_module(layer, chain, factors, dense._parameters.get("bias")).eval()
-            replacements[dense] = module
-            parts |= {Part(layer.name, k): factor for k, factor in enumerate(module)}
-        model = self.workload.laid_out(replace_modules(copied, replacements))
+        return self.profiled(chains)
+
+    def profiled(self, chains: Chains) -> Profiled:
+        model, parts = with_chains(self.workload, chains)
         return _Session(model, parts, self.workload.batch, self.workload.threads)
 
 
-def _random(shape: Sequence[int], like: Tensor) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
-
-
-class _Session(Session):
+class _Session(Profiled):
     def __init__(self, model: nn.Module, parts: Mapping[Part, nn.Module], batch: Batch, count: int) -> None:
         self._model, self._parts, self._threads = model, parts, count
         self._batch = to(batch, next((p.device for p in model.parameters()), device_of(batch)))

@@ -34,7 +34,7 @@ def levels(layers: Sequence[Layer], form: Form, multiple: Callable[[Layer], int]
 
     With several ranks all are the same fraction of the largest.
     """
-    paths = {layer.name: _path(layer, form, multiple(layer)) for layer in layers}
+    paths = {layer.name: chains_up_to_dense(layer, form, multiple(layer)) for layer in layers}
     deepest = max(map(len, paths.values()), default=0)
     count = min(LEVELS, deepest)
     found: list[Chains] = []
@@ -44,7 +44,7 @@ def levels(layers: Sequence[Layer], form: Form, multiple: Callable[[Layer], int]
     return found
 
 
-def _path(layer: Layer, form: Form, multiple: int) -> list[Chain]:
+def chains_up_to_dense(layer: Layer, form: Form, multiple: int) -> list[Chain]:
     """Chains by rising cost, no costlier than the dense layer in parameters or in FLOPs."""
     decomposition = DECOMPOSITIONS.get(form[0])
     if form[1] not in decomposition.forms(layer):

@@ -18,13 +18,14 @@ from torch import nn
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Batch, arguments, copy_model, tensors, to
 from ranksearch.timing.onnx_graph import Graph, find_layers, with_chains
-from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Runtime, Session, Workload
+from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Profiled, Runtime, Session, Workload
 
 
 class OnnxRuntime(Runtime):
     """Parts are timed by onnxruntime's own profiler, after its optimisations."""
 
     name = "onnxruntime"
+    cpu_only = True
 
     def version(self) -> str:
         return f"{_package('onnxruntime').__version__}"
@@ -78,12 +79,17 @@ class _Prepared(Prepared):
     graph: Graph
 
     def session(self, chains: Chains) -> Session:
+        return self.profiled(chains)
+
+    def profiled(self, chains: Chains) -> Profiled:
         built, parts = with_chains(self.graph, self.workload.layers, chains)
         arrays = [tensor.detach().cpu().numpy() for tensor in tensors(self.workload.batch)]
-        return _Session(built.SerializeToString(), parts, arrays, self.workload.threads)
+        return OnnxSession(built.SerializeToString(), parts, arrays, self.workload.threads)
 
 
-class _Session(Session):
+class OnnxSession(Profiled):
+    """An ONNX graph, serialised, on the arrays of one batch."""
+
     def __init__(self, model: bytes, parts: Mapping[str, Part], arrays: Sequence[Any], threads: int) -> None:
         self._model, self._parts, self._threads = model, parts, threads
         self._session = self._started()

@@ -19,3 +19,4 @@ def _is_one(thing: Any) -> bool:
 RUNTIMES: Registry[Runtime] = Registry("runtime", "ranksearch.runtimes", _is_one, "a Runtime")
 RUNTIMES.offer("torch", "ranksearch.timing.eager:Eager", "as PyTorch runs it")
 RUNTIMES.offer("onnxruntime", "ranksearch.timing.onnx:OnnxRuntime", "exported to ONNX, on a CPU")
+RUNTIMES.offer("compile", "ranksearch.timing.compiled:Compiled", "compiled by torch.compile, on a CPU")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import ClassVar, NamedTuple
 
 from torch import nn
@@ -26,7 +27,8 @@ class Part(NamedTuple):
 class Profile:
     """Seconds of one forward pass: of each part, in all its calls, and of everything.
 
-    A profiler slows a model down, so that only the parts' shares of the whole count.
+    A profiler slows a model down, so that only the parts' shares of the whole count. Of layers of equal shape one may
+    stand for all.
     """
 
     parts: Mapping[Part, float]
@@ -59,23 +61,44 @@ class Session(ABC):
     def run(self) -> None:
         """One forward pass."""
 
+    def seconds(self) -> float:
+        """What one forward pass takes by the clock."""
+        began = perf_counter()
+        self.run()
+        return perf_counter() - began
+
+
+class Profiled(Session):
+    """A session that tells the times of its parts."""
+
     @abstractmethod
     def profile(self, passes: int) -> Profile:
         """The times of the parts, over some forward passes."""
 
 
 class Prepared(ABC):
-    """A dense model, ready to have its layers replaced by chains."""
+    """A dense model, ready to have its layers replaced by chains.
+
+    Their weights are random: no runtime looks at values.
+    """
 
     @abstractmethod
     def session(self, chains: Chains) -> Session:
-        """The model with these chains, whose weights are random: no runtime looks at values."""
+        """The model with these chains."""
+
+    @abstractmethod
+    def profiled(self, chains: Chains) -> Profiled:
+        """What the parts of the model with these chains are timed in: the model itself, or, where making that ready
+        takes long, something quicker that runs the same parts."""
 
 
 class Runtime(ABC):
     """Something that runs models. Stateless; one instance is registered under its name."""
 
     name: ClassVar[str]
+
+    cpu_only: ClassVar[bool] = False
+    """Whether it runs on the CPU wherever the model lies."""
 
     @abstractmethod
     def version(self) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from ranksearch.calibration import moments
+from ranksearch.calibration import moments, patches
 from ranksearch.calibration import of_task as calibration
 from ranksearch.compression import CompressConfig, compress, in_order
 from ranksearch.costs import Budget
@@ -36,7 +36,7 @@ def wide_above(wide: int, columns: int) -> Iterator[None]:
     """Layers with more inputs than `wide` have so many columns."""
     with (
         patch.object(moments, "WIDE", wide),
-        patch.object(moments, "COLUMNS", columns),
+        patch.object(patches, "COLUMNS", columns),
         patch.object(in_order, "WIDE", wide),
         patch.object(calibration, "WIDE", wide),
         patch.object(calibration, "COLUMNS", columns),

@@ -1,9 +1,8 @@
-"""What is lost against budget, one line per method, one panel per variant. Needs matplotlib: pip install '.[plots]'."""
+"""What is lost against budget, one line per method, one panel per variant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,8 @@ def write_plot(path: Path, found: Mapping[Row, Sequence[Point]], *, what: str, d
     """Points below the dense model, which has `dense` per cent; linear within one point, logarithmic beyond.
 
     Bars are the paired 95 % intervals of the difference to the reference. A method has the same colour and marker
-    everywhere. Without matplotlib, no plot.
+    everywhere.
     """
-    if find_spec("matplotlib") is None:
-        print(f"{path.name}: left out, matplotlib is not installed (pip install '.[plots]')")
-        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

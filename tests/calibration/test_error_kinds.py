@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ranksearch.calibration import ErrorKind, kernel_error, simplify, task_moments
+from ranksearch.calibration import Columns, ErrorKind, kernel_error, simplify, task_moments
 from ranksearch.calibration.error_kinds import ERROR_KINDS
 from ranksearch.networks import reconstruct
 from ranksearch.planning import CandidateConfig, prepare
@@ -32,6 +32,13 @@ DELTA = torch.tensor([[1.0, 2.0], [0.0, 1.0]], dtype=torch.float64)
 def test_errors_by_hand(kind: ErrorKind, error: float) -> None:
     zero = torch.zeros(2, 2, dtype=torch.float64)
     assert kernel_error(DELTA, zero, *simplify(A, G, kind)) == pytest.approx(error)
+
+
+@pytest.mark.parametrize("kind", ERROR_KINDS)
+def test_columns_of_gradients_have_the_errors_of_their_matrix(kind: ErrorKind) -> None:
+    X, zero = torch.tensor([[1.0, 2.0, 0.5], [0.5, 1.0, 3.0]]), torch.zeros(2, 2, dtype=torch.float64)
+    one, other = (simplify(A, G, kind) for G in (Columns(X, 0.0), (X @ X.T).double()))
+    assert kernel_error(DELTA, zero, *one) == pytest.approx(kernel_error(DELTA, zero, *other), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ERROR_KINDS)

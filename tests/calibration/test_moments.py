@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ranksearch.calibration import Moments, unfold_chunks, whiten
-from ranksearch.calibration import moments as moments_module
+from ranksearch.calibration import Moments, patches, unfold_chunks, whiten
 from ranksearch.calibration.moments import collect_moments
+from ranksearch.calibration.patches import kernel_order
 from ranksearch.errors import InputError, NonFiniteError
 from ranksearch.networks import discover
 from ranksearch.tasks import CROSS_ENTROPY
@@ -39,7 +41,7 @@ def test_unfolding_is_torchs_own(options: dict[str, int]) -> None:
     (rows,) = unfold_chunks(x, layer, torch.Generator(), positions=1000)
     unfold = {k: v for k, v in options.items() if k in ("padding", "stride", "dilation")}
     wanted = F.unfold(x, 3, **unfold)  # type: ignore[arg-type]
-    torch.testing.assert_close(rows, wanted.transpose(0, 1).flatten(1))
+    torch.testing.assert_close(kernel_order(rows, layer).T, wanted.transpose(0, 1).flatten(1))
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "circular", "replicate"])
@@ -51,11 +53,43 @@ def test_patches_times_kernel_are_the_outputs(
     conv = kind(2, 3, 3, padding=padding, padding_mode=mode, bias=False)
     x = torch.randn(2, 2, *size)
     (layer,) = discover(conv, x[:1])
-    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator(), positions=1000)), dim=1)
+    rows = kernel_order(torch.cat(list(unfold_chunks(x, layer, torch.Generator(), positions=1000))), layer)
     outputs = conv(x).detach()
     torch.testing.assert_close(
-        conv.weight.detach().flatten(1) @ rows, outputs.transpose(0, 1).flatten(1), rtol=1e-4, atol=1e-5
+        conv.weight.detach().flatten(1) @ rows.T, outputs.transpose(0, 1).flatten(1), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Linear(3, 2), (4, 6, 3)),
+        (nn.Linear(3, 2), (4, 6, 5, 3)),
+        (nn.Conv1d(3, 2, 3, padding=1), (4, 3, 6)),
+        (nn.Conv2d(3, 2, (1, 3), padding=(0, 1)), (4, 3, 6, 5)),
+    ],
+)
+def test_padding_is_left_out(module: nn.Module, shape: tuple[int, ...]) -> None:
+    """Rows of masked positions are those that are missing."""
+    x = torch.randn(shape)
+    (layer,) = discover(module, x[:1])
+    dims = 2 if x.dim() < 4 or layer.kind == "linear" else 3
+    real = torch.rand(4, 6, 5)[(..., *[0] * (3 - dims))] > 0.4
+    (every,) = unfold_chunks(x, layer, torch.Generator())
+    (kept,) = unfold_chunks(x, layer, torch.Generator(), real=real)
+    repeats = len(every) // real.numel()  # of a mask without the last axis
+    assert torch.equal(kept, every[real.flatten().repeat_interleave(repeats)])
+
+
+def test_positions_of_a_transposed_model_are_not_mistaken() -> None:
+    """As many examples as positions, and the positions first."""
+
+    x = torch.randn(6, 6, 3)
+    linear = nn.Linear(3, 2)
+    (layer,) = discover(nn.Sequential(linear), x[:1])
+    seen = replace(layer, calls=(replace(layer.calls[0], in_size=(6, 1), out_size=(6, 1)),))
+    (rows,) = unfold_chunks(x, seen, torch.Generator(), real=torch.rand(6, 6) > 0.5)
+    assert rows.shape == (36, 3)
 
 
 def test_both_moments_by_hand() -> None:
@@ -106,7 +140,7 @@ def test_the_model_is_not_touched_and_chunks_do_not_matter(monkeypatch: pytest.M
     before = {k: v.clone() for k, v in model.state_dict().items()}
     x = torch.randn(16, 2, 6, 6)
     whole = collected(model, x)
-    monkeypatch.setattr(moments_module, "_CHUNK_BYTES", 2000)
+    monkeypatch.setattr(patches, "_CHUNK_BYTES", 2000)
     pieces = collected(model, x)
     for name in whole:
         torch.testing.assert_close(whole[name].A, pieces[name].A, rtol=1e-4, atol=1e-6)
@@ -120,12 +154,20 @@ def test_many_positions_are_sampled_without_bias() -> None:
     conv = nn.Conv2d(2, 3, 3, padding=1)
     x = torch.randn(64, 2, 20, 20, generator=torch.Generator().manual_seed(1))
     (layer,) = discover(conv, x[:1])
-    rows = torch.cat(list(unfold_chunks(x, layer, torch.Generator().manual_seed(0))), dim=1)
-    assert rows.shape == (18, 64 * moments_module.POSITIONS)
+    rows = kernel_order(torch.cat(list(unfold_chunks(x, layer, torch.Generator().manual_seed(0)))), layer)
+    assert rows.shape == (64 * patches.POSITIONS, 18)
     wanted = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
     torch.testing.assert_close(
-        rows @ rows.T / rows.shape[1], wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.11
+        rows.T @ rows / len(rows), wanted @ wanted.T / wanted.shape[1], rtol=0, atol=0.11
     )
+
+
+def test_products_of_many_rows_are_added_up_in_blocks() -> None:
+    rows = torch.randn(50, 300)
+    sums = torch.zeros(300, 300, dtype=torch.float64)
+    for part in rows.split(20):
+        patches.add_square(sums, part)
+    torch.testing.assert_close(patches.symmetric(sums), (rows.T @ rows).double(), rtol=1e-4, atol=1e-4)
 
 
 def test_a_kernel_is_whitened_once_by_the_same_moments() -> None:

@@ -69,9 +69,15 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(own_folder: Path) -> Invoke:
-    """Runs `ranksearch run` on the user's own model and data, quickly, with more arguments."""
+    """Runs `ranksearch run` on the user's own model and data, quickly, with more arguments; without exports, unless
+    they say something about them."""
     own = own_folder / "own.py"
-    return lambda *more: _invoke("run", "--model", f"{own}:model", "--data", f"{own}:data", *QUICK, *more)
+
+    def run(*more: object) -> Result:
+        quick = QUICK if "--export" in more else (*QUICK, "--export", "none")
+        return _invoke("run", "--model", f"{own}:model", "--data", f"{own}:data", *quick, *more)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import torch
 from typer.testing import Result
 
 import ranksearch.runs.deliver
+import ranksearch.runs.evaluation
 import ranksearch.runs.run
 import ranksearch.runs.settings
 from ranksearch.api import load
@@ -123,6 +124,7 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
         assert {p.name for p in (path / "compressed" / budget).iterdir()} == {
             "model.safetensors",
             "plan.json",
+            "README.md",
             "SHA256SUMS",
         }
 
@@ -158,6 +160,26 @@ def test_delivered_models_meet_the_budget_and_load_again(
         assert {"divergence", "finetune", "delivered", "validation", "test"} <= set(delivered.scores)
         assert "test" not in record.scores  # the search never sees the test images
         assert record.options["seed"] == 1
+
+
+def test_the_card_and_the_record_tell_of_the_dense_model(
+    finished_run: tuple[Path, Result], invoke: Invoke, own_folder: Path
+) -> None:
+    path, result = finished_run
+    folder = path / "compressed" / "0.4"
+    card, delivery = (folder / "README.md").read_text(), read_plan(folder / "plan.json").delivery
+    assert delivery is not None
+    (row,) = re.findall("^ dense .*$", result.stdout, re.MULTILINE)
+    for role, count in (("validation", 24), ("test", 40)):
+        dense = delivery.dense[role]
+        assert dense.count == count
+        assert f"{dense.mean:.2f} ± {dense.stderr:.2f}" in row
+        assert f"| {role} | {count} | {dense.mean:.2f} ± {dense.stderr:.2f} |" in card
+    assert str(own_folder) not in card
+    assert "ranksearch run --model own.py:model --data own.py:data --batch-size 32 --budget 0.6,0.4" in card
+    assert '"delivery": {' not in (path / "plan-0.4.json").read_text()
+    assert f"model card: {folder}/README.md" in invoke("show", folder).stdout
+    assert f"model card: {folder}/README.md" in invoke("show", path).stdout
 
 
 def test_front_holds_baselines_and_the_chosen_plans(finished_run: tuple[Path, Result]) -> None:
@@ -226,7 +248,7 @@ def test_config_file(run: Invoke, own_folder: Path, tmp_path: Path, invoke: Invo
     )
     result = invoke("run", "--config", study, "--epochs", "0", "--out", "c")
     assert result.exit_code == 0, result.output
-    assert "first, validation" in result.stdout
+    assert re.search(r"first, +first, *\n.* validation +test", result.stdout), "the task metric's name"
     record = read_plan(tmp_path / "c" / "plan-0.5.json")
     assert record.options["epochs"] == 0
     assert {x.decomposition for x in record.layers} <= {"svd", "dense"}
@@ -286,6 +308,24 @@ def test_storage_and_study_name(run: Invoke, tmp_path: Path) -> None:
 # resume
 
 
+def test_delivered_models_say_what_they_take(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
+    path, first = finished_run
+    for budget in ("0.6", "0.4"):
+        assert read_plan(path / f"plan-{budget}.json").footprint is None
+        out = path / "compressed" / budget
+        found = read_plan(out / "plan.json").footprint
+        assert found is not None
+        assert found.time is not None
+        assert (found.batch, found.time.runtime, found.time.batch) == (1, "torch", 1)
+        assert found.time.low <= found.time.ratio <= found.time.high
+        content = (out / "model.safetensors").read_bytes()
+        assert found.compressed.bytes == len(content) - 8 - int.from_bytes(content[:8], "little")
+        shown = f"{1e3 * found.time.seconds:.3g} ({found.time.ratio:.0%})"
+        for text in (first.stdout, invoke("show", path).stdout, invoke("show", out).stdout):
+            assert shown in text
+            assert "times: torch" in text
+
+
 def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke: Invoke) -> None:
     path, first = finished_run
     before = {
@@ -305,12 +345,12 @@ def test_a_model_is_saved_before_it_is_evaluated(
 ) -> None:
     """What is wrong with the data of the final evaluation costs no compressed model, and resuming goes on from it."""
     out = tmp_path / "out"
-    own = ranksearch.runs.deliver.final_scores
-    monkeypatch.setattr(ranksearch.runs.deliver, "final_scores", lambda *_: 1 / 0)
+    own = ranksearch.runs.evaluation.final_behaviour
+    monkeypatch.setattr(ranksearch.runs.evaluation, "final_behaviour", lambda *_: 1 / 0)
     assert run("--budget", "0.5", "--out", out).exit_code == 1
     weights = out / "compressed" / "0.5" / "model.safetensors"
     before = weights.read_bytes()
-    monkeypatch.setattr(ranksearch.runs.deliver, "final_scores", own)
+    monkeypatch.setattr(ranksearch.runs.evaluation, "final_behaviour", own)
     with monkeypatch.context() as patched:
         patched.setattr(ranksearch.runs.deliver, "compress", lambda *_, **__: 1 / 0)
         assert invoke("run", "--resume", "--trust", "--out", out).exit_code == 0
@@ -544,7 +584,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         (("--budget", "0.5", "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
         (
             ("--budget", "0.5", "--metric", "macs"),
-            "--metric: expected params or flops or latency, got 'macs'",
+            "--metric: expected params or flops or bytes or latency, got 'macs'",
         ),
         (("--budget", "0.5", "--metric-fn", "own:missing"), "--metric-fn: expected"),
         (("--budget", "0.5", "--data", "imagefolder:nowhere"), "--data: expected an existing folder"),
@@ -747,6 +787,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     assert {name for name, _ in commands} == {
         "run",
         "layers",
+        "plan",
         "show",
         "compress",
         "probe",

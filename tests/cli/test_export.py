@@ -53,15 +53,59 @@ def names(path: Path) -> list[str]:
 
 def test_a_run_exports_what_it_delivers(exported: tuple[Path, Result]) -> None:
     path, result = exported
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     file = path / "compressed" / "0.6" / "model.pt2"
     assert f"exported          {file} (outputs differ by 0 of the largest)" in result.stdout
-    assert f"run it            import torch; torch.export.load('{file}').module()(x)" in result.stdout
+    assert f"not exported      {file.parent} as fails, see the warning" in result.stdout
+    assert "run it            import torch\n" in result.stdout
+    assert " x = torch.zeros((1, 3, 6, 6))  # float32, any batch size\n" in result.stdout
+    assert f" torch.export.load('{file}').module()(x)\n" in result.stdout
+    assert "done in" in result.stdout
     assert torch.export.load(file).module()(torch.zeros(3, 3, 6, 6)).shape == (3, 4)
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     told = "expected a model that it can export, got ValueError: no such operator. It is left out."
     assert [line for line in warnings if "export" in line] == [f"warning: export fails: {told}"]
     assert names(path) == ["pt2"]
+
+
+def test_without_a_word_about_it_runs_export_what_they_can(
+    run: Invoke, invoke: Invoke, own_folder: Path, tmp_path: Path
+) -> None:
+    """A format that nobody asked for costs one line where it fails, however many models there are."""
+    plain = ("--n-trials", "0", "--epochs", "0", "--export")
+    first, second = tmp_path / "first", tmp_path / "second"
+    made = run("--budget", "0.6", "--out", first, *plain, "none")
+    assert made.exit_code == 0, made.output
+    file = first / "compressed" / "0.6" / "model.pt2"
+    assert not file.exists()
+    assert f"ranksearch.load('{file.parent.relative_to(tmp_path)}', dense)(x)" in made.stdout
+    made = invoke("compress", first / "plan-0.6.json", "--trust", "--epochs", "0", "--out", second)
+    assert made.exit_code == 0, made.output
+    assert (second / "model.pt2").is_file()
+    (tmp_path / "own.py").write_text(f"{(own_folder / 'own.py').read_text()}{UNFIT}")
+    model = ("--model", "own.py:unfit", "--data", "own.py:data", "--decompositions", "svd", "--epochs", "0")
+    made = invoke("run", *model, "--budget", "0.6,0.5", "--out", "unfit")
+    assert made.exit_code == 0, made.output
+    assert "warning: export" not in made.output
+    (told,) = (line for line in made.stdout.splitlines() if line.startswith("not exported"))
+    assert told.startswith(
+        "not exported      pt2: the model cannot be exported (export pt2: expected a model that"
+    )
+    assert not list((tmp_path / "unfit").rglob("*.pt2"))
+    assert invoke("verify", "unfit").exit_code == 0
+
+
+UNFIT = """
+class Unfit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.own = model()
+    def forward(self, x):
+        return self.own(x) * (2 if float(x.sum()) > 1e9 else 1)
+
+def unfit():
+    return Unfit()
+"""
 
 
 def test_a_delivered_model_gets_missing_exports_on_resume(

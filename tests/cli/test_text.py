@@ -123,7 +123,6 @@ def test_run_and_show(invoke: Invoke, options: tuple[str, ...], tmp_path: Path) 
 def test_probe_and_show(invoke: Invoke, options: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "out"
     more = ("--images", "16", "--bonds", "2", "--recovery-epochs", "0", "--decompositions", "svd")
-    pytest.importorskip("matplotlib")  # it has a markup of its own
     result = invoke("probe", *options, *more, "--out", out)
     assert result.exit_code == 0, result.output
     assert harmless(result.output)

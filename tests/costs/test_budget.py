@@ -31,6 +31,7 @@ DENSE = Cost(params=269_722, flops=81_102_080)
         ("12_500k", "12.5M", 12_500_000),
         ("0.5k", "0.5k", 500),
         (0.6000000001, "0.6000000001", 161_833),
+        ("1_000K", "1M", 1_000_000),
     ],
 )
 def test_what_may_be_asked_for(asked: object, name: str, limit: int) -> None:
@@ -64,11 +65,50 @@ def test_two_budgets_that_are_nearly_equal_have_names_of_their_own() -> None:
         "54 parameters",
         "-5k",
         "0k",
+        "0MB",
+        "1Mi",
+        "1mM",
     ],
 )
 def test_what_may_not(asked: object) -> None:
     with pytest.raises(InputError, match=r"budget: expected a fraction to keep \(0\.2\), a percentage"):
         Kept.parse(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "amount"),
+    [
+        ("1MB", "1MB", 10**6),
+        ("250kB", "250kB", 250_000),
+        ("0.25 mb", "250kB", 250_000),
+        ("40KB", "40kB", 40_000),
+        ("512B", "512B", 512),
+        ("1MiB", "1.048576MB", 2**20),
+        ("64 kib", "65.536kB", 2**16),
+        ("1.5GB", "1.5GB", 1_500_000_000),
+    ],
+)
+def test_sizes(asked: str, name: str, amount: int) -> None:
+    kept = Kept.parse(asked)
+    assert (kept.name, kept.amount, kept.base) == (name, amount, "B")
+    assert Kept.parse(name) == kept
+    budget = Budget.of(Cost(params=1, flops=1, bytes=10**9), kept, "bytes")
+    assert budget.limit == amount
+    assert Kept.parse(budget.smallest(amount + 1)).amount == amount + 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "asked", "wanted"),
+    [
+        ("bytes", "54k", "for bytes a fraction or a size, such as 1MB"),
+        ("bytes", "6ms", "for bytes a fraction or a size, such as 1MB"),
+        ("params", "1MB", "for params a fraction or an amount of parameters, such as 54k"),
+        ("latency", "1MB", "for latency a fraction or a time, such as 6ms"),
+    ],
+)
+def test_amounts_are_in_the_units_of_the_metric(metric: str, asked: str, wanted: str) -> None:
+    with pytest.raises(InputError, match=wanted):
+        Budget.of(Cost(params=1, flops=1, bytes=4, latency=10), asked, metric)
 
 
 def test_a_slip_for_per_cent_is_guessed() -> None:

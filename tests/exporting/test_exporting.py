@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,6 +226,43 @@ def test_batchnorm_is_folded_into_convolutions(tiny_task: Task, tmp_path: Path) 
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+class Folds(nn.Module):
+    """Four BatchNorms: one follows no layer, and one may follow a layer whose output is used elsewhere, too."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+        self.layer, self.norm, self.alone = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.BatchNorm2d(6)
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(216, 5), nn.BatchNorm1d(5))
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(x)
+        inner = self.layer(first)
+        found: Tensor = self.last(self.alone(first) + self.norm(inner) + (inner if self.shared else first))
+        return found
+
+
+@pytest.mark.parametrize(("shared", "left"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize("name", ["pt2", "torchscript"])
+def test_batchnorm_is_folded_where_it_is_exact(name: str, shared: bool, left: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, inputs = Folds(shared), torch.randn(7, 3, 8, 8)
+    for _ in range(20):
+        call(model, torch.randn(32, 3, 8, 8) + 1)
+    model.eval()
+    record = export_file(tmp_path, EXPORTERS.get(name), model, inputs)
+    assert record.difference <= 1e-5
+    path = tmp_path / record.file
+    if name == "pt2":
+        nodes = [str(node.target) for node in torch.export.load(path).graph.nodes]
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nodes = str(torch.jit.load(path).inlined_graph).split("\n")
+    assert sum("batch_norm" in node for node in nodes) == left
+
+
 ALONE = """
 import json, sys
 sys.modules["ranksearch"] = None
@@ -239,12 +277,12 @@ with open("outputs.json", "w") as file:
 
 @pytest.mark.parametrize("name", ["onnx", "pt2", "torchscript"])
 def test_files_run_without_ranksearch(name: str, tiny_task: Task, tmp_path: Path) -> None:
-    """By the line that is printed."""
+    """By the lines that are printed."""
     if name == "onnx":
         pytest.importorskip("onnxruntime")
     exporter = EXPORTERS.get(name)
     export_file(tmp_path, exporter, tiny_task.model, tiny_task.inputs("divergence"))
-    *before, last = exporter.usage(exporter.file).split("; ")
+    *before, last = exporter.usage(exporter.file).splitlines()
     code = ALONE.format(usage="\n".join([*before, f"found = {last}"]))
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, check=True)
     found = torch.tensor(json.loads((tmp_path / "outputs.json").read_text()))

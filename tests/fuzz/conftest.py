@@ -6,6 +6,7 @@ import gzip
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,24 @@ from torch import nn
 from ranksearch.cli.console import output_console
 from ranksearch.cli.tables import front_view, plan_view
 from ranksearch.cli.verdict import verdict_view
-from ranksearch.costs import Budget
+from ranksearch.costs import Budget, Kept
+from ranksearch.errors import BudgetError
 from ranksearch.exporting import ExportRecord, ExportsRecord, read_exports
 from ranksearch.networks import load_weights
-from ranksearch.planning import Problem, analytic, make_record, read_plan, write_plan
+from ranksearch.planning import (
+    Problem,
+    analytic,
+    further_budgets,
+    further_plan,
+    make_record,
+    read_plan,
+    read_tables,
+    record_of,
+    record_of_tables,
+    write_plan,
+    write_tables,
+)
+from ranksearch.planning.tables_record import TimesRecord
 from ranksearch.probing import CutSpectrum, SweepFile, read_probe, read_recovery, write_spectra
 from ranksearch.probing.cuts import Cut
 from ranksearch.probing.prior import informative, layer_weights
@@ -46,6 +61,8 @@ from ranksearch.probing.rows import Row, read_rows
 from ranksearch.probing.spectrafile import read_spectra
 from ranksearch.records import Record, write_record
 from ranksearch.runs import RunFolder, load_options, parse_probe
+from ranksearch.runs.front_files import write_front_table
+from ranksearch.runs.front_rows import front_rows
 from ranksearch.runs.probe_options import read_probe_options
 from ranksearch.runs.run_folder import SplitsRecord
 from ranksearch.searching import SearchSettings, front_record, read_front, search, write_front
@@ -151,6 +168,26 @@ def _rows() -> list[Row]:
     ] + [Row("plan", "", 2, "", 0.5, None, None, None, 0.1, None, None, None, None, None, None, 0.2, 0.01)]  # fmt: skip
 
 
+def _read_tables(path: Path) -> object:
+    """What could be read gives plans, which can be written, and a front."""
+    record = read_tables(path)
+    tables = record.content()
+    limits = tuple((name, Kept(fraction=0.9)) for name in list(record.dense)[:2] if name != record.metric)
+    for also in ((), limits):
+        (budget,) = further_budgets(tables.dense, [Kept(fraction=0.6)], record.of_run, record.metric, also)
+        with suppress(BudgetError):
+            found = further_plan(tables, budget)
+            made = record_of(
+                record.model, tables.layers, found.plan, dense=tables.dense, budget=budget, seed=record.seed,
+                scores=found.scores, options=record.options,
+            )  # fmt: skip
+            write_plan(path.with_name("made.json"), made)
+    write_front_table(
+        path.with_name("made.csv"), front_rows(record, tables, record.metric, path.parent), [*record.dense]
+    )
+    return record
+
+
 def _read_prior(path: Path) -> object:
     rows = read_rows(path)
     SweepFile(path)
@@ -212,6 +249,16 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
         options={"budget": ["0.5"], "seed": 3},
     )
     write_plan(folder / "plan.json", made)
+    offered = record_of_tables(
+        problem.offered,
+        made.model,
+        task_metric="top-1 %",
+        budget=budget,
+        seed=0,
+        options={"decompositions": ["svd", "spatial_svd"]},
+    )
+    times = TimesRecord(runtime="torch", version="2.6", batch=1, threads=1, plans=((0.5, 0.6), (0.9, 0.8)))
+    write_tables(folder / "tables.json", offered.model_copy(update={"times": times}))
     probe = _probe()
     write_record(folder / "probe.json", probe)
     assert probe.recovery is not None
@@ -260,6 +307,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
     known = next(iter(job.storage.get_all_studies())).user_attrs["made for"]
     made_for = {"task": known["task"], "space": "ranks", "sampler": "tpe"}
     readers: dict[str, Callable[[Path], object]] = {
+        "tables.json": _read_tables,
         "front.json": _again(
             read_front, lambda f: front_view(f, every=False), lambda f: front_view(f, every=True)
         ),

@@ -68,6 +68,20 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: torch.jit.script(nn.Linear(8, 4)),
         r"got one from torch\.jit\. Script or trace it after",
     ),
+    "quantised": (
+        lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 4)).eval(), {nn.Linear}),
+        r"model: expected weights in floating point, got quantised ones \(0\)\. Compress the model before it is",
+    ),
+    "lazy": (
+        lambda: nn.Sequential(nn.LazyLinear(4)),
+        r"0: expected parameters with a shape, got lazy ones\. Run the",
+    ),
+    "compiled": (lambda: torch.compile(model()), r"got one from torch\.compile\. Compile it afterwards"),
+    "exported": (
+        lambda: torch.export.export(model(), (torch.randn(2, 8),)).module(),
+        r"Guard failed.*\. It comes from torch\.export",
+    ),
+    "half precision": (lambda: model().bfloat16(), "Inputs and weights have to be of one dtype"),
     "meta": (half_there, r"last: expected weights with values, got ones on the meta device\. Load"),
     "in place": (lambda: model(overwriting), r"modified by an inplace operation.* write x = x \+ y"),
     "forward": (lambda: model(later), r"of shape \(8, 8\), got ValueError: boom, at once\."),

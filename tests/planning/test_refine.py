@@ -121,7 +121,7 @@ def test_small_errors_are_as_exact_in_single_precision() -> None:
     cp = DECOMPOSITIONS.get("cp")
     chain = cp.chain(layer, "joint", (4,))
     components = contract(chain[:-1], cp.init(white, "joint", (4,))[:-1]).flatten(1).double()
-    single, _ = _Projection.of(white, chain, torch.float32).loss(components.float())
-    double, _ = _Projection.of(white, chain, torch.float64).loss(components)
+    single, _ = _Projection.of(white, (), torch.float32).loss(components.float())
+    double, _ = _Projection.of(white, (), torch.float64).loss(components)
     assert double < 1e-4
     assert single == pytest.approx(double, rel=1e-3)

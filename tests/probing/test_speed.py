@@ -7,33 +7,37 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from ranksearch.cli.verdict import sentences, verdict_view
-from ranksearch.planning import Problem
+from ranksearch.planning import Gauge, Network, Problem
 from ranksearch.probing import PointRecord, ProbeRecord, analytic_plans, measure_speed, read_probe
 from ranksearch.probing.record import DenseScores, SpeedRecord, TimeRecord, VerdictRecord
-from ranksearch.probing.speed import BATCH, median_seconds
+from ranksearch.probing.sizes import dense_bytes, plan_bytes
+from ranksearch.timing import TimingSettings
 
 
-def test_more_work_takes_more_time() -> None:
-    light, heavy = nn.Linear(8, 8), nn.Sequential(*(nn.Linear(512, 512) for _ in range(8)))
-    steps: list[int] = []
-    (slow,) = median_seconds([heavy.train()], torch.randn(BATCH, 512), lambda done, total: steps.append(done))
-    (fast,) = median_seconds([light], torch.randn(BATCH, 8))
-    assert 0 < fast < slow
-    assert steps == sorted(steps)
-    assert heavy.training  # each model's own mode comes back
-
-
-def test_the_dense_model_and_plans_are_timed_and_left_alone(tiny_problem: Problem) -> None:
-    before = {k: v.clone() for k, v in tiny_problem.task.model.state_dict().items()}
+def test_plans_are_timed_and_the_model_is_left_alone(tiny_problem: Problem) -> None:
+    task = tiny_problem.task
+    before = {k: v.clone() for k, v in task.model.state_dict().items()}
     plans = dict(analytic_plans(tiny_problem)[::40])
-    speed = measure_speed(tiny_problem, plans)
+    gauge = Gauge(task, Network(tiny_problem.layers, tiny_problem.dense), TimingSettings("torch", 2, 1))
+    steps: list[int] = []
+    speed = measure_speed(gauge, plans, progress=lambda done, total: steps.append(done))
+    assert speed is not None
     assert speed.plans.keys() == plans.keys()
-    assert min(speed.dense, *speed.plans.values()) > 0
-    assert (speed.batch, speed.threads, speed.device) == (BATCH, torch.get_num_threads(), "cpu")
-    assert all(torch.equal(before[k], v) for k, v in tiny_problem.task.model.state_dict().items())
+    assert all(0 < ratio.low <= ratio.median <= ratio.high for ratio in speed.plans.values())
+    assert speed.dense > 0
+    held = speed.conditions
+    assert (held.runtime, held.batch, held.threads, held.device) == ("torch", 2, 1, "cpu")
+    assert steps == [*range(len(plans) + 1)]
+    assert all(torch.equal(before[k], v) for k, v in task.model.state_dict().items())
+
+
+def test_a_plans_bytes_are_those_of_its_model(tiny_problem: Problem) -> None:
+    dense = dense_bytes(tiny_problem)
+    for _, plan in analytic_plans(tiny_problem)[::20]:
+        built = tiny_problem.build(plan).state_dict().values()
+        assert plan_bytes(tiny_problem, plan, dense) == sum(t.numel() * t.element_size() for t in built)
 
 
 def record(*, gain: float | None, flops: int = 40, params: int = 50) -> ProbeRecord:
@@ -57,7 +61,7 @@ def record(*, gain: float | None, flops: int = 40, params: int = 50) -> ProbeRec
         (
             1.4,
             40,
-            "Predicted 1.4 times faster on this machine (5 ms instead of 7, measured at batch 32 on one thread).",
+            "1.4 times faster on this machine (5 ms instead of 7, measured in torch at batch 32 on one thread).",
         ),
         (1.02, 40, "Predicted no faster on this machine"),
         (0.5, 40, "Predicted 2.0 times slower on this machine"),
@@ -69,6 +73,7 @@ def test_words(gain: float, flops: int, words: str) -> None:
     text = "\n".join(sentences(record(gain=gain, flops=flops)))
     assert words in text
     assert ("although" in text) == (gain < 1.05)
+    assert ("--metric latency looks for plans that are faster" in text) == (gain < 1.05)
 
 
 def test_more_flops_are_no_surprise() -> None:
@@ -80,8 +85,20 @@ def test_without_times_nothing_is_said(tmp_path: Path) -> None:
         assert "on this machine" not in "\n".join(sentences(found))
     # a file of before there were times
     old = record(gain=None).model_dump(mode="json")
-    del old["verdict"]["speed"], old["weights"]
+    del old["verdict"]["speed"], old["weights"], old["dense"]["bytes"], old["verdict"]["trouble"]["bytes"]
     path = tmp_path / "probe.json"
     path.write_text(json.dumps(old))
     assert read_probe(path) == record(gain=None)
     verdict_view(read_probe(path))
+
+
+def test_megabytes_are_those_of_the_file() -> None:
+    found = record(gain=None, params=250_000)
+    assert "(250,000 of 100, 1 MB instead of 0.0004;" in "\n".join(sentences(found)), "in single precision"
+    assert found.verdict is not None
+    trouble = found.verdict.trouble.model_copy(update={"bytes": 505_000})
+    verdict = found.verdict.model_copy(update={"trouble": trouble})
+    sized = found.model_copy(
+        update={"verdict": verdict, "dense": found.dense.model_copy(update={"bytes": 2_010_000})}
+    )
+    assert "0.505 MB instead of 2.01;" in "\n".join(sentences(sized))

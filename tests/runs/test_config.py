@@ -41,6 +41,7 @@ def test_texts_of_the_command_line_are_parsed() -> None:
 OTHER: dict[str, Any] = {
     "model": "torchvision:resnet18",
     "weights": "/w.pt",
+    "weights_entry": "ema",
     "num_classes": 3,
     "ignore": ["a", "b.*"],
     "data": "imagefolder:/d",
@@ -54,6 +55,10 @@ OTHER: dict[str, Any] = {
     "split_seed": 4,
     "calibration_size": 5,
     "metric_fn": "a.b:c",
+    "output": "decoder.logits",
+    "mask": "attention_mask",
+    "collate": "a.b:pad",
+    "ignore_index": 255,
     "loss": "a.b:d",
     "batch_size": 6,
     "workers": 7,
@@ -85,6 +90,8 @@ OTHER: dict[str, Any] = {
     "lr": 0.5,
     "label_weight": 0.75,
     "augment": True,
+    "max_drop": 0.5,
+    "accept": ["top1>=0.86", "a.b:c<=54k"],
     "export": ["onnx", "a.b:c"],
     "out": "/o",
     "resume": True,
@@ -257,7 +264,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "export"}
+FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "accept", "export"}
 
 
 @pytest.mark.parametrize("name", RunOptions.model_fields)

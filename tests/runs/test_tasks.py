@@ -41,6 +41,21 @@ def two_outputs():
         def forward(self, x):
             return x, x
     return M()
+def named():
+    class M(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = model()
+        def forward(self, x, attention_mask=None):
+            found = self.net(x)
+            return {"scores": found, "features": found * 2}
+    return M()
+def in_words():
+    return [{"x": torch.randn(3, 8, 8), "labels": k % 4} for k in range(40)]
+def batched(items):
+    return {"x": torch.stack([i["x"] for i in items]) * 0 + 3, "labels": torch.tensor([i["labels"] for i in items])}
+def mask(inputs):
+    return torch.ones(len(inputs), 8)
 def silent():
     class M(nn.Module):
         def forward(self, x):
@@ -101,6 +116,27 @@ def test_defaults() -> None:
         ({"loss": "squared_error", "data": "own.py:unlabelled"}, lambda t: t.loss is SQUARED_ERROR),
         ({"loss": "own.py:LOSS"}, lambda t: t.loss.name == "own"),
         ({"metric_fn": "own.py:top2"}, lambda t: t.metric_fn.__name__ == "top2"),
+        ({"metric_fn": "top1"}, lambda t: t.metric_fn.label == "top-1 %"),
+        ({"loss": "mse", "data": "own.py:unlabelled"}, lambda t: t.loss is SQUARED_ERROR),
+        (
+            {"model": "own.py:named", "output": "features"},
+            lambda t: t.output({"features": 1 + t.example}).shape == (1, 3, 8, 8),
+        ),
+        (
+            {"model": "own.py:named", "data": "own.py:in_words", "output": "scores"},
+            lambda t: next(t.batches("finetune"))[1] is not None and list(t.example) == ["x"],
+        ),
+        (
+            {
+                "model": "own.py:named",
+                "data": "own.py:in_words",
+                "output": "scores",
+                "collate": "own.py:batched",
+            },
+            lambda t: float(t.example["x"].mean()) == 3,
+        ),
+        ({"mask": "own.py:mask"}, lambda t: t.reading.real(torch.zeros(2, 3)).shape == (2, 8)),
+        ({"ignore_index": 3}, lambda t: -100 in next(t.batches("finetune"))[1]),
         ({"device": "cpu"}, lambda t: t.device.type == "cpu"),
         ({"data": "own.py:unlabelled"}, lambda t: len(t.train) == 36 and len(t.test) == 4),
         ({"data": "own.py:unlabelled", "test_split": 0.5}, lambda t: len(t.test) == 20),
@@ -133,6 +169,28 @@ def test_image_options_reach_the_data(tmp_path: Path) -> None:
     preprocess = made.train.preprocess
     assert (preprocess.crop_pct, preprocess.interpolation) == (1.0, "nearest")
     assert (preprocess.mean, preprocess.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_what_is_taken_of_a_checkpoint_is_told(tmp_path: Path) -> None:
+    from ranksearch.tasks.sources import make_model
+
+    plain = make_model("own.py:model").state_dict()
+    averaged = {f"module.{name}": tensor + 1 for name, tensor in plain.items()}
+    torch.save({"state_dict": plain, "model_ema": averaged}, tmp_path / "last.ckpt")
+    for entry, lines, change in (
+        (None, ["weights: entry state_dict; model_ema.module would fit as well (`weights_entry`)"], 0),
+        ("model_ema", ["weights: entry model_ema; prefix module. stripped"], 1),
+    ):
+        told: list[str] = []
+        options = {
+            "model": "own.py:model",
+            "data": "own.py:data",
+            "weights": "last.ckpt",
+            "weights_entry": entry,
+        }
+        made, _ = build_task_and_data(parse(options), told.append)
+        assert told == lines
+        assert torch.equal(made.model.get_parameter("4.bias"), plain["4.bias"] + change)
 
 
 def test_digits_need_no_data_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +232,10 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(
         ({"model": "torchvision:resnet18"}, "--weights: expected a file with trained weights"),
         ({"weights": "missing.pt"}, "missing.pt"),
         ({"num_classes": 3}, "--model: expected 4 classes, as in the data, got 3 of own.py:model"),
-        ({"model": "own.py:two_outputs"}, "--model: expected a model that returns a tensor, got tuple"),
+        (
+            {"model": "own.py:two_outputs"},
+            "model: expected a Tensor as output, got tuple (0, 1). Say which counts: `output=0`.",
+        ),
         (
             {"model": "own.py:one_logit", "data": "own.py:unlabelled"},
             "--loss cross_entropy: expected a model with two outputs or more, got one. For one logit use --loss "
@@ -186,14 +247,25 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(
         ),
         (
             {"model": "own.py:tags", "data": "own.py:tagged"},
-            "--loss cross_entropy: expected outputs with the classes on axis 1, (1, 'classes', 8), got (1, 8, 5)",
+            "loss cross_entropy: expected outputs with the classes on axis 1, (8, 'classes', 8), got (8, 8, 5). "
+            "Where they are last, take token_cross_entropy",
         ),
         ({"data": "digits"}, "--data: expected inputs that own.py:model accepts, got (1, 1, 8, 8)"),
         ({"device": "gpu"}, "--device: expected an available device, got 'gpu'"),
         ({"loss": "cross_entropi"}, "loss: expected cross_entropy or binary_cross_entropy or squared_error"),
         ({"loss": "own.py:top2"}, "loss: expected a ranksearch.Loss, got function"),
+        (
+            {"model": "own.py:named", "output": "logits"},
+            "output: expected the path of a tensor (scores, features), got 'logits'",
+        ),
+        (
+            {"mask": "attention_mask"},
+            "mask: expected the path of a tensor of the inputs (which are one tensor), got 'attention_mask'",
+        ),
+        ({"collate": "own.py:LOSS"}, "--collate: expected a function, got Loss"),
+        ({"metric_fn": "top-1"}, "metric_fn: expected top1 or "),
         ({"metric_fn": "own.py:tpo2"}, "Did you mean 'top2'?"),
-        ({"metric_fn": "own.py:LOSS"}, "--metric-fn: expected a function, got Loss"),
+        ({"metric_fn": "own.py:LOSS"}, "metric_fn: expected a function, or one of top1, "),
         ({"metric_fn": "own.py:mean_score"}, "to give one score per example, (1,), got ()"),
         ({"metric_fn": "own.py:failing"}, "AttributeError"),
     ],

@@ -2,106 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 import ranksearch
-from ranksearch.costs import factor_macs, layer_cost
 from ranksearch.errors import BudgetError, InputError
-from ranksearch.networks import Layer
-from ranksearch.planning import CandidateConfig, Problem, inspect_network, prepare
+from ranksearch.planning import (
+    CandidateConfig,
+    Problem,
+    chains_of,
+    inspect_network,
+    least_cost,
+    prepare,
+    whole_front,
+)
 from ranksearch.searching import SearchSettings, search
 from ranksearch.searching import timed as module
-from ranksearch.searching.timed import chains_of
+from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.tasks import Task
-from ranksearch.timing import (
-    RUNTIMES,
-    Chains,
-    Part,
-    Prepared,
-    Profile,
-    Ratio,
-    Runtime,
-    Session,
-    Timer,
-    TimingSettings,
-    Workload,
-)
-from ranksearch.timing import measure as measuring
+from ranksearch.testing import PaperRuntime, registered
+from ranksearch.timing import Chains, Ratio, Timer, TimingSettings, timer
 
 METRICS = ("params", "flops", "latency")
 
 
-class Model(Session):
-    def __init__(self, parts: dict[Part, float], extra: float) -> None:
-        self.parts, self.extra = parts, extra
-
-    @property
-    def seconds(self) -> float:
-        return sum(self.parts.values()) + self.extra
-
-    def run(self) -> None:
-        pass
-
-    def profile(self, passes: int) -> Profile:
-        return Profile(self.parts, self.seconds)
-
-
-class Ready(Prepared):
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = layers
-
-    def session(self, chains: Chains) -> Session:
-        parts: dict[Part, float] = {}
-        for layer in self.layers:
-            own = (
-                factor_macs(layer, chains[layer.name])
-                if layer.name in chains
-                else [layer_cost(layer).flops // 2]
-            )
-            parts |= {Part(layer.name, k): 1e-9 * work for k, work in enumerate(own)}
-        # Changes of layout between chains, which no part shows.
-        dense = 0.5e-9 * sum(layer_cost(layer).flops for layer in self.layers)
-        return Model(parts, dense * (0.1 + 0.02 * len(chains)))
-
-
-class Layouts(Runtime):
-    """A machine that takes extra time for every layer that is factorised."""
-
-    name: ClassVar[str] = "layouts"
-
-    def version(self) -> str:
-        return "1"
-
-    def prepare(self, workload: Workload) -> Prepared:
-        return Ready(workload.layers)
-
-
-def exact(self: Timer, chains: Chains) -> Ratio:
-    ratio = self.prepared.session(chains).seconds / self.prepared.session({}).seconds  # type: ignore[attr-defined]
-    return Ratio(ratio, ratio, ratio)
+LAYOUTS = PaperRuntime("layouts", extra=0.02)
+"""It takes extra time for every layer that is factorised."""
 
 
 @pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    RUNTIMES._known["layouts"] = Layouts()
-    monkeypatch.setattr(measuring, "_each", lambda session, passes: [session.seconds] * passes)
-    monkeypatch.setattr(Timer, "ratio", exact)
+def _layouts() -> None:
+    registered(LAYOUTS)
 
 
 @pytest.fixture(scope="module")
 def problem(tiny_task: Task, tmp_path_factory: pytest.TempPathFactory) -> Problem:
-    RUNTIMES._known["layouts"] = Layouts()
+    registered(LAYOUTS)
     task = replace(tiny_task, cache=tmp_path_factory.mktemp("cache"))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(measuring, "_each", lambda session, passes: [session.seconds] * passes)
-        network = inspect_network(task, metrics=METRICS, timing=TimingSettings("layouts", 1, 1))
-        config = CandidateConfig(metrics=METRICS, rank_multiple=(("*", 1),))
-        return prepare(task, network=network, config=config)
+    network = inspect_network(task, metrics=METRICS, timing=TimingSettings("layouts", 1, 1))
+    config = CandidateConfig(metrics=METRICS, rank_multiple=(("*", 1),))
+    return prepare(task, network=network, config=config)
 
 
 def test_every_candidate_is_faster_than_the_dense_layer(problem: Problem) -> None:
@@ -116,7 +58,7 @@ def test_every_candidate_is_faster_than_the_dense_layer(problem: Problem) -> Non
 def test_the_measured_time_meets_the_budget(problem: Problem, budget: float) -> None:
     (result,) = search(problem, SearchSettings(budgets=(budget,), metric="latency"))
     assert problem.timer is not None
-    measured = problem.timer.ratio(chains_of(problem, result.plan))
+    measured = problem.timer.ratio(chains_of(problem.layers, result.plan))
     assert result.scores["time"] == measured.median <= budget
     assert result.plan.cost.of("latency") == pytest.approx(
         measured.median * problem.dense.of("latency"), abs=1
@@ -127,7 +69,7 @@ def test_the_measured_time_meets_the_budget(problem: Problem, budget: float) -> 
 def test_what_was_found_is_not_measured_again(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SearchSettings(budgets=(0.8,), metric="latency")
     (first,) = search(problem, settings)
-    monkeypatch.setattr(Timer, "ratio", None)
+    monkeypatch.setattr(timer, "compare", None)
     (again,) = search(problem, settings)
     assert again.plan.key == first.plan.key
     assert again.scores == first.scores
@@ -156,20 +98,57 @@ def test_a_time_is_a_budget_of_latency_alone(problem: Problem) -> None:
             search(problem, SearchSettings(budgets=(budget,), metric=metric))
 
 
-def test_trials_are_refused() -> None:
-    with pytest.raises(
-        InputError, match="expected no trials and the allocator knapsack for a budget of latency"
-    ):
-        SearchSettings(budgets=(0.5,), metric="latency", n_trials=3)
+@pytest.mark.parametrize("allocator", ALLOCATORS.names())
+def test_every_allocator_meets_a_time(problem: Problem, allocator: str) -> None:
+    settings = SearchSettings(budgets=(0.8,), metric="latency", allocator=allocator, n_trials=None)
+    if allocator != "knapsack":
+        settings = replace(settings, n_trials=3)
+    (result,) = search(problem, settings)
+    assert problem.timer is not None
+    measured = problem.timer.ratio(chains_of(problem.layers, result.plan))
+    assert result.scores["time"] == measured.median <= 0.8
+    assert result.origin == ("analytic" if allocator == "knapsack" else allocator)
+
+
+@pytest.mark.parametrize("rest", [{"finetune_trials": 0}, {"finetune_trials": 2, "finetune_steps": 2}])
+def test_trials_keep_to_the_measured_time(problem: Problem, rest: dict[str, int]) -> None:
+    """None of those that were scored is predicted to take longer than the analytic plan may; the best is measured."""
+    settings = SearchSettings(budgets=(0.8,), metric="latency", n_trials=5, **rest)  # type: ignore[arg-type]
+    (analytic,) = search(problem, replace(settings, n_trials=None))
+    (result,) = search(problem, settings)
+    assert problem.timer is not None
+    measured = problem.timer.ratio(chains_of(problem.layers, result.plan))
+    assert result.scores["time"] == measured.median <= 0.8
+    assert {record.budget for record in result.records} == {result.budget} == {analytic.budget}
+    assert analytic.plan.key in {record.plan.key for record in result.records}
+    assert len({record.plan.key for record in result.records}) > 1
+    own = next(record for record in result.records if record.plan.key == result.plan.key)
+    assert own.plan.cost == result.plan.cost
+    score = "finetune" if rest["finetune_trials"] else "refitted"
+    assert score in result.scores
+
+
+def test_a_trial_that_turns_out_too_slow_gives_way(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SearchSettings(budgets=(0.8,), metric="latency", n_trials=5, finetune_trials=0)
+    (analytic,) = search(problem, replace(settings, n_trials=None))
+    whole = Timer.ratio
+
+    def slow(self: Timer, chains: Chains) -> Ratio:
+        found = whole(self, chains)
+        return found if chains == chains_of(problem.layers, analytic.plan) else Ratio(0.81, 0.8, 0.82)
+
+    monkeypatch.setattr(Timer, "ratio", slow)
+    (result,) = search(problem, settings)
+    assert result.plan.key == analytic.plan.key
 
 
 def test_no_more_plans_are_measured_than_promised(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    count = 0
+    count, whole = 0, Timer.ratio
 
     def counted(self: Timer, chains: Chains) -> Ratio:
         nonlocal count
         count += 1
-        return exact(self, chains)
+        return whole(self, chains)
 
     monkeypatch.setattr(Timer, "ratio", counted)
     search(problem, SearchSettings(budgets=(0.75,), metric="latency"))
@@ -184,3 +163,57 @@ def test_from_python_to_a_folder(problem: Problem, tmp_path: Path) -> None:
     )
     ranksearch.save(tmp_path / "out", task, result, compressed)
     assert ranksearch.load(tmp_path / "out", task.model) is not None
+
+
+def test_tables_know_what_plans_took(problem: Problem) -> None:
+    results = search(problem, SearchSettings(budgets=(0.8, 0.7), metric="latency"))
+    tables = results[0].tables
+    assert tables is not None
+    assert results[1].tables == tables
+    assert tables.times is not None
+    assert str(tables.times.on) == "layouts 1, 1, 0.02 (batch 1, 1 thread)"
+    for result in results:
+        assert (result.scores["time_predicted"], result.scores["time"]) in tables.times.plans
+
+
+@pytest.mark.parametrize("metric", ["latency", "params"])
+def test_a_further_plan_takes_what_is_predicted_of_it(problem: Problem, metric: str) -> None:
+    """On a machine that needs extra time for every factorised layer, which no part shows."""
+    (first, _) = search(problem, SearchSettings(budgets=(0.9, 0.7), metric="latency"))
+    assert first.tables is not None
+    limits = {} if metric == "latency" else {"latency": 0.8}
+    found = ranksearch.plan(first, 0.8, metric=metric, limits=limits)
+    assert problem.timer is not None
+    measured = problem.timer.ratio(chains_of(problem.layers, found.plan)).median
+    predicted = found.scores["time_predicted"]
+    assert predicted <= 0.8
+    assert predicted == pytest.approx(measured, abs=0.03)
+    assert found.plan.cost.of("latency") == pytest.approx(predicted * problem.dense.of("latency"), abs=1)
+    # The parts alone would have told another time.
+    picked = problem.offered.cost(found.plan.choices.values()).of("latency") / problem.dense.of("latency")
+    assert abs(picked - measured) > abs(predicted - measured)
+
+
+def test_what_a_further_plan_can_take_least_is_told_as_it_would_be_measured(problem: Problem) -> None:
+    (first,) = search(problem, SearchSettings(budgets=(0.8,), metric="latency"))
+    assert first.tables is not None
+    assert first.tables.times is not None
+    least = least_cost(problem.tables, first.budget) / first.budget.dense
+    told = first.tables.times.measured(least)
+    with pytest.raises(BudgetError) as caught:
+        ranksearch.plan(first, 0.01)
+    assert told > least
+    assert f"budget: expected at least {told:.3f}" in str(caught.value)[:50]
+
+
+def test_the_whole_front_is_in_times_as_they_would_be_measured(problem: Problem) -> None:
+    (first,) = search(problem, SearchSettings(budgets=(0.8,), metric="latency"))
+    assert first.tables is not None
+    plans = whole_front(first.tables, "latency")
+    shares = [plan.cost.of("latency") / problem.dense.of("latency") for plan in plans]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert problem.timer is not None
+    for plan, share in list(zip(plans, shares, strict=True))[::20]:
+        measured = problem.timer.ratio(chains_of(problem.layers, plan)).median
+        assert share == pytest.approx(measured, abs=0.05)

@@ -10,7 +10,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-for study in ("shootout", "search", "finetune", "scale"):
+for study in (
+    "shootout",
+    "search",
+    "finetune",
+    "scale",
+    "combinations",
+    "promise",
+    "speed",
+    "resnet20_cifar10",
+):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "studies" / study))
 
 OWN = """

@@ -11,9 +11,11 @@ import growth
 import passes
 import pytest
 import scale
+import seconds
 import torch
 
 from ranksearch.calibration import moments
+from ranksearch.planning import CandidateConfig
 
 
 def test_exponents_of_a_power_law() -> None:
@@ -62,3 +64,12 @@ def test_layers_that_start_at_zero_are_drawn() -> None:
     scale.drawn(torch.nn.Sequential(zero, other))
     assert zero.weight.any()
     assert torch.equal(other.weight, kept)
+
+
+def test_seconds_of_the_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = seconds.measure(seconds.outputs(vocabulary=30, images=8), CandidateConfig(decompositions=("svd",)))
+    assert row["together"] == pytest.approx(sum(row[step] for step in seconds.FIELDS[1:4]))
+    assert all(row[step] > 0 for step in seconds.FIELDS[1:])
+    out = tmp_path / "seconds.csv"
+    seconds.main(["--cases", "resnet20,resnet50", "--out", str(out)])  # whose files are not given
+    assert out.read_text().strip() == ",".join(seconds.FIELDS)

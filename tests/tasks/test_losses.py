@@ -19,49 +19,68 @@ from ranksearch.tasks import CROSS_ENTROPY, LOSSES, Loss, Task, evaluate
 from ranksearch.tasks.losses import BINARY_CROSS_ENTROPY, SQUARED_ERROR, binary_accuracy, top1
 
 CPU = torch.device("cpu")
+
+
+def unit(outputs: Tensor) -> Tensor:
+    return nn.functional.normalize(outputs, dim=-1)
+
+
 DISTRIBUTIONS = {
-    "cross_entropy": lambda outputs: Categorical(logits=outputs),
-    "binary_cross_entropy": lambda outputs: Bernoulli(logits=outputs),
-    "squared_error": lambda outputs: Normal(outputs, torch.ones_like(outputs)),
+    "cross_entropy": lambda outputs, T: Categorical(logits=outputs / T),
+    "segmentation": lambda outputs, T: Categorical(logits=outputs.movedim(1, -1) / T),
+    "token_cross_entropy": lambda outputs, T: Categorical(logits=outputs / T),
+    "causal_lm": lambda outputs, T: Categorical(logits=outputs / T),
+    "binary_cross_entropy": lambda outputs, T: Bernoulli(logits=outputs / T),
+    "squared_error": lambda outputs, T: Normal(outputs / T, torch.ones_like(outputs)),
+    "cosine": lambda outputs, T: Normal(unit(outputs) / T, torch.ones_like(outputs)),
 }
+SHAPES = {"token_cross_entropy": (50, 3, 4), "causal_lm": (50, 3, 4), "segmentation": (50, 4, 2, 3)}
 
 
-def outputs_of(seed: int) -> Tensor:
-    return torch.randn(50, 4, generator=torch.Generator().manual_seed(seed)).double()
+def outputs_of(seed: int, name: str = "") -> Tensor:
+    return torch.randn(*SHAPES.get(name, (50, 4)), generator=torch.Generator().manual_seed(seed)).double()
+
+
+def total(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).sum(1)
 
 
 @pytest.mark.parametrize("loss", [LOSSES.get(name) for name in LOSSES], ids=list(LOSSES))
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_divergences_are_those_of_the_distributions(loss: Loss, temperature: float) -> None:
-    dense, other = outputs_of(0), outputs_of(1)
+    dense, other = outputs_of(0, loss.name), outputs_of(1, loss.name)
     make = DISTRIBUTIONS[loss.name]
-    wanted = kl_divergence(make(dense / temperature), make(other / temperature))
-    found = loss.divergence(dense, other, temperature)
-    torch.testing.assert_close(found, wanted if wanted.dim() == 1 else wanted.sum(1))
+    wanted = kl_divergence(make(dense, temperature), make(other, temperature))
+    torch.testing.assert_close(loss.divergence(dense, other, temperature), total(wanted))
     assert loss.divergence(dense, dense, temperature).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("loss", [LOSSES.get(name) for name in LOSSES], ids=list(LOSSES))
 def test_values_and_samples_are_those_of_the_distributions(loss: Loss) -> None:
-    outputs = outputs_of(0)
-    own = DISTRIBUTIONS[loss.name](outputs)
-    drawn = [loss.sample(outputs, torch.Generator().manual_seed(seed)).double() for seed in range(2000)]
-    wanted = own.probs if loss is CROSS_ENTROPY else own.mean
-    counted = [nn.functional.one_hot(d.long(), 4).double() if loss is CROSS_ENTROPY else d for d in drawn]
-    torch.testing.assert_close(torch.stack(counted).mean(0), wanted, rtol=0, atol=0.1)
-    targets = drawn[0].long() if loss is CROSS_ENTROPY else drawn[0]
-    expected = -own.log_prob(targets)
+    outputs = outputs_of(0, loss.name)
+    own = DISTRIBUTIONS[loss.name](outputs, 1.0)
+    drawn = torch.stack([loss.sample(outputs, torch.Generator().manual_seed(seed)) for seed in range(2000)])
+    targets = drawn[0]
+    if loss.name == "causal_lm":  # position t predicts target t + 1
+        assert bool((drawn[..., 0] == -100).all())
+        drawn, own = drawn[..., 1:], DISTRIBUTIONS[loss.name](outputs[:, :-1], 1.0)
+    classes = loss.axis is not None
+    counted = nn.functional.one_hot(drawn.long(), 4).double() if classes else drawn.double()
+    torch.testing.assert_close(counted.mean(0), own.probs if classes else own.mean, rtol=0, atol=0.1)
+    if loss.name == "cosine":
+        torch.testing.assert_close(loss.value(outputs, targets), 1 - (unit(outputs) * targets).sum(-1))
+        return
+    expected = -own.log_prob(drawn[0])
     if loss is SQUARED_ERROR:
         expected = expected - 0.5 * torch.tensor(2 * torch.pi).log()
-    expected = expected if expected.dim() == 1 else expected.sum(1)
-    torch.testing.assert_close(loss.value(outputs, targets), expected)
+    torch.testing.assert_close(loss.value(outputs, targets), total(expected))
 
 
 @pytest.mark.parametrize("loss", [LOSSES.get(name) for name in LOSSES], ids=list(LOSSES))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_does_not_round_divergences(loss: Loss, dtype: torch.dtype) -> None:
-    dense = outputs_of(0).to(dtype)
-    other = (outputs_of(0) + 0.02 * outputs_of(1)).to(dtype)
+    dense = outputs_of(0, loss.name).to(dtype)
+    other = (outputs_of(0, loss.name) + 0.02 * outputs_of(1, loss.name)).to(dtype)
     wanted = loss.divergence(dense.double(), other.double(), 1.0)
     torch.testing.assert_close(loss.divergence(dense, other, 1.0).double(), wanted, rtol=1e-2, atol=1e-6)
 

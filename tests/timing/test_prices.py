@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from ranksearch.cache import digest
 from ranksearch.costs import chain_cost, factor_macs, layer_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import Layer, discover
+from ranksearch.testing import PaperRuntime, registered
 from ranksearch.timing import (
-    RUNTIMES,
-    Chains,
     Curve,
-    Part,
     Prepared,
     Prices,
-    Profile,
     Ratio,
-    Runtime,
-    Session,
     Timer,
     TimingSettings,
     Workload,
     measure,
     measure_prices,
+    shape_of,
     timer,
 )
 from ranksearch.timing.levels import LEVELS, forms_of, levels
-from ranksearch.timing.prices import shape_of
 from ranksearch.timing.timer import _read, _written
 
 
@@ -90,93 +85,26 @@ def test_levels_are_on_the_grid_and_pay(form: tuple[str, str], multiple: int) ->
                 assert factor.out_channels % multiple == 0 or factor.out_channels <= most
 
 
-@pytest.mark.parametrize("name", RUNTIMES.names())
-def test_runtimes_time_every_part(name: str) -> None:
-    if name == "onnxruntime":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
-    model = network()
-    layers = layers_of(model)
-    prepared = RUNTIMES.get(name).prepare(Workload(model, layers, EXAMPLE, 1, lambda m: m))
-    dense = prepared.session({})
-    assert dense.profile(2).parts.keys() == {Part(layer.name, 0) for layer in layers}
-    for form in forms_of(layers, DECOMPOSITIONS.names()):
-        for chains in levels(layers, form, whole)[:1]:
-            session = prepared.session(chains)
-            session.run()
-            profile = session.profile(3)
-            wanted = {Part(x.name, k) for x in layers for k in range(len(chains.get(x.name, "x")))}
-            assert profile.parts.keys() == wanted
-            assert all(seconds > 0 for seconds in profile.parts.values()), (form, profile)
-            assert sum(profile.parts.values()) <= profile.whole * 1.001
-            assert sum(profile.of(2.0).values()) <= 2.002
+IDEAL = PaperRuntime()
 
 
-class _Session(Session):
-    def __init__(self, parts: dict[Part, float], rest: float) -> None:
-        self.parts, self.rest = parts, rest
-
-    def run(self) -> None:
-        pass
-
-    def profile(self, passes: int) -> Profile:
-        return Profile(self.parts, sum(self.parts.values()) + self.rest)
+def ready(layers: list[Layer]) -> Prepared:
+    return IDEAL.prepare(Workload(network(), layers, EXAMPLE, 1, lambda m: m))
 
 
-class _Prepared(Prepared):
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = layers
-
-    def session(self, chains: Chains) -> Session:
-        parts: dict[Part, float] = {}
-        for layer in self.layers:
-            if layer.name in chains:
-                parts |= {
-                    Part(layer.name, k): 1e-9 * w
-                    for k, w in enumerate(factor_macs(layer, chains[layer.name]))
-                }
-            else:
-                parts[Part(layer.name, 0)] = 0.5e-9 * layer_cost(layer).flops
-        return _Session(parts, 1e-4)
-
-
-class Ideal(Runtime):
-    """A machine on which a multiply-accumulate takes a nanosecond."""
-
-    name: ClassVar[str] = "ideal"
-
-    def version(self) -> str:
-        return "1"
-
-    def prepare(self, workload: Workload) -> Prepared:
-        return _Prepared(workload.layers)
-
-
-def seconds_of(session: Session) -> float:
-    found = session.profile(1)
-    return found.whole
-
-
-@pytest.fixture
-def ideal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times on the ideal machine are what its sessions say."""
-    monkeypatch.setattr(measure, "_each", lambda session, passes: [seconds_of(session)] * passes)
-
-
-def test_prices_are_what_the_machine_takes(ideal: None) -> None:
+def test_prices_are_what_the_machine_takes() -> None:
     layers = layers_of(network())
-    ready = _Prepared(layers)
-    seconds = measure.dense_seconds(ready)
-    assert seconds == pytest.approx(1e-4 + sum(0.5e-9 * layer_cost(x).flops for x in layers))
-    prices = measure_prices(ready, layers, DECOMPOSITIONS.names(), seconds=seconds, multiple=whole)
+    seconds = measure.dense_seconds(ready(layers))
+    assert seconds == pytest.approx(1.1 * sum(0.5e-6 * layer_cost(x).flops for x in layers))
+    prices = measure_prices(ready(layers), layers, DECOMPOSITIONS.names(), seconds=seconds, multiple=whole)
     assert prices.total == seconds
     for layer in layers:
-        assert prices.of_layer(layer) == pytest.approx(0.5e-9 * layer_cost(layer).flops)
+        assert prices.of_layer(layer) == pytest.approx(0.5e-6 * layer_cost(layer).flops)
         for form in forms_of([layer], DECOMPOSITIONS.names()):
             for chains in levels([layer], form, whole):
                 chain = chains[layer.name]
                 assert prices.of_chain(layer, form, chain) == pytest.approx(
-                    1e-9 * sum(factor_macs(layer, chain))
+                    1e-6 * sum(factor_macs(layer, chain))
                 )
     assert prices.of_chain(layers[0], ("unknown", ""), ()) is None
 
@@ -187,28 +115,28 @@ def test_layers_of_equal_shape_share_their_times() -> None:
     assert len({shape_of(layer) for layer in layers}) == 2
 
 
-def test_prices_come_back_from_the_cache(ideal: None) -> None:
+def test_prices_come_back_from_the_cache() -> None:
     layers = layers_of(network())
     prices: Prices = measure_prices(
-        _Prepared(layers), layers, ("svd", "cp", "tucker2"), seconds=1.0, multiple=whole
+        ready(layers), layers, ("svd", "cp", "tucker2"), seconds=1.0, multiple=whole
     )
     assert _read(json.loads(json.dumps(_written(prices)))) == prices
 
 
-def test_a_timer_measures_once(ideal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    RUNTIMES._known["ideal"] = Ideal()
+def test_a_timer_measures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(IDEAL)
     model = network()
     layers = layers_of(model)
-    start = (model, layers, EXAMPLE, TimingSettings("ideal", 2, 1), lambda m: m, tmp_path)
+    start = (model, layers, EXAMPLE, TimingSettings("paper", 2, 1), lambda m: m, tmp_path)
     first = Timer.start(*start)
-    prices = first.prices(layers, ("svd",), multiple=whole, cache=tmp_path)
+    prices = first.prices(layers, ("svd",), multiple=whole)
     monkeypatch.setattr(timer, "dense_seconds", None)
     monkeypatch.setattr(timer, "measure_prices", None)
     again = Timer.start(*start)
     assert (again.seconds, again.key) == (first.seconds, first.key)
-    assert again.prices(layers, ("svd",), multiple=whole, cache=tmp_path) == prices
+    assert again.prices(layers, ("svd",), multiple=whole) == prices
     monkeypatch.undo()
-    other = TimingSettings("ideal", 4, 1)
+    other = TimingSettings("paper", 4, 1)
     assert Timer.start(model, layers, EXAMPLE, other, lambda m: m).key != first.key
 
 
@@ -217,3 +145,41 @@ def test_the_interval_of_a_ratio_is_that_of_the_sign_test() -> None:
     assert ratio.median == 10
     # Of 21 fair coins 5 or fewer are heads 1.3 times in a hundred, and 6 or fewer 3.9 times.
     assert (ratio.low, ratio.high) == (5, 15)
+
+
+@pytest.mark.parametrize(("block", "found"), [(1, 4), (4, 4), (8, 8), (16, 16), (32, 32)])
+def test_the_rank_multiple_is_the_block_of_the_machine(block: int, found: int) -> None:
+    """Where a layer has room for it; a small one keeps finer steps."""
+    machine = registered(PaperRuntime(f"blocks_of_{block}", block=block))
+    model = nn.Sequential(
+        nn.Conv2d(64, 512, 3), nn.ReLU(), nn.Conv2d(512, 16, 1), nn.Conv2d(16, 128, 3)
+    ).eval()
+    example = torch.randn(1, 64, 10, 10)
+    layers = [layer for layer in discover(model, example) if layer.reason is None]
+    timing = Timer.start(model, layers, example, TimingSettings(machine.name, 1, 1), lambda m: m)
+    multiples = timing.multiples(layers, DECOMPOSITIONS.names())
+    assert multiples == {"0": found, "2": min(found, 8), "3": min(found, 8)}
+
+
+def test_multiples_and_ratios_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept in one folder comes to the other; what cannot be read there is measured again."""
+    registered(IDEAL)
+    layers = layers_of(network())
+    chains = {layers[1].name: DECOMPOSITIONS.get("svd").chain(layers[1], "", (8,))}
+
+    def start(folder: Path | None, cache: Path | None) -> Timer:
+        settings = TimingSettings("paper", 2, 1, folder)
+        return Timer.start(network(), layers, EXAMPLE, settings, lambda m: m, cache)
+
+    first = start(None, tmp_path / "cache")
+    found = first.multiples(layers, ("svd",)), first.ratio(chains)
+    for name in ("dense_seconds", "rank_multiples", "compare"):
+        monkeypatch.setattr(timer, name, None)
+    for folder, cache in ((tmp_path / "run", tmp_path / "cache"), (tmp_path / "run", None)):
+        again = start(folder, cache)
+        assert (again.multiples(layers, ("svd",)), again.ratio(chains)) == found
+    monkeypatch.undo()
+    for path in (tmp_path / "run").iterdir():
+        save_file({}, path, {"plain": "[3]", "digest": digest({}, "[3]")})
+    again = start(tmp_path / "run", None)
+    assert (again.multiples(layers, ("svd",)), again.ratio(chains)) == found

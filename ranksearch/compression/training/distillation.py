@@ -25,14 +25,14 @@ from ranksearch.networks import (
     cat,
     copy_model,
     forward,
-    made_one,
     one_tensor,
-    per_example,
+    outputs_of,
     run_once,
     seeded,
     to,
+    usual_path,
 )
-from ranksearch.tasks import Role, Task
+from ranksearch.tasks import Role, Task, check_targets
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def check_training(task: Task, config: FinetuneConfig, role: Role = "finetune") 
     if config.label_weight and (first := task.first(role)) is not None and first[1] is None:
         what = f"`label_weight={config.label_weight:g}`"
         raise InputError(expected(what, "training images with labels", "none", "Use `label_weight=0`."))
+    if config.label_weight:
+        check_targets(task, role)
 
 
 def check_outputs(task: Task, roles: Sequence[Role] = ()) -> None:
@@ -225,10 +227,10 @@ def _distillation(
 def _first(model: nn.Module, inputs: Batch, task: Task) -> Tensor:
     """The outputs; in training some models hand out those of auxiliary classifiers behind them."""
     returned = call(model, inputs)
-    if task.output is not one_tensor:
-        return per_example(made_one(returned, task.output), inputs)
-    found = returned[0] if isinstance(returned, tuple) else returned
-    if not isinstance(found, Tensor):
-        wanted = "a model that returns in training what it returns in evaluation, a tensor"
-        raise InputError(expected("training", wanted, type(found).__name__, _UNTRAINED.capitalize()))
-    return per_example(made_one(found, one_tensor), inputs)
+    if task.reading.output is one_tensor:
+        if isinstance(returned, tuple) and returned and isinstance(returned[0], Tensor):
+            returned = returned[0]
+        if usual_path(returned) is None:
+            wanted = "a model that returns in training what it returns in evaluation, a tensor"
+            raise InputError(expected("training", wanted, type(returned).__name__, _UNTRAINED.capitalize()))
+    return outputs_of(returned, inputs, task.output)

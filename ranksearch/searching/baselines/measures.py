@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksearch.calibration import Whitened
+from ranksearch.calibration import NearDiagonal, Whitened
 from ranksearch.networks import Factor, reconstruct
 from ranksearch.planning import Candidate, Fit, Problem, Table
 
@@ -57,7 +57,7 @@ def _some_of_each_form(table: Table) -> list[Candidate]:
 
 def whitened_residual(white: Whitened, fit: Fit) -> Tensor:
     """The residual of a fit in coordinates where ε is half a sum of squares, (O, n)."""
-    approximation = reconstruct(fit.chain, [f.double() for f in fit.factors], white.kernel.shape[2:])
+    approximation = reconstruct(fit.chain, fit.factors, white.kernel.shape[2:])
     return white.root.weigh((white.kernel - approximation).flatten(1))
 
 
@@ -74,7 +74,7 @@ def column_moments(white: Whitened) -> Tensor:
     columns = white.root.matrix.reshape(*modes, -1)
     unit = white.kernel.new_full((*modes,), white.root.ridge)
     for mode, (half, _) in enumerate((white.input_root, *white.axis_roots)):
-        full = torch.diag(half) if half.dim() == 1 else half
+        full = (torch.diag(half) if half.dim() == 1 else half).to(columns.dtype)
         columns = torch.tensordot(full, columns, dims=([1], [mode])).movedim(0, mode)
         own = full.square().sum(1)
         unit = unit * own.reshape(-1, *(1 for _ in range(len(modes) - mode - 1)))
@@ -84,4 +84,5 @@ def column_moments(white: Whitened) -> Tensor:
 def mean_gradient(white: Whitened) -> float:
     """The mean of G's diagonal."""
     half, _ = white.output_root
-    return float(half.square().sum()) / len(half)
+    energy = half.energy if isinstance(half, NearDiagonal) else float(half.square().sum())
+    return energy / len(white.kernel)

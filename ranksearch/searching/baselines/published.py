@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ranksearch.planning import CandidateConfig, Problem, prepare
+from ranksearch.planning import CandidateConfig, Network, Problem, prepare
 from ranksearch.progress import Progress, no_progress
 from ranksearch.tasks import Task
 
@@ -15,13 +15,19 @@ def prepare_published(
     config: CandidateConfig,
     *,
     ignore: Sequence[str] = (),
+    network: Network | None = None,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Problem:
     """As `prepare`, but a layer has candidates of one decomposition: the first in `config` that applies to it."""
     problems = [
         prepare(
-            task, ignore=ignore, config=replace(config, decompositions=(name,)), seed=seed, progress=progress
+            task,
+            ignore=ignore,
+            network=network,
+            config=replace(config, decompositions=(name,)),
+            seed=seed,
+            progress=progress,
         )
         for name in config.decompositions
     ]

@@ -16,7 +16,7 @@ from ranksearch.objects import close_match, load_object
 from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
-from ranksearch.tasks.sources.pictures import folder_of, image_set, native_size
+from ranksearch.tasks.sources.pictures import folder_of, image_set, in_8_bits, native_size
 
 FORMS = "digits, imagefolder:DIR, torchvision:NAME:DIR, package.module:factory or file.py:factory"
 
@@ -47,6 +47,8 @@ class Data:
     classes: tuple[str, ...] = ()
     test_split: tuple[int, ...] | None = None
     """Indices of the test images within the source's training images, where they were split off."""
+    preprocess: Preprocess | None = None
+    """How images become inputs; None where the source yields finished inputs."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def load_data(
     if spec == "digits":
         _refuse_image_options(images, spec)
         d = digits.digits_data()
-        return Data(d.train, d.validation, d.test, tuple(map(str, range(digits.CLASSES))))
+        return Data(
+            d.train, d.validation, d.test, tuple(map(str, range(digits.CLASSES))), preprocess=digits.SCALED
+        )
     if source == "imagefolder":
         data = _imagefolder(_directory(rest, base), images)
     elif source == "torchvision":
@@ -165,7 +169,8 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
                     ", ".join(odd),
                 )
             )
-    return Data(sets["train"], sets.get("validation"), sets.get("test"), sets["train"].classes)
+    train = sets["train"]
+    return Data(train, sets.get("validation"), sets.get("test"), train.classes, preprocess=preprocess)
 
 
 # Data sets of torchvision
@@ -203,7 +208,7 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
     preprocess = images.resolve(native, *STATISTICS.get(name, (IMAGENET_MEAN, IMAGENET_STD)))
     classes = tuple(getattr(train, "classes", ()))
     sets = [ImageSet(_Items(part), len(part), classes, preprocess) for part in (train, test)]
-    return Data(sets[0], None, sets[1], classes)
+    return Data(sets[0], None, sets[1], classes, preprocess=preprocess)
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ class _Items:
     def __call__(self, index: int) -> tuple[Any, int]:
         try:
             image, label = self.dataset[index][:2]
-            return image, int(label)
+            return in_8_bits(image), int(label)
         except Exception as error:
             name = type(self.dataset).__name__
             wanted = f"an image and a class at {index} of {name}"
@@ -226,7 +231,7 @@ def _mnist(name: str, classes: tuple[str, ...], root: Path, images: ImageOptions
         part = read_mnist(root, name, prefix, len(classes))
         preprocess = images.resolve((1, part.pixels.shape[1], part.pixels.shape[2]), *STATISTICS[name])
         sets.append(ImageSet(part, len(part.pixels), classes, preprocess))
-    return Data(sets[0], None, sets[1], classes)
+    return Data(sets[0], None, sets[1], classes, preprocess=preprocess)
 
 
 # The user's own data

@@ -20,11 +20,14 @@ from torch.utils.data import TensorDataset
 
 from ranksearch.cache import cache_dir
 from ranksearch.files import whole_file
+from ranksearch.tasks.sources.images import Preprocess
 
 log = logging.getLogger(__name__)
 
 CLASSES = 10
 DIGITS_SHAPE = (1, 8, 8)
+SCALED = Preprocess(channels=1, size=(8, 8), mean=(0.0,), std=(1.0,), crop_pct=1.0)
+"""What the images are: grey values in [0, 1], as they are."""
 
 
 @dataclass(frozen=True)

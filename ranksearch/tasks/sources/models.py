@@ -67,8 +67,11 @@ def load_model(
     weights: Weights | Path | None = None,
     num_classes: int | None = None,
     base: Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
     """The model in evaluation mode, with the weights of a file where one is given, or was read already.
+
+    `tell` hears which part of a checkpoint was taken, and how names were changed.
 
     `torchvision:` and `timm:` names take the builder's own keywords after another colon,
     `torchvision:resnet50:num_classes=10,width_per_group=128`. A factory is called without arguments, or with
@@ -79,8 +82,8 @@ def load_model(
         _check_digits(num_classes)
         return digits.digits_model()
     model = make_model(spec, num_classes=num_classes, base=base)
-    if weights is not None:
-        load_weights(model, weights)
+    if weights is not None and (found := str(load_weights(model, weights))):
+        tell(f"weights: {found}")
     return model.eval()
 
 
@@ -128,7 +131,7 @@ def classes_in_weights(spec: str, weights: Weights) -> int | None:
         return None
     with torch.device("meta"):
         built = make_model(spec).state_dict()
-    stored = weights.named_for(built)
+    stored = weights.fitted(built).tensors
     sizes = set()
     for key, tensor in built.items():
         if key in stored and stored[key].shape != tensor.shape:

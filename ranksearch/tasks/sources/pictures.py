@@ -32,18 +32,27 @@ def opened(path: str) -> Iterator[Any]:
         raise InputError(expected("data", "an image file that can be read", got)) from error
 
 
-def as_mode(image: Any, mode: str) -> Any:
-    """An image in a mode of 8 bits a channel, `L` or `RGB`; of several frames the first.
+def in_8_bits(image: Any) -> Any:
+    """A PIL image with grey values of 16 bits scaled to 8; any other image, or tensor, as it is.
 
-    PIL cuts off what is above 255 in grey images of 16 bits; here they keep their upper 8 bits.
+    PIL itself cuts off what is above 255; here the upper 8 bits are kept.
     """
     from PIL import Image
 
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
+    mode = getattr(image, "mode", "")
+    if not isinstance(image, Image.Image):
+        return image
+    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    return image
+
+
+def as_mode(image: Any, mode: str) -> Any:
+    """An image in a mode of 8 bits a channel, `L` or `RGB`; of several frames the first."""
+    image = in_8_bits(image)
+    if image.mode in ("I", "F"):
         raise ValueError(f"values of 32 bits, mode {image.mode}, where 8 or 16 are known")
-    elif image.mode == "P" and "transparency" in image.info:
+    if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert(mode)
 

@@ -334,12 +334,15 @@ def test_image_option_errors(tmp_path: Path, images: ImageOptions, message: str)
 # damaged files
 
 
-def test_grey_images_of_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_grey_images_of_16_bits_keep_their_upper_8(tmp_path: Path, suffix: str) -> None:
     values = (np.arange(24).reshape(4, 6) * 2500).astype(np.uint16)
     write_folder(tmp_path)
     for name in ("ant", "bee"):
         for path in (tmp_path / name).iterdir():
-            Image.fromarray(values).save(path)
+            Image.fromarray(values).save(path.with_suffix(suffix))
+            if suffix != path.suffix:
+                path.unlink()
     dataset = load_data(f"imagefolder:{tmp_path}", test_split=0).train
     dataset[0]
     assert torch.equal(dataset._pixels[0], torch.from_numpy(values >> 8).to(torch.uint8).expand(3, 4, 6))

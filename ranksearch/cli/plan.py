@@ -1,0 +1,46 @@
+"""`ranksearch plan`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.paths import shown
+from ranksearch.errors import InputError, expected
+
+
+def plan_command(run: Path, given: Mapping[str, Any], *, front: bool, out: Path | None) -> None:
+    """Make plans for further budgets of a finished run, or the front over all of them."""
+    from ranksearch.cli.tables import further_table
+    from ranksearch.runs import differs, further_front, further_plans, tables_in
+
+    given = dict(given)
+    reporter = ConsoleReporter(quiet=bool(given.pop("quiet", None)))
+    record, folder = tables_in(run)
+    if front and "budget" in given:
+        raise InputError(
+            expected("--front", "no budget, for it is the front over all of them", given["budget"])
+        )
+    if front or "budget" not in given:
+        rows, table, picture = further_front(record, given, folder, out)
+        reporter.line(
+            f"{len(rows)} plans, of which {sum(row.delivered is not None for row in rows)} delivered"
+        )
+        reporter.result(f"{'table':<8}  {shown(table)}")
+        reporter.result(f"{'picture':<8}  {shown(picture)}")
+        return
+    plans = further_plans(record, given, folder, out)
+    if (other := differs(record)) and not all(plan.known for plan in plans):
+        reporter.line(f"{other}; what is new here are analytic plans")
+    if record.times is not None and any("time_predicted" in plan.record.scores for plan in plans):
+        measured = f"{len(record.times.plans)} plans of the run that were measured"
+        reporter.line(f"times: on {record.times.content().on}, predicted by {measured}")
+    reporter.result(further_table(plans))
+    for plan in plans:
+        there = ", there already" if plan.known else ""
+        reporter.result(f"{'plan':<8}  {shown(plan.path)}{there}")
+    for plan in plans:
+        reporter.line(f"deliver it with: ranksearch compress {shlex.quote(shown(plan.path))}")

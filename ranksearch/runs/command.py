@@ -1,0 +1,52 @@
+"""The command that options stand for, as others may see it: passwords hidden, files and folders by name alone."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from ranksearch.redaction import without_folders
+from ranksearch.runs.config import flag
+from ranksearch.runs.options import RunOptions
+from ranksearch.runs.settings import NOT_RECORDED
+from ranksearch.runs.trust import OBJECTS, PATHS
+from ranksearch.visible import visible
+
+OF_A_DELIVERY = ("Model", "Data", "Delivery", "Run")
+"""Panels of the options that say how a plan is carried out."""
+
+_WITH_PLACES = frozenset({*PATHS, *OBJECTS, "decompositions", "limit", "export"})
+_ABOUT_FILES = frozenset({"export", "quantize", "quantize_tolerance"})
+"""Options about exported files, which no plan file keeps, though the command has them."""
+
+_REPEATED = frozenset({"limit", "rank_multiple"})
+"""Options with several values, each of which is given by itself."""
+
+
+def command(begin: str, options: RunOptions, panels: tuple[str, ...] = ()) -> str:
+    """What to type for these options: `begin`, and every option that has a value of its own.
+
+    panels: those of the options that the command has; all where empty. Options about one machine's folders and one
+    run's output are left out, as in plan files.
+    """
+    values, defaults = (one.model_dump(mode="json") for one in (options, RunOptions()))
+    words = shlex.split(begin)
+    for name, field in RunOptions.model_fields.items():
+        extra: Any = field.json_schema_extra
+        left_out = name in NOT_RECORDED - _ABOUT_FILES or (panels and extra["panel"] not in panels)
+        if not left_out and values[name] != defaults[name]:
+            words += _given(name, values[name])
+    return visible(shlex.join(words))
+
+
+def _given(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
+    if value == []:
+        return [flag(name), "none"]
+    parts = [str(part) for part in (value if isinstance(value, list) else [value])]
+    if name in _WITH_PLACES:
+        parts = [without_folders(part) for part in parts]
+    if name in _REPEATED:
+        return [word for part in parts for word in (flag(name), part)]
+    return [flag(name), ",".join(parts)]

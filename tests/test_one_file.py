@@ -246,7 +246,7 @@ def test_a_package_brings_one_by_an_entry_point(place: Path) -> None:
 
 def test_the_contract_suites_run_as_the_page_says(place: Path) -> None:
     tests = [name for name in FILES if name.startswith("test_")]
-    assert len(tests) == 6
+    assert len(tests) == 7
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=place, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(place)},

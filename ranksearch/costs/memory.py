@@ -34,12 +34,12 @@ class _Counted(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.inner = model
         self.live = _Live()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with self.live:
-            return self.model(*args, **kwargs)
+            return self.inner(*args, **kwargs)
 
 
 class _Live(TorchDispatchMode):

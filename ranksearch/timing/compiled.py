@@ -125,8 +125,10 @@ class _Frozen(nn.Module):
         super().__init__()
         self.model = model
 
+        inner = model
+
         def own(*args: Any, **kwargs: Any) -> Any:
-            return model(*args, **kwargs)
+            return inner(*args, **kwargs)
 
         # Graphs are kept by code object, and after a few on the same one a model is not compiled any more.
         own.__code__ = own.__code__.replace(co_name=f"own{next(self._made)}")

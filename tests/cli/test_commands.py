@@ -117,7 +117,8 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
     assert result.exit_code == 0, result.output
     names = {p.name for p in path.iterdir()} - {".lock"}
     assert names == {
-        "config.toml", "splits.json", "study.jsonl", "trials.csv", "front.json",
+        "config.toml", "splits.json", "study.jsonl", "trials.csv", "tables.json",
+        "front.json", "front.csv", "front.svg",
         "plan-0.6.json", "plan-0.4.json", "compressed", "log.txt",
     }  # fmt: skip
     for budget in ("0.6", "0.4"):
@@ -574,7 +575,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--budget: expected how much to keep, got none. For example --budget 0.2"),
+        ((), "--budget: expected how much to keep, or --max-drop, got none. For example --budget 0.2"),
         (("--budget", "2"), "--budget: expected a fraction to keep (0.2), a percentage (20%)"),
         (("--budget", "0.01"), "budget: expected at least 0."),
         (
@@ -598,7 +599,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
             ("--budget", "0.5", "--out", f"{__file__}/x"),
             "--out: expected a folder that can be made and written to",
         ),
-        (("--budget", "none"), "--budget: expected how much to keep, got none."),
+        (("--budget", "none"), "--budget: expected how much to keep, or --max-drop, got none."),
         (("--budget", "0.5", "--protect-early", "1=-2"), "--protect-early: expected a number greater than 0"),
         (("--budget", "0.5", "--protect-early", "1="), "--protect-early: expected a valid number"),
         (("--budget", "0.5", "--protect-early", "0"), "--protect-early: expected a number greater"),

@@ -118,11 +118,11 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("error", "line"), ERRORS)
-@pytest.mark.parametrize("where", ["deliver", "record_search", "evaluate"])
+@pytest.mark.parametrize("where", ["run.deliver", "run.record_search", "deliver.evaluated"])
 def test_run(
     run: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str, where: str
 ) -> None:
-    monkeypatch.setattr(ranksearch.runs.run, where, raising(error))
+    monkeypatch.setattr(f"ranksearch.runs.{where}", raising(error))
     result = run("--budget", "0.5", "--out", "o")
     assert told(result) == [line, "continue with: ranksearch run --resume --out o --trust"]
     assert "Traceback" in (tmp_path / "o" / "log.txt").read_text()

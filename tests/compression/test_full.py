@@ -177,7 +177,7 @@ class _Told(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         if self.training and self.breaks:
             raise ValueError("targets are missing")
-        return {"out": self.body(x)} if self.training else self.body(x)
+        return {"a": self.body(x), "b": x} if self.training else self.body(x)
 
 
 @pytest.mark.parametrize(("breaks", "message"), [(False, "dict"), (True, "targets are missing")])

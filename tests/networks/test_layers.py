@@ -386,7 +386,9 @@ def test_an_input_that_does_not_fit() -> None:
 
 
 def test_outputs_that_are_no_tensor() -> None:
-    with pytest.raises(InputError, match=r"expected a Tensor .* got tuple\. Say which tensor counts"):
+    with pytest.raises(
+        InputError, match=r"expected a Tensor as output, got tuple \(0, 1\)\. Say which counts: `output=0`"
+    ):
         discover(Forward(lambda m, x: (m.conv(x), x), conv=nn.Conv2d(3, 2, 1)), IMAGE)
 
 

@@ -30,6 +30,7 @@ from ranksearch.timing import (
     Chains,
     Prepared,
     Profile,
+    Profiled,
     Runtime,
     Session,
     Timer,
@@ -56,6 +57,9 @@ class Ready(Prepared):
 
     def session(self, chains: Chains) -> Session:
         return Model(0.002 * (1 + len(chains)))
+
+    def profiled(self, chains: Chains) -> Profiled:
+        raise AssertionError("nothing asks for the times of parts")
 
 
 class Slow(Runtime):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ranksearch.costs import Budget, Cost, Kept
+from ranksearch.costs import COSTS, Budget, Cost, Kept
 from ranksearch.errors import BudgetError
 from ranksearch.networks import Layer
 from ranksearch.networks.layers import Call
@@ -125,6 +125,10 @@ def tables_of_three(seed: int) -> list[Table]:
     return tables
 
 
+def _at_most(metric: str, amount: int) -> Kept:
+    return Kept(amount=amount, base=COSTS.get(metric).base)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_what_binds_and_what_would_do_among_all_plans(seed: int) -> None:
     """Each value that is named is the least among all plans that meet the other limits."""
@@ -136,7 +140,7 @@ def test_what_binds_and_what_would_do_among_all_plans(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     least = costs.min(axis=0)
     bounds = [int(own + rng.uniform(0, 0.25) * (np.median(costs[:, k]) - own)) for k, own in enumerate(least)]
-    also = tuple((m, Kept(amount=b)) for m, b in zip(METRICS[1:], bounds[1:], strict=True))
+    also = tuple((m, _at_most(m, b)) for m, b in zip(METRICS[1:], bounds[1:], strict=True))
     budget = Budget.of(dense, Kept(amount=bounds[0]), "params", also)
     if (costs <= bounds).all(axis=1).any():
         assert budget.met_by(whole_of(tables, knapsack(tables, budget), fixed))
@@ -171,7 +175,7 @@ def test_three_limits_in_conflict_pair_by_pair() -> None:
     ]
     dense = Cost(params=20, flops=20, bytes=20)
     table = Table(layer, (*own, Candidate(DENSE, "", (), dense, 0.0)), 9.0)
-    also = (("flops", Kept(amount=5)), ("bytes", Kept(amount=5)))
+    also = tuple((m, _at_most(m, 5)) for m in METRICS[1:])
     budget = Budget.of(dense, Kept(amount=5), "params", also)
     assert [(x.limit.metric, x.least) for x in shortfalls([table], budget.every)] == [
         ("flops", 9),

@@ -93,6 +93,8 @@ OTHER: dict[str, Any] = {
     "max_drop": 0.5,
     "accept": ["top1>=0.86", "a.b:c<=54k"],
     "export": ["onnx", "a.b:c"],
+    "quantize": "int8",
+    "quantize_tolerance": 0.5,
     "out": "/o",
     "resume": True,
     "trust": True,
@@ -264,7 +266,9 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache", "accept", "export"}
+FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"} | {
+    *("accept", "export", "quantize", "quantize_tolerance"),
+}
 
 
 @pytest.mark.parametrize("name", RunOptions.model_fields)

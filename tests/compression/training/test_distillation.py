@@ -208,7 +208,7 @@ def test_a_frozen_model_is_trained_and_frozen_again(tiny_task: Task) -> None:
 class Odd(Dropping):
     def forward(self, x: torch.Tensor) -> object:
         outputs = self.body(x)
-        return {"out": outputs} if self.training else outputs
+        return {"a": outputs, "b": x} if self.training else outputs
 
 
 def test_outputs_that_are_no_tensor_in_training_are_refused(tiny_task: Task) -> None:

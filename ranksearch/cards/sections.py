@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ranksearch.cards.content import Content, estimate, share
 from ranksearch.cards.markdown import block, code, items, plain, table
+from ranksearch.cards.measured import behaviour, footprint, key_figures
 from ranksearch.cards.snippets import file_snippet, load_snippet, scaling, shape_of
 from ranksearch.costs import shown, unit_of
 from ranksearch.exporting import EXPORTERS
@@ -74,6 +75,8 @@ def costs(content: Content) -> str:
     limits = [(record.metric, record.limit), *((other.metric, other.limit) for other in record.limits)]
     asked = ", ".join(f"{shown(metric, limit)} {plain(unit_of(metric))}" for metric, limit in limits)
     parts = [table(("", "dense", "compressed", "kept"), rows), f"The budget was at most {asked}."]
+    if record.footprint is not None:
+        parts.append(footprint(record.footprint))
     scores, options = record.scores, record.options
     time, low, high = (scores.get(f"time{end}") for end in ("", "_low", "_high"))
     if time is not None and low is not None and high is not None:
@@ -101,7 +104,9 @@ def quality(content: Content) -> str:
     name = "task metric" if delivery is None else plain(delivery.task_metric)
     data = f" Data: {code(delivery.data)}." if delivery is not None and delivery.data else ""
     headings = ("data", "examples", f"dense, {name}", f"compressed, {name}")
-    return f"{table(headings, rows)}\n\n± is one standard error, over the examples.{data}"
+    parts = [table(headings, rows), f"± is one standard error, over the examples.{data}"]
+    parts += [behaviour(role, record.behaviour[role]) for role in content.roles if role in record.behaviour]
+    return "\n\n".join(filter(None, parts))
 
 
 def layers(content: Content) -> str:
@@ -177,6 +182,7 @@ def limits(content: Content) -> str:
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Run it", running),
     ("Costs", costs),
+    ("Key figures", key_figures),
     ("Evaluation", quality),
     ("Layers", layers),
     ("How it was made", making),

@@ -18,11 +18,21 @@ import ranksearch
 from ranksearch.cards import CARD_FILE, Content, card_text, write_card
 from ranksearch.exporting import read_exports
 from ranksearch.planning import (
+    BehaviourRecord,
+    ClassDropRecord,
+    CriterionRecord,
     DeliveryRecord,
+    DropRecord,
     EstimateRecord,
+    FootprintRecord,
     ImagesRecord,
     InputRecord,
+    LookRecord,
     PlanRecord,
+    PredictionsRecord,
+    PromiseRecord,
+    SizeRecord,
+    TimeRecord,
     read_plan,
     write_plan,
 )
@@ -93,6 +103,45 @@ def metadata(card: str) -> dict[str, Any]:
     return read
 
 
+def measured(record: PlanRecord) -> PlanRecord:
+    """The record, with all that can be measured of a model."""
+    sizes = [SizeRecord(bytes=size, activation_bytes=size // 2) for size in (8_000_000, 2_000_000)]
+    time = TimeRecord(
+        runtime="torch", version="2.9", processor="a|b CPU", threads=1, batch=4,
+        dense_seconds=0.002, ratio=0.5, low=0.49, high=0.51,
+    )  # fmt: skip
+    drop = DropRecord(mean=0.32, stderr=0.1, low=0.1, high=0.55, step=100, lost=52, gained=20)
+    worst = (
+        ClassDropRecord(number=3, name="a|cat", examples=1000, drop=1.25),
+        ClassDropRecord(number=4, name=None, examples=1000, drop=0),
+    )
+    predictions = PredictionsRecord(flips=0.031, dense_ece=0.04, ece=0.05, classes=worst)
+    behaviour = BehaviourRecord(
+        metric="top-1 %", examples=10_000, dense=87.99, dense_stderr=0.3, delivered=87.67, delivered_stderr=0.3,
+        drop=drop, predictions=predictions,
+    )  # fmt: skip
+    look = LookRecord(asked=record.asked, drop=0.3, bound=0.48, kept=True)
+    promise = PromiseRecord(
+        max_drop=0.5, confidence=0.95, most_looks=6, looks=(look,), kept=True, held_on_test=False
+    )
+    criteria = (
+        CriterionRecord(
+            name="top1", relation=">=", asked="0.86", limit=86, measured=87.67, on="test", passed=True
+        ),
+        CriterionRecord(
+            name="ece", relation="<=", asked="0.01", limit=0.01, measured=None, on="test", passed=False
+        ),
+    )
+    footprint = FootprintRecord(batch=4, dense=sizes[0], compressed=sizes[1], time=time)
+    found = {
+        "footprint": footprint,
+        "behaviour": {"test": behaviour},
+        "promise": promise,
+        "criteria": criteria,
+    }
+    return record.model_copy(update=found)
+
+
 def tokens(card: str) -> list[Token]:
     """The Markdown below the metadata."""
     return MarkdownIt().enable("table").parse(card.split("\n---\n", 1)[1])
@@ -118,12 +167,35 @@ def headings(card: str) -> list[str]:
     return [found[k + 1].content for k, token in enumerate(found) if token.type == "heading_open"]
 
 
+def test_what_was_measured(record: PlanRecord) -> None:
+    card = card_text(Content(measured(record)))
+    rows, text = [*cells(card)], " ".join(card.split())
+    assert ["tensors in the weights file, MB", "8", "2"] in rows
+    assert ["memory for activations, batch 4, MB", "4", "1"] in rows
+    assert ["time of a forward pass, ms", "2", "1"] in rows
+    assert "takes 0.50 (0.49 to 0.51) of the dense model's time" in text
+    assert (
+        "On the 10,000 examples of test, top-1 % drops by 0.32 (0.10 to 0.55, paired 95 % interval)." in text
+    )
+    assert (
+        "3.10 % of the predictions changed. The expected calibration error is 0.050, before it was 0.040."
+        in text
+    )
+    assert r"lost most: a\|cat (1.2 points of 1,000 examples)." in text
+    assert "It is kept. The upper bound of the drop is 0.48." in text
+    assert "On the test data the drop is **above** it." in text
+    assert ["top1", ">= 0.86", "87.67", "test", "pass"] in rows
+    assert ["ece", "<= 0.01", "–", "test", "fail"] in rows
+    assert "Key figures" in headings(card)
+
+
 def test_figures(record: PlanRecord) -> None:
     card = card_text(Content(record))
     rows = [*cells(card)]
     assert ["test", "10,000", "87.99 ± 0.33", "87.67 ± 0.33"] in rows
     dense, kept = record.dense["params"], record.cost["params"]
     assert ["parameters", f"{dense:,}", f"{kept:,}", f"{100 * kept / dense:.1f} %"] in rows
+    assert not {"Key figures"} & {*headings(card)}
     for layer in record.layers:
         (row,) = (row for row in rows if row[0] == layer.name)
         assert row[3] == ("×".join(map(str, layer.ranks)) or "–")

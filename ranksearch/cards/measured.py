@@ -23,8 +23,8 @@ def footprint(found: FootprintRecord) -> str:
     dense, compressed, time = found.dense, found.compressed, found.time
     rows = [("tensors in the weights file, MB", _megabytes(dense.bytes), _megabytes(compressed.bytes))]
     if dense.activation_bytes is not None and compressed.activation_bytes is not None:
-        sizes = map(_megabytes, (dense.activation_bytes, compressed.activation_bytes))
-        rows.append((f"memory for activations, batch {found.batch}, MB", *sizes))
+        before, after = _megabytes(dense.activation_bytes), _megabytes(compressed.activation_bytes)
+        rows.append((f"memory for activations, batch {found.batch}, MB", before, after))
     if time is None:
         return table(("", "dense", "compressed"), rows)
     rows.append(

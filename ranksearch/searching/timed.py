@@ -28,6 +28,10 @@ CLOSE = 0.97
 STEP = 1.01
 """By how much the limit rises where the same plan comes again."""
 
+DOWN = 0.94
+"""By how much the limit falls below the smallest one where no plan was fast enough, and the times that were measured
+do not fall with it."""
+
 
 Allocate = Callable[[Budget], Choice]
 """Picks a plan within a budget, by predicted time."""
@@ -74,6 +78,9 @@ def meet(problem: Problem, budget: Budget, allocate: Allocate, progress: Progres
         if CLOSE * wanted <= found.ratio.median <= wanted:
             break
         allowance = min(max(_next(seen.values(), AIM * wanted), least), 1.0)
+        if all(one.ratio.median > wanted for one in seen.values()):
+            tightest = min(one.predicted for one in seen.values())
+            allowance = allowance if allowance < tightest else max(least, DOWN * tightest)
     progress(f"times of plans {budget.name}", TRIES, TRIES)
     meeting = [found for found in seen.values() if found.ratio.median <= wanted]
     if not meeting:

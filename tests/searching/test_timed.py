@@ -11,6 +11,7 @@ import ranksearch
 from ranksearch.errors import BudgetError, InputError
 from ranksearch.planning import (
     CandidateConfig,
+    Plan,
     Problem,
     chains_of,
     inspect_network,
@@ -153,6 +154,23 @@ def test_no_more_plans_are_measured_than_promised(problem: Problem, monkeypatch:
     monkeypatch.setattr(Timer, "ratio", counted)
     search(problem, SearchSettings(budgets=(0.75,), metric="latency"))
     assert 1 <= count <= module.TRIES
+
+
+def test_times_that_contradict_each_other_do_not_end_the_search(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that is predicted to be faster than the first may be measured to be slower, by noise."""
+    measured: list[float] = []
+
+    def noisy(_: Problem, plan: Plan) -> Ratio:
+        predicted = plan.cost.of("latency") / problem.dense.of("latency")
+        measured.append({0: 0.85, 1: 0.87}.get(len(measured), predicted + 0.01))
+        return Ratio(measured[-1], measured[-1], measured[-1])
+
+    monkeypatch.setattr(module, "ratio_of", noisy)
+    (result,) = search(problem, SearchSettings(budgets=(0.8,), metric="latency"))
+    assert result.scores["time"] <= 0.8
+    assert 2 < len(measured) <= module.TRIES
 
 
 def test_from_python_to_a_folder(problem: Problem, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from ranksearch.runs.settings import (
 from ranksearch.runs.tasks import build_task_and_data
 from ranksearch.searching import SearchResult, check_max_drop, search
 from ranksearch.searching.baselines import ALLOCATORS, check_weights
+from ranksearch.searching.studies import check_unused, open_storage, quiet_optuna
 from ranksearch.tasks import Estimate, Role, Task, metric_name
 
 
@@ -47,6 +48,9 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
         wanted_formats(options)
+        if options.storage is not None:
+            with quiet_optuna():
+                check_unused(open_storage(settings.storage), f"{settings.study_name}-")
         training = compress_config(options)  # raises early what would end the run late
         criteria = parse_criteria(options)
         task, data = build_task_and_data(options, reporter.line)

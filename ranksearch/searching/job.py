@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -32,7 +33,10 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Job:
-    """A problem, a budget, and where its studies are stored and its progress is reported."""
+    """A problem, a budget, and where its studies are stored and its progress is reported.
+
+    leases: Of the studies that were opened; closing it leaves them to other processes.
+    """
 
     problem: Problem
     settings: SearchSettings
@@ -40,6 +44,7 @@ class Job:
     storage: BaseStorage
     progress: Progress
     task_digest: str = ""
+    leases: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def baselines(self) -> dict[str, Choice]:
@@ -66,7 +71,7 @@ class Job:
         if self.budget.also:
             common["limits"] = {other.metric: other.limit for other in self.budget.also}
         name = f"{self.settings.study_name}-{self.budget.name}-{stage}"
-        study = open_study(self.storage, name, common | made_for, pruner)
+        study = open_study(self.storage, name, common | made_for, pruner, self.leases)
         check_stored(study, self.problem)
         return study
 

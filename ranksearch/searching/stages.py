@@ -70,7 +70,13 @@ def search(
             _ = job.baselines  # raises if the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
-        return _sharing([search_budget(job, scoring) for job in jobs])
+        return _sharing([_leaving(job, scoring) for job in jobs])
+
+
+def _leaving(job: Job, scoring: Scoring) -> SearchResult:
+    """The search for one budget, after which its studies are left to other processes."""
+    with job.leases:
+        return search_budget(job, scoring)
 
 
 def _sharing(results: list[SearchResult]) -> list[SearchResult]:

@@ -1,3 +1,4 @@
+from .lease import check_unused
 from .quiet import quiet_optuna
 from .registry import SAMPLERS
 from .storage import open_storage
@@ -15,6 +16,7 @@ from .trials import (
 __all__ = [
     "CHOOSE_ANOTHER",
     "SAMPLERS",
+    "check_unused",
     "finished",
     "open_storage",
     "open_study",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import isfinite
 from typing import Any
 
@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.errors import InputError, MismatchError, expected, told
 from ranksearch.redaction import redact
+from ranksearch.searching.studies.lease import leased
 from ranksearch.searching.studies.registry import SAMPLERS
 
 CHOOSE_ANOTHER = "Choose another `study_name` or `storage`."
@@ -32,10 +33,13 @@ BROKEN = 1e9
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pruner: BasePruner) -> Study:
+def open_study(
+    storage: BaseStorage, name: str, made_for: Mapping[str, Any], pruner: BasePruner, leases: ExitStack
+) -> Study:
     """The study of that name, new or continued; trials that a killed run left running are marked as failed.
 
-    Raises MismatchError if the study was made for something other than `made_for`.
+    leases: Holds the study for this process until it is closed. Raises MismatchError if the study was made for
+    something other than `made_for`, and InputError if another process is at work on it.
     """
     with _readable(name):
         study = optuna.create_study(
@@ -55,8 +59,9 @@ def open_study(storage: BaseStorage, name: str, made_for: Mapping[str, Any], pru
             if known.get(key) != wanted:
                 what = f"{key} of study {name!r}"
                 raise MismatchError(expected(what, repr(known.get(key)), repr(wanted), CHOOSE_ANOTHER))
+    leases.enter_context(leased(study))
     with _readable(name):
-        for trial in trials:
+        for trial in study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING:
                 study.tell(trial.number, state=TrialState.FAIL)
     return study
@@ -113,7 +118,7 @@ def run_trials(
     returns the value, or raises TrialPruned; any other exception fails the trial and ends the loop.
     After `deadline` (of `time.monotonic`) no trial starts, except the first.
 
-    Raises InputError if another process has opened the study in the meantime and thereby failed the current trial.
+    Raises InputError if a process to which this one seemed dead has taken the study and failed the current trial.
     """
     while (ordinal := len(finished(study))) < total:
         if deadline is not None and ordinal and time.monotonic() >= deadline:
@@ -149,7 +154,7 @@ def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialSt
     except ValueError as error:
         if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
             raise
-        got = "one that another process has opened"
+        got = "one that another process has taken"
         wanted = "a study that no other process is using"
         raise InputError(expected(f"study {study.study_name!r}", wanted, got, CHOOSE_ANOTHER)) from error
 

@@ -1,4 +1,4 @@
-from .api import behaviour, export, footprint, load, plan, quantize, save, search, smallest
+from .api import behaviour, export, footprint, load, plan, quantize, report, save, search, smallest
 from .compression import CompressConfig, compress
 from .errors import RankSearchError
 from .memory import keep_freed_memory
@@ -22,6 +22,7 @@ __all__ = [
     "load_weights",
     "plan",
     "quantize",
+    "report",
     "save",
     "search",
     "smallest",

@@ -520,6 +520,24 @@ def quantize(
     return folder / record.file
 
 
+@checks_keywords
+def report(
+    runs: str | Path | Sequence[str | Path], *, out: str | Path | None = None, lang: str = "en"
+) -> Path:
+    """Write the page of a run or a probe, one HTML file that needs nothing else; its path.
+
+    runs: the folder of a `ranksearch run` or `ranksearch probe`, or several of runs for a comparison. out: the file;
+    report.html in the folder where None, which several do not allow. lang: `en` or `ja`. Only files of the folders are
+    read, neither model nor data.
+
+    Raises InputError where a folder holds nothing of a run that can be read.
+    """
+    from ranksearch.reports import write_report  # what it draws with takes a second to import
+
+    several = [runs] if isinstance(runs, str | Path) else runs
+    return write_report([Path(run) for run in several], None if out is None else Path(out), lang)
+
+
 def _check_same(folder: Path, module: nn.Module) -> None:
     check_sums(folder)
     held = copy_model(module).cpu()

@@ -37,6 +37,7 @@ ROOMS = (
     "quantization",
     "testing",
     "probing",
+    "reports",
     "api",
     "runs",
     "cli",

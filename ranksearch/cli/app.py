@@ -301,6 +301,41 @@ def export_(
         )
 
 
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, or a probe folder.", metavar="RUN...", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help=help_text(
+                "Where the page is written; required for several runs.", default="report.html in RUN"
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="LANG", help="Language: en or ja.", show_default="en")
+    ] = "en",
+) -> None:
+    """Write the page of a run: one HTML file with its figures, that opens anywhere without a network.
+
+    ranksearch report runs/digits
+
+    ranksearch report runs/digits runs/other --out comparison.html
+
+    Every run and probe writes one. Only the files of the folders are read.
+    """
+    with guarded():
+        from ranksearch.cli.report import report_command
+
+        report_command(runs, out, lang)
+
+
 def probe(config: Config = None, *, given: dict[str, Any]) -> None:
     """Measure how compressible a model is: layer by layer, cut by cut.
 

@@ -6,7 +6,7 @@ import re
 
 from ranksearch.runs import ProbeOptions, RunOptions
 
-_KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields})
+_KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields, "lang"})
 
 
 def with_flags(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import resumable
 from ranksearch.cli.paths import shown
+from ranksearch.cli.run import report_written
 from ranksearch.runs import ProbeOptions, load_options, needs_trust
 
 
@@ -39,6 +40,7 @@ def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
             draw_figures(folder)
             reporter.line(f"figures: {shown(folder.figures)}")
         reporter.result(verdict_view(record))
+        report_written(folder.path, reporter)
         for what, path in (("record", folder.record), ("sweep", folder.sweep), ("spectra", folder.spectra)):
             if path.is_file():
                 reporter.result(f"{what:<8}  {shown(path)}")

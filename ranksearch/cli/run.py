@@ -15,6 +15,7 @@ from ranksearch.cli.endings import NOT_KEPT
 from ranksearch.cli.export import end_by, print_exports
 from ranksearch.cli.guard import print_error, resumable
 from ranksearch.cli.paths import shown
+from ranksearch.errors import RankSearchError, told
 from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
             report = run_pipeline(options, folder, reporter)
         reporter.result(results_table(report))
         print_behaviour(report, reporter)
+        report_written(folder.path, reporter)
         _where(folder, reporter, [found.record.asked for found in report.chosen])
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
@@ -67,6 +69,18 @@ def end_by_promises(report: RunReport) -> None:
 
     print_error(failure([found.record for found in report.chosen]))
     raise typer.Exit(NOT_KEPT)
+
+
+def report_written(folder: Path, reporter: ConsoleReporter) -> None:
+    """Write the page of a run or a probe, and say where it is. Without one a run is no worse."""
+    from ranksearch.reports import write_report
+
+    try:
+        page = write_report([folder])
+    except (RankSearchError, OSError) as error:
+        log.warning("the report could not be written: %s", told(error))
+    else:
+        reporter.result(f"{'report':<16}  {shown(page)}")
 
 
 def _where(folder: RunFolder, reporter: ConsoleReporter, budgets: Sequence[str]) -> None:

@@ -70,6 +70,7 @@ from ranksearch.planning.problem import Problem, judged, prepare
 from ranksearch.planning.refinement import Fit, refine
 from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
 from ranksearch.planning.tables_record import (
+    TableRecord,
     TablesRecord,
     read_tables,
     record_of_tables,
@@ -108,6 +109,7 @@ __all__ = [
     "PromiseRecord",
     "SizeRecord",
     "Table",
+    "TableRecord",
     "Tables",
     "TablesRecord",
     "TimeRecord",

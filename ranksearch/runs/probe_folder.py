@@ -21,7 +21,7 @@ from ranksearch.runs.probe_options import (
 )
 from ranksearch.runs.run_folder import default_path
 
-WRITTEN = ("*.json", "*.csv", "*.toml", "*.txt", "figures", "figures/*")
+WRITTEN = ("*.json", "*.csv", "*.toml", "*.txt", "*.html", "figures", "figures/*")
 """Patterns of what a probe writes in its folder."""
 
 

@@ -21,7 +21,7 @@ from ranksearch.runs.config import absolute, check_same, parse, read_toml, write
 from ranksearch.runs.options import RunOptions
 
 WRITTEN = (
-    *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "times", "times/*"),
+    *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "*.html", "times", "times/*"),
     *("compressed", "compressed/*", "compressed/*/*"),
 )
 """Patterns of what a run writes in its folder."""

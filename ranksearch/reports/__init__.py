@@ -1,0 +1,9 @@
+"""Reports: what a run or a probe found, as one page of HTML that needs nothing but its own file."""
+
+from __future__ import annotations
+
+from ranksearch.reports.page import REPORT_FILE, comparison_text, probe_text, report_text
+from ranksearch.reports.texts import LANGUAGES
+from ranksearch.reports.write import write_report
+
+__all__ = ["LANGUAGES", "REPORT_FILE", "comparison_text", "probe_text", "report_text", "write_report"]

@@ -164,7 +164,8 @@ def _measured(found: CriterionRecord, texts: Texts) -> str:
     if found.measured is None:
         return texts("not_measured")
     if found.name in COSTS:
-        return f"{shown(found.name, round(found.measured))} {texts.unit(found.name)}"
+        amount = shown(found.name, round(found.measured))
+        return texts("amount", amount=amount, unit=texts.unit(found.name))
     return texts("measured_on", value=figure(found.measured, 4), role=texts.label("role", found.on))
 
 
@@ -214,10 +215,11 @@ def _score_rows(records: Sequence[PlanRecord], texts: Texts) -> Iterator[FigureR
     told = next((r.delivery for r in records if r.delivery is not None), None)
     metric = texts("task_metric") if told is None else told.task_metric
     for role in ROLES:
-        name, own = texts.label("role", role), None if told is None else told.dense.get(role)
+        name = texts.label("role", role)
+        known = [r.delivery.dense[role] for r in records if r.delivery and role in r.delivery.dense]
         yield FigureRow(
             f"{metric}, {name}",
-            _dense(own),
+            _dense(known),
             tuple(estimate(r.scores.get(role), r.scores.get(f"{role}_stderr")) for r in records),
         )
         yield FigureRow(
@@ -228,8 +230,8 @@ def _score_rows(records: Sequence[PlanRecord], texts: Texts) -> Iterator[FigureR
     yield FigureRow(texts("row_divergence"), "0", tuple(figure(r.scores.get("delivered")) for r in records))
 
 
-def _dense(found: EstimateRecord | None) -> str:
-    return NOTHING if found is None else estimate(found.mean, found.stderr)
+def _dense(known: Sequence[EstimateRecord]) -> str:
+    return estimate(known[0].mean, known[0].stderr) if known else NOTHING
 
 
 def _change(found: BehaviourRecord | None) -> str:

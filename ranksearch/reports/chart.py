@@ -153,7 +153,7 @@ def make_chart(
     legend: Sequence[tuple[str, str]] = (),
     log_x: bool = False,
     log_y: bool = False,
-    size: tuple[float, float] = (520, 330),
+    size: tuple[float, float] = (430, 300),
     most_ticks: int = 6,
 ) -> Chart | None:
     """Place data in a chart; None where there is nothing to draw. Logarithmic axes leave out what is not positive."""

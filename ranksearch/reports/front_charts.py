@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ranksearch.costs import briefly
 from ranksearch.objectives import ERROR
 from ranksearch.planning import PlanRecord
-from ranksearch.reports.answer import role_of
+from ranksearch.reports.answer import ROLES
 from ranksearch.reports.chart import Chart, Line, Point, Rule, make_chart
 from ranksearch.reports.content import RunContent
 from ranksearch.reports.figures import estimate, figure, share
@@ -95,16 +95,19 @@ def delivered_chart(runs: Sequence[tuple[str, Sequence[PlanRecord]]], texts: Tex
     if not metrics:
         return None
     metric = metrics[0]
+    role = _common_role([record for _, records in runs for record in records])
+    if role is None:
+        return None
     points, legend = [], []
     for k, (name, records) in enumerate(runs):
-        found = list(_delivered(name, records, metric, f"series{k % 6}", texts))
+        found = list(_delivered(name, records, metric, role, f"series{k % 6}", texts))
         points += found
-        legend += [(f"series{k % 6}", name)] if found and len(runs) > 1 else []
+        legend += [(f"series{k % 6}", name if len(runs) > 1 else texts("compressed"))] if found else []
     if not points:
         return None
-    dense = _dense_scores([r for _, records in runs for r in records], texts)
+    dense = _dense_scores([r for _, records in runs for r in records], role, texts)
     names = dict.fromkeys(r.delivery.task_metric for _, rs in runs for r in rs if r.delivery is not None)
-    score = " / ".join(names) or texts("task_metric")
+    score = f"{' / '.join(names) or texts('task_metric')} ({texts.label('role', role)})"
     unit = texts.unit(metric)
     return make_chart(
         "delivered",
@@ -119,14 +122,12 @@ def delivered_chart(runs: Sequence[tuple[str, Sequence[PlanRecord]]], texts: Tex
 
 
 def _delivered(
-    name: str, records: Sequence[PlanRecord], metric: str, style: str, texts: Texts
+    name: str, records: Sequence[PlanRecord], metric: str, role: str, style: str, texts: Texts
 ) -> Iterator[Point]:
     for record in records:
-        role = role_of(record)
-        if role is None or metric not in record.cost:
+        score, stderr = record.scores.get(role), record.scores.get(f"{role}_stderr")
+        if score is None or metric not in record.cost:
             continue
-        score, stderr = record.scores[role], record.scores.get(f"{role}_stderr")
-        assert score is not None
         x = 100 * record.cost[metric] / max(1, record.dense[metric])
         low, high = _interval(score, stderr, record)
         title = "\n".join(
@@ -139,6 +140,13 @@ def _delivered(
         yield Point(x, score, title, style, low, high)
 
 
+def _common_role(records: Sequence[PlanRecord]) -> str | None:
+    """The data on which most models were evaluated, test data where all were: scores on others do not compare."""
+    counts = {role: sum(record.scores.get(role) is not None for record in records) for role in ROLES}
+    best = max(ROLES, key=counts.__getitem__)
+    return best if counts[best] else None
+
+
 def _interval(score: float, stderr: float | None, record: PlanRecord) -> tuple[float | None, float | None]:
     """The 95 % interval of a score, which in per cent ends at 0 and 100; of an unknown error None."""
     if stderr is None:
@@ -148,14 +156,12 @@ def _interval(score: float, stderr: float | None, record: PlanRecord) -> tuple[f
     return (max(0.0, low), min(100.0, high)) if percent else (low, high)
 
 
-def _dense_scores(records: Sequence[PlanRecord], texts: Texts) -> list[Point]:
-    """What the dense models score, on the data that speak for the compressed ones."""
+def _dense_scores(records: Sequence[PlanRecord], role: str, texts: Texts) -> list[Point]:
+    """What the dense models score."""
     found = {
         own.mean
         for r in records
-        if r.delivery is not None
-        and (own := r.delivery.dense.get(role_of(r) or "")) is not None
-        and own.mean is not None
+        if r.delivery is not None and (own := r.delivery.dense.get(role)) is not None and own.mean is not None
     }
     return [
         Point(100.0, mean, f"{texts('dense')}: {estimate(mean, None)}", "dense") for mean in sorted(found)

@@ -14,6 +14,8 @@ from ranksearch.reports.texts import Texts
 MOST_CANDIDATES = 14
 """Of one decomposition, in the chart of a layer."""
 MOST_CHARTS = 120
+SMALLEST = 1e-6
+"""Of the largest error of a layer: what is below is rounding, or as good as exact."""
 
 
 @dataclass(frozen=True)
@@ -174,18 +176,19 @@ def _candidates(
     texts: Texts,
 ) -> Chart | None:
     costs, dense = table.cost[metric], max(1, table.cost[metric][table.dense])
+    least = SMALLEST * max(table.error, default=0.0)
     lines = []
     for name, style in styles.items():
         own = [
             (100 * cost / dense, error)
             for place, cost, error in zip(table.form, costs, table.error, strict=True)
-            if table.forms[place][0] == name and error > 0
+            if table.forms[place][0] == name and error > least
         ]
         if front := _thinned(list(_pareto(own))):
             lines.append(Line(front, style))
     points = []
     for asked, layer in chosen.items():
-        if layer.decomposition != DENSE and layer.error > 0:
+        if layer.decomposition != DENSE and layer.error > least:
             ranks = "·".join(map(str, layer.ranks))
             title = texts(
                 "chosen_title",

@@ -53,7 +53,8 @@ def _render(template: str, texts: Texts, **values: object) -> str:
 
 def report_text(run: RunContent, page: Path, texts: Texts) -> str:
     """The page of a run. page: the file that it will be, which links are relative to."""
-    records, chosen = run.records, run.chosen
+    chosen = run.chosen
+    records = (*chosen, *(record for record in run.records if record not in chosen))
     charts, legend = candidate_charts(run.tables, chosen, texts)
     first = records[0] if records else None
     held = next((r.footprint.time for r in records if r.footprint is not None and r.footprint.time), None)

@@ -118,7 +118,7 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
     names = {p.name for p in path.iterdir()} - {".lock"}
     assert names == {
         "config.toml", "splits.json", "study.jsonl", "trials.csv", "tables.json",
-        "front.json", "front.csv", "front.svg",
+        "front.json", "front.csv", "front.svg", "report.html",
         "plan-0.6.json", "plan-0.4.json", "compressed", "log.txt",
     }  # fmt: skip
     for budget in ("0.6", "0.4"):

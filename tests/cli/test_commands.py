@@ -332,7 +332,8 @@ def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke:
     before = {
         p: p.read_bytes()
         for p in path.rglob("*")
-        if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl")
+        # The report tells how long all starts took.
+        if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl", "report.html")
     }
     result = invoke("run", "--resume", "--trust", "--out", path)
     assert result.exit_code == 0, result.output
@@ -792,6 +793,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
         "show",
         "compress",
         "probe",
+        "report",
         "verify",
         "export",
     }

@@ -174,7 +174,7 @@ def make_chart(
     labelled = any(rule.vertical for rule in rules)
     top, bottom = (12.0 if small else 14.0) + (16 if labelled else 0), height - (34 if small else 44)
     y = Scale.over(ys, bottom, top, log=log_y)
-    left = 24 + 6.5 * max(len(tick.text) for tick in y.ticks(most_ticks))
+    left = 24 + 7.4 * max(len(tick.text) for tick in y.ticks(most_ticks))
     right = width - (10 if small else 14)
     x = Scale.over(xs, left, right, log=log_x)
     return Chart(

@@ -85,5 +85,6 @@ def _tick_text(value: float) -> str:
     value = float(f"{value:.6g}")
     if value and abs(value) < 1e-3:
         power = floor(log10(abs(value)))
-        return f"{value / 10.0**power:.3g}×10{str(power).translate(_RAISED)}".replace("-", "−")
+        text = f"{value / 10.0**power:.3g}×10{str(power).translate(_RAISED)}"
+        return text.removeprefix("1×").replace("-", "−")
     return f"{value:,.6g}".replace("-", "−")

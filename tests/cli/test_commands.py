@@ -118,7 +118,7 @@ def test_run_leaves_everything_in_its_folder(finished_run: tuple[Path, Result]) 
     names = {p.name for p in path.iterdir()} - {".lock"}
     assert names == {
         "config.toml", "splits.json", "study.jsonl", "trials.csv", "tables.json",
-        "front.json", "front.csv", "front.svg",
+        "front.json", "front.csv", "front.svg", "report.html",
         "plan-0.6.json", "plan-0.4.json", "compressed", "log.txt",
     }  # fmt: skip
     for budget in ("0.6", "0.4"):
@@ -332,7 +332,8 @@ def test_resume_finds_everything_done(finished_run: tuple[Path, Result], invoke:
     before = {
         p: p.read_bytes()
         for p in path.rglob("*")
-        if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl")
+        # The report tells how long all starts took.
+        if p.is_file() and p.name not in ("log.txt", ".lock", "study.jsonl", "report.html")
     }
     result = invoke("run", "--resume", "--trust", "--out", path)
     assert result.exit_code == 0, result.output
@@ -792,6 +793,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
         "show",
         "compress",
         "probe",
+        "report",
         "verify",
         "export",
     }

@@ -70,7 +70,13 @@ def _said(folder: Path) -> dict[Path, Any]:
     for path in folder.rglob("*"):
         if path.name == "plan.json":
             said[path] = read_plan(path).model_copy(update={"footprint": None})
-        elif path.is_file() and path.name not in ("log.txt", ".lock", "SHA256SUMS", "README.md"):
+        elif path.is_file() and path.name not in (
+            "log.txt",
+            ".lock",
+            "SHA256SUMS",
+            "README.md",
+            "report.html",
+        ):
             said[path] = path.read_bytes()
     return said
 

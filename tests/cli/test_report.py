@@ -16,9 +16,12 @@ import pytest
 from typer.testing import Result
 
 import ranksearch
+from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.run import report_written
 from ranksearch.costs import briefly
 from ranksearch.errors import InputError
 from ranksearch.planning import read_plan, read_tables
+from ranksearch.probing import read_probe
 from ranksearch.reports import LANGUAGES, REPORT_FILE
 from ranksearch.searching import read_front
 
@@ -254,3 +257,33 @@ def test_languages(copy: Path, invoke: Invoke) -> None:
     result = invoke("report", copy, "--lang", "jp")
     assert result.exit_code == 2
     assert "--lang: expected one of en, ja" in result.output
+
+
+def test_a_probe_leaves_one_too(own_folder: Path, invoke: Invoke, tmp_path: Path) -> None:
+    own, out = own_folder / "own.py", tmp_path / "probe"
+    found = invoke(
+        "probe", "--model", f"{own}:model", "--data", f"{own}:data", "--images", "24", "--bonds", "4",
+        "--decompositions", "svd", "--batch-size", "16", "--threads", "1", "--out", out, "--no-plots",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    page, record = checked(out / REPORT_FILE), read_probe(out / "probe.json")
+    assert record.verdict is not None
+    assert f"Score {record.verdict.score:.2f} of 1" in (out / REPORT_FILE).read_text()
+    assert {layer.name for layer in record.layers} <= set(page.cells)
+    assert {f"{layer.params:,}" for layer in record.layers} <= set(page.cells)
+    before = (out / REPORT_FILE).read_bytes()
+    assert invoke("report", out).exit_code == 0
+    assert (out / REPORT_FILE).read_bytes() == before
+
+
+def test_a_page_that_cannot_be_written(
+    copy: Path, invoke: Invoke, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (copy / REPORT_FILE).unlink()
+    (copy / REPORT_FILE).mkdir()
+    result = invoke("report", copy)
+    assert result.exit_code == 1
+    assert result.output.count("\n") == 1
+    report_written(copy, ConsoleReporter(quiet=True))  # a run goes on
+    report_written(tmp_path, ConsoleReporter(quiet=True))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2

@@ -447,8 +447,9 @@ def load(folder: str | Path, model: nn.Module | None = None, *, trust: bool = Fa
     """The compressed model that a folder holds, in evaluation mode.
 
     `model` is the dense model; its weights do not matter and it is not changed. It can be left out where the
-    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`) by numbers and switches alone. Other names can
-    have code imported and files read: with `trust` they are followed as well.
+    plan names a built-in one (`torchvision:NAME`, `timm:NAME`, `digits`) by numbers and switches alone, and for a
+    model of transformers, whose config is in the folder. Other names can have code imported and files read: with
+    `trust` they are followed as well.
     """
     folder = Path(folder)
     record = read_plan(folder / PLAN_FILE)
@@ -531,12 +532,12 @@ def _check_same(folder: Path, module: nn.Module) -> None:
 
 
 def _named(folder: Path, name: str | None, trust: bool) -> nn.Module:
-    from ranksearch.tasks.sources import is_plain, make_model
+    from ranksearch.tasks.sources import dense_name, make_model
 
-    if name is None or not (trust or is_plain(name)):
+    if (found := dense_name(folder, name, trust=trust)) is None:
         got = "none" if name is None else f"none, and {name} can import code or read files"
         trusted = "" if name is None else ", or trust=True if you trust the folder"
         way_out = f"Pass it: ranksearch.load(folder, model=…); its weights do not matter{trusted}."
         raise InputError(expected(f"{folder}, model", "the dense model", got, way_out))
     with torch.random.fork_rng(devices=[]):
-        return make_model(name)
+        return make_model(found)

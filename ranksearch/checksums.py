@@ -13,7 +13,8 @@ from ranksearch.reading import OPTIONS_BYTES, read_text
 
 SUMS_FILE = "SHA256SUMS"
 
-_LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*)")
+_LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*(?:/\w[\w.-]*)?)")
+"""A file of the folder, or of one in it."""
 
 
 def sha256_of(path: Path) -> str:

@@ -19,6 +19,7 @@ from ranksearch.exporting import current_exports
 from ranksearch.files import write_text
 from ranksearch.planning import read_plan
 from ranksearch.reading import read_text
+from ranksearch.tasks.sources import has_architecture
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ def card_text(content: Content) -> str:
 def write_card(folder: Path) -> None:
     """Write the card of the delivered model in a folder. One that somebody has edited stays, with a warning where the
     figures are others now. Raises InputError where the plan cannot be read."""
-    text = card_text(Content(read_plan(folder / PLAN_FILE), current_exports(folder)))
+    text = card_text(
+        Content(read_plan(folder / PLAN_FILE), current_exports(folder), has_architecture(folder))
+    )
     path = folder / CARD_FILE
     try:
         before = read_text(path)

@@ -16,10 +16,12 @@ ROLES = ("validation", "test")
 
 @dataclass(frozen=True)
 class Content:
-    """A delivered model: its plan, and the exported files that are there."""
+    """A delivered model: its plan, the exported files that are there, and whether the folder has the config of a
+    transformers model, its `architecture`."""
 
     record: PlanRecord
     exports: tuple[ExportRecord, ...] = ()
+    architecture: bool = False
 
     @property
     def delivery(self) -> DeliveryRecord | None:

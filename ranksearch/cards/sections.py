@@ -34,7 +34,14 @@ def running(content: Content) -> str:
     parts.append(
         "`model.safetensors` is the state dict, `plan.json` says what the layers are. With ranksearch:"
     )
-    parts.append(block(load_snippet("path/of/this/folder", content.record), "python"))
+    snippet = load_snippet("path/of/this/folder", content.record, alone=content.architecture)
+    parts.append(block(snippet, "python"))
+    if content.architecture:
+        parts.append(
+            "`from_pretrained` of transformers cannot load the model, as its classes have one layer where a factorised "
+            "one has two. `ranksearch.load` builds it from `transformers/config.json`; a tokeniser or image processor "
+            "that was delivered with it loads from the folder `transformers`."
+        )
     parts += _inputs(content)
     parts.append("`sha256sum -c SHA256SUMS` checks the files. This card is not among them: it may be edited.")
     return "\n\n".join(parts)
@@ -53,7 +60,12 @@ def _inputs(content: Content) -> Iterator[str]:
         height, width = images.size
         text += (
             f" Images: {plain(scaling(images))}. Those of another size than {height} × {width} are resized "
-            f"({plain(images.interpolation)}) so that a central crop leaves {images.crop_pct:.3g} of the shorter side."
+            f"({plain(images.interpolation)}) "
+        )
+        text += (
+            "as a whole."
+            if images.stretch
+            else f"so that a central crop leaves {images.crop_pct:.3g} of the shorter side."
         )
     else:
         text += " They are prepared as for the dense model."

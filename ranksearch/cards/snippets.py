@@ -15,11 +15,16 @@ def file_snippet(usage: str, delivery: DeliveryRecord | None) -> list[str]:
     return _with_input(usage.splitlines(), delivery)
 
 
-def load_snippet(folder: str, record: PlanRecord) -> list[str]:
-    """Lines that run the state dict of a folder, for which ranksearch is needed."""
+def load_snippet(folder: str, record: PlanRecord, *, alone: bool = False) -> list[str]:
+    """Lines that run the state dict of a folder, for which ranksearch is needed.
+
+    alone: whether the folder says how the dense model is made.
+    """
     name = record.model.name
-    call = f"ranksearch.load({folder!r})(x)"
-    if name is None or not is_plain(name):
+    several = alone and record.delivery is not None and len(record.delivery.inputs) != 1
+    inputs = "**inputs" if several else "x"
+    call = f"ranksearch.load({folder!r})({inputs})"
+    if not alone and (name is None or not is_plain(name)):
         call = f"ranksearch.load({folder!r}, dense)(x)  # dense: the dense model, whatever its weights"
     return _with_input(["import ranksearch", call], record.delivery)
 

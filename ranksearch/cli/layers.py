@@ -49,18 +49,21 @@ def _share(params: int, total: int) -> str:
 
 
 def _example(options: RunOptions, model: nn.Module) -> Batch:
-    """An input: of the data where there is some, else zeros of the stated or the model's usual size."""
+    """An input: of the data where there is some, else zeros of the stated or the model's usual size and kind."""
     import torch
 
     from ranksearch.runs import image_options, load_collate
     from ranksearch.tasks import Reader
-    from ranksearch.tasks.sources import DIGITS_SHAPE, load_data, wishes
+    from ranksearch.tasks.sources import DIGITS_SHAPE, blank_inputs, load_data, text_options, wishes
 
     wished = wishes(options.model)
     if options.data is not None:
-        item = load_data(options.data, images=image_options(options, wished)).train[0]
-        collate = None if options.collate is None else load_collate(options.collate)
-        return Reader.of(model, collate).inputs([item])[0]
+        texts = text_options(options.model, options.input_size, blocks=False)
+        data = load_data(options.data, images=image_options(options, wished), texts=texts)
+        collate = data.collate if options.collate is None else load_collate(options.collate)
+        return Reader.of(model, collate).inputs([data.train[0]])[0]
+    if options.input_size is None and (blank := blank_inputs(model)) is not None:
+        return blank
     usual = DIGITS_SHAPE if options.model == "digits" else wished.get("input_size", (3, 224, 224))
     size = options.input_size or usual
     shape = size if len(size) == 3 else (usual[0], size[0], size[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import save
@@ -13,6 +14,7 @@ from ranksearch.folders import PLAN_FILE
 from ranksearch.networks import check_plain, copy_model, list_layers, load_weights, stored_tensors
 from ranksearch.planning import PlanRecord, check_plan, skeleton, to_plan, write_plan
 from ranksearch.rewriting import plain_form
+from ranksearch.tasks.sources import write_architecture
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -21,7 +23,8 @@ _EXPORT_AGAIN = "It was damaged or changed: export the model again."
 
 
 def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
-    """Write `model.safetensors`, `plan.json` and `SHA256SUMS`, each atomically, in this order.
+    """Write `model.safetensors`, `plan.json` and `SHA256SUMS`, each atomically, in this order; before the sums, for a
+    model of transformers, also what the dense one is made from.
 
     A tensor known under several names is stored once; the file's metadata maps its other names to the stored
     one, as `safetensors.torch.save_model` does. Raises InputError for a state that the format cannot store.
@@ -33,7 +36,8 @@ def save_compressed(folder: Path, model: nn.Module, record: PlanRecord) -> None:
     tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in stored.tensors.items()}
     with whole_file(folder / WEIGHTS_FILE) as temporary:
         temporary.write_bytes(save(tensors, metadata))
-    _save_plan(folder, record, keep=False)
+    others = write_architecture(folder, model, record.model.name)
+    _save_plan(folder, record, others, keep=False)
 
 
 def save_plan(folder: Path, record: PlanRecord) -> None:
@@ -42,9 +46,9 @@ def save_plan(folder: Path, record: PlanRecord) -> None:
     _save_plan(folder, record, keep=True)
 
 
-def _save_plan(folder: Path, record: PlanRecord, *, keep: bool) -> None:
+def _save_plan(folder: Path, record: PlanRecord, others: Sequence[str] = (), *, keep: bool) -> None:
     write_plan(folder / PLAN_FILE, record)
-    write_sums(folder, (WEIGHTS_FILE, PLAN_FILE), keep=keep)
+    write_sums(folder, (WEIGHTS_FILE, PLAN_FILE, *others), keep=keep)
 
 
 def check_sums(folder: Path, *, every: bool = False) -> None:

@@ -24,6 +24,7 @@ from ranksearch.planning.delivery_record import (
     ImagesRecord,
     InputRecord,
     input_records,
+    recorded_batch,
 )
 from ranksearch.planning.fits import Effort, Fits, fit_candidate
 from ranksearch.planning.footprint import Gauge
@@ -146,6 +147,7 @@ __all__ = [
     "read_tables",
     "record_of",
     "record_of_tables",
+    "recorded_batch",
     "refine",
     "room_for",
     "skeleton",

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
+import torch
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from torch import Tensor
 
+from ranksearch.errors import InputError, expected
 from ranksearch.networks import Batch, arguments
 from ranksearch.records import Record
 
@@ -38,6 +47,13 @@ class ImagesRecord(Record):
         description="Fraction of the shorter side that the central crop keeps, if images are resized."
     )
     interpolation: str
+    stretch: bool = Field(default=False, description="Whether they are resized as a whole, without a crop.")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Crops are what files of earlier versions know."""
+        values: dict[str, Any] = write(self)
+        return values if self.stretch else {key: x for key, x in values.items() if key != "stretch"}
 
 
 class DeliveryRecord(Record):
@@ -70,3 +86,30 @@ def input_records(example: Batch) -> Mapping[str, InputRecord]:
             shape=tuple(value.shape), dtype=str(value.dtype).removeprefix("torch.")
         )
     return found
+
+
+def recorded_batch(delivery: DeliveryRecord | None, count: int, seed: int = 0) -> Batch | None:
+    """Inputs of the recorded names, shapes and types, without data: real positions alone, tokens 0 and 1 by chance, and
+    random numbers. None where nothing is recorded, or no more than one tensor of single precision.
+
+    returns: A tuple or dict of (N, …) tensors, N being `count`.
+    """
+    known = {} if delivery is None else delivery.inputs
+    if not known or [(name, given.dtype) for name, given in known.items()] == [("0", "float32")]:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    made = {name: _made(name, given, count, generator) for name, given in known.items()}
+    return tuple(made.values()) if all(name.isdecimal() for name in made) else made
+
+
+def _made(name: str, given: InputRecord, count: int, generator: torch.Generator) -> Tensor:
+    shape, dtype = (count, *given.shape[1:]), getattr(torch, given.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise InputError(expected(f"input {name}", "a type of torch", repr(given.dtype)))
+    if "mask" in name:
+        return torch.ones(shape, dtype=dtype)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if name.isdecimal() or name.endswith("input_ids"):
+        return torch.randint(0, 2, shape, generator=generator).to(dtype)
+    return torch.zeros(shape, dtype=dtype)

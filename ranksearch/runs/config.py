@@ -173,6 +173,13 @@ def _absolute_spec(spec: str, base: Path) -> str:
     head, _, tail = spec.rpartition(":")
     if spec.startswith("imagefolder:"):
         return f"imagefolder:{_join(base, spec.partition(':')[2])}" if tail else spec
+    if spec.startswith(("text:", "jsonl:")):
+        source, _, path = spec.partition(":")
+        return f"{source}:{_join(base, path)}" if path else spec
+    if spec.startswith("transformers:"):  # a name on the hub, which is in no folder, stays as it is
+        path = spec.partition(":")[2]
+        here = any((base / Path(x).expanduser()).exists() for x in (path, path.rpartition(":")[0]) if x)
+        return f"transformers:{_join(base, path)}" if here else spec
     if spec.startswith("torchvision:") and spec.count(":") >= 2 and "=" not in tail:
         source, name, folder = spec.split(":", 2)
         return f"{source}:{name}:{_join(base, folder)}" if folder else spec

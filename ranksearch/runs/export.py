@@ -23,9 +23,9 @@ from ranksearch.exporting import (
     exporters,
 )
 from ranksearch.networks import Batch, Output, draws_alone, head, one_tensor
-from ranksearch.planning import read_plan
+from ranksearch.planning import read_plan, recorded_batch
 from ranksearch.tasks import Task
-from ranksearch.tasks.sources import is_plain, make_model
+from ranksearch.tasks.sources import dense_name, has_architecture, make_model
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +102,17 @@ def export_delivered(
     """
     record = read_plan(folder / PLAN_FILE)
     name = record.model.name
-    if model is not None:
-        name = model
-    elif name is None or not (trust or is_plain(name)):
+    known = dense_name(folder, name, trust=trust) if model is None else model
+    if known is None:
         wanted_model = "a plan that names a built-in model"
         trusted = "" if name is None else ", or add `trust=True` if you trust it"
         way_out = f"Name the dense model with `model`{trusted}."
         raise InputError(expected(str(folder), wanted_model, name or "none", way_out))
     check_sums(folder)
-    compressed = load_compressed(folder, record, make_model(name))
-    exports = export_each(folder, wanted, compressed, example_of(record.model.input_shape))
+    compressed = load_compressed(folder, record, make_model(known))
+    recorded = recorded_batch(record.delivery, max(BATCH_SIZES))
+    examples = example_of(record.model.input_shape) if recorded is None else recorded
+    exports = export_each(folder, wanted, compressed, examples)
     write_card(folder)
     return exports
 
@@ -131,5 +132,6 @@ def snippets(exports: Sequence[Exports], shown: Callable[[Path], str] = str) -> 
     ]
     if not runs:
         folder = exports[0].folder
-        runs = [load_snippet(shown(folder), read_plan(folder / PLAN_FILE))]
+        plan = read_plan(folder / PLAN_FILE)
+        runs = [load_snippet(shown(folder), plan, alone=has_architecture(folder))]
     return [lines for lines in runs if lines]

@@ -12,7 +12,7 @@ from ranksearch.compression import OUTPUTS_TOLERANCE, PLAN_FILE, WEIGHTS_FILE, o
 from ranksearch.costs import COSTS, measure_cost, shown, unit_of
 from ranksearch.errors import MismatchError, expected
 from ranksearch.networks import discover
-from ranksearch.planning import BehaviourRecord, PlanRecord
+from ranksearch.planning import BehaviourRecord, PlanRecord, recorded_batch
 from ranksearch.records import read_record
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder, SplitsRecord
@@ -34,7 +34,9 @@ class Found:
 def check_costs(folder: Path, record: PlanRecord, model: nn.Module) -> tuple[str, list[str]]:
     """What a built model costs, and the cost metrics that were not compared: measured, not exact, or unknown here."""
     metrics = tuple(metric for metric in record.cost if metric in COSTS and COSTS.get(metric).exact)
-    cost = measure_cost(model, torch.zeros(record.model.input_shape), metrics)
+    recorded = recorded_batch(record.delivery, 1)
+    example = torch.zeros(record.model.input_shape) if recorded is None else recorded
+    cost = measure_cost(model, example, metrics)
     for metric in metrics:
         if cost.of(metric) != record.cost[metric]:
             wanted = f"{record.cost[metric]:,} {metric}, as in {PLAN_FILE}"

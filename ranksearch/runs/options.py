@@ -173,8 +173,9 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str = option("Model", "digits", "SPEC")
-    """The trained model: digits (built in), torchvision:NAME, timm:NAME, package.module:factory or
-    path/file.py:factory. Built-in names take keyword arguments of their builder: torchvision:vgg11:dropout=0.1."""
+    """The trained model: digits (built in), torchvision:NAME, timm:NAME, transformers:DIR[:CLASS] (a local folder with
+    config.json and weights), package.module:factory or path/file.py:factory. Names of torchvision and timm take keyword
+    arguments of their builder: torchvision:vgg11:dropout=0.1."""
 
     weights: Path | None = option("Model", None, "FILE", "the factory's own")
     """State dict: safetensors, or a checkpoint of torch.save with any suffix (read with weights_only=True); the
@@ -191,26 +192,28 @@ class RunOptions(BaseModel):
 
     data: str | None = option("Data", None, "SPEC", "digits, for the digits model")
     """digits, imagefolder:DIR (with train/ and test/ or val/, or class folders), torchvision:FashionMNIST:DIR,
+    text:PATH or jsonl:PATH (a text a line; a file, or a folder with train, val and test; for transformers:DIR),
     package.module:factory or path/file.py:factory (returns {'train': ..., 'validation': ..., 'test': ...})."""
 
     input_size: Size | None = option(
-        "Data", None, "SIZE", "the timm model's, else the images' own", min_length=1, max_length=3
+        "Data", None, "SIZE", "the model's (timm, transformers), else the images' own", min_length=1, max_length=3
     )
-    """Input size: 224, or 224,320 (height, width), or 1,28,28 (channels first)."""
+    """Input size: 224, or 224,320 (height, width), or 1,28,28 (channels first). Of texts the most tokens, 128 if not
+    given; with --loss causal_lm they are cut into blocks of that length."""
 
     mean: PerChannel | None = option(
-        "Data", None, "M,M,M", "the timm model's, else the data's (folders: ImageNet's)", min_length=1
+        "Data", None, "M,M,M", "the model's (timm, transformers), else the data's (folders: ImageNet's)", min_length=1
     )
     """Mean to subtract, per channel, for inputs in [0, 1]."""
 
     std: PerChannel | None = option("Data", None, "S,S,S", "as for --mean", min_length=1)
     """Standard deviation to divide by, per channel."""
 
-    crop_pct: Fraction | None = option("Data", None, "F", "the timm model's, else 0.875")
+    crop_pct: Fraction | None = option("Data", None, "F", "the model's, else 0.875")
     """Fraction of the shorter side that the central crop keeps, if images are resized."""
 
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = option(
-        "Data", None, "MODE", "the timm model's, else bilinear"
+        "Data", None, "MODE", "the model's, else bilinear"
     )
     """How images are resized: bilinear, bicubic or nearest."""
 

@@ -23,6 +23,8 @@ from ranksearch.tasks.sources import (
     is_builtin,
     load_data,
     load_model,
+    make_model,
+    text_options,
     wishes,
 )
 
@@ -51,12 +53,18 @@ def build_task_and_data(
     data = load_data(
         options.data_spec,
         images=image_options(options, wishes(options.model)),
+        texts=text_options(options.model, options.input_size, blocks=loss.name == "causal_lm"),
         test_split=options.test_split,
         seed=options.splitting_seed,
     )
     if num_classes is None and weights is None and is_builtin(options.model) and data.classes:
         num_classes = len(data.classes)
-    model = load_model(options.model, weights=weights, num_classes=num_classes, tell=tell)
+    untrained = str(options.weights) == "none" and options.model != "digits"
+    model = (
+        make_model(options.model, num_classes=num_classes)
+        if untrained
+        else load_model(options.model, weights=weights, num_classes=num_classes, tell=tell)
+    )
     task = Task(
         model=model.to(device),
         train=data.train,
@@ -72,7 +80,7 @@ def build_task_and_data(
         metric_fn=cast(Any, options.metric_fn),
         output=cast(Any, one_tensor if options.output is None else options.output),
         mask=options.mask,
-        collate=None if options.collate is None else load_collate(options.collate),
+        collate=data.collate if options.collate is None else load_collate(options.collate),
         ignore_index=options.ignore_index,
         model_name=full_name(options.model, num_classes),
         device=device,

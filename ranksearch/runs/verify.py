@@ -29,7 +29,7 @@ from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import SplitsRecord
 from ranksearch.runs.settings import torch_threads
 from ranksearch.runs.tasks import build_task_and_data
-from ranksearch.tasks.sources import is_plain, make_model
+from ranksearch.tasks.sources import dense_name, is_plain, make_model
 
 _NOT_NEEDED = frozenset({"weights", "weights_entry", "probe", "out", "cache", "storage", "export", "accept"})
 """Options of a plan that the measurements do not depend on."""
@@ -75,7 +75,7 @@ def verify_delivered(folder: Path, given: Mapping[str, Any] | None = None) -> Ve
     given = {key: value for key, value in (given or {}).items() if value is not None}
     check_sums(folder, every=True)
     record = read_plan(folder / PLAN_FILE)
-    name = _model_name(record, given)
+    name = _model_name(folder, record, given)
     if name is None:
         if "data" in given:
             way_out = "Name it with `model`, or add `trust=True` if you trust the folder."
@@ -123,12 +123,11 @@ def _verified(found: Sequence[Found]) -> Verified:
 _NO_DATA = "the task metric (give `data`)"
 
 
-def _model_name(record: PlanRecord, given: Mapping[str, Any]) -> str | None:
+def _model_name(folder: Path, record: PlanRecord, given: Mapping[str, Any]) -> str | None:
     """The name by which the dense model may be built; None where nobody vouches for it."""
     if "model" in given:
         return str(given["model"])
-    name = record.model.name
-    return name if name is not None and (given.get("trust") or is_plain(name)) else None
+    return dense_name(folder, record.model.name, trust=bool(given.get("trust")))
 
 
 def _options(record: PlanRecord, given: Mapping[str, Any]) -> RunOptions:

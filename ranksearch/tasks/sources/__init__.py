@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ranksearch.tasks.sources.architectures import dense_name, has_architecture, write_architecture
 from ranksearch.tasks.sources.data import Data, ImageOptions, load_data
 from ranksearch.tasks.sources.digits import DIGITS_SHAPE
 from ranksearch.tasks.sources.models import (
@@ -11,19 +12,28 @@ from ranksearch.tasks.sources.models import (
     is_plain,
     load_model,
     make_model,
+    text_options,
     wishes,
 )
+from ranksearch.tasks.sources.texts import TextOptions
+from ranksearch.tasks.sources.transformers_models import blank_inputs
 
 __all__ = [
     "DIGITS_SHAPE",
     "Data",
     "ImageOptions",
+    "TextOptions",
+    "blank_inputs",
     "classes_in_weights",
+    "dense_name",
     "full_name",
+    "has_architecture",
     "is_builtin",
     "is_plain",
     "load_data",
     "load_model",
     "make_model",
+    "text_options",
     "wishes",
+    "write_architecture",
 ]

@@ -1,4 +1,5 @@
-"""Data by name: `digits`, `imagefolder:DIR`, `torchvision:NAME:DIR`, or a factory of the user's own."""
+"""Data by name: `digits`, `imagefolder:DIR`, `torchvision:NAME:DIR`, `text:PATH`, `jsonl:PATH`, or a factory of the
+user's own."""
 
 from __future__ import annotations
 
@@ -17,8 +18,12 @@ from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
 from ranksearch.tasks.sources.pictures import folder_of, image_set, in_8_bits, native_size
+from ranksearch.tasks.sources.texts import SUFFIXES, Collate, TextOptions, read_texts
 
-FORMS = "digits, imagefolder:DIR, torchvision:NAME:DIR, package.module:factory or file.py:factory"
+FORMS = (
+    "digits, imagefolder:DIR, torchvision:NAME:DIR, text:PATH, jsonl:PATH, package.module:factory or "
+    "file.py:factory"
+)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -49,6 +54,8 @@ class Data:
     """Indices of the test images within the source's training images, where they were split off."""
     preprocess: Preprocess | None = None
     """How images become inputs; None where the source yields finished inputs."""
+    collate: Collate | None = None
+    """What makes batches of the examples; None where they are stacked."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class ImageOptions:
             std=_per_channel("std", self.std or self.model.get("std") or std, channels),
             crop_pct=self.crop_pct or self.model.get("crop_pct") or 0.875,
             interpolation=self.interpolation or self.model.get("interpolation") or "bilinear",
+            stretch=self.crop_pct is None and bool(self.model.get("stretch")),
         )
 
 
@@ -96,6 +104,7 @@ def load_data(
     spec: str,
     *,
     images: ImageOptions | None = None,
+    texts: TextOptions | None = None,
     test_split: float = 0.1,
     seed: int = 0,
     base: Path | None = None,
@@ -103,7 +112,8 @@ def load_data(
     """The data sets that `spec` names. Relative paths start at `base`. Raises InputError.
 
     `imagefolder:DIR` reads DIR/train, DIR/val and DIR/test; where there is `val` but no `test` (ImageNet's
-    layout), `val` is the test set. A DIR of class folders is all training data. Where a source has no test
+    layout), `val` is the test set. A DIR of class folders is all training data. `text:PATH` and `jsonl:PATH` read a
+    file, or train, val and test of a folder, with the tokeniser that `texts` names. Where a source has no test
     set, a fraction `test_split` of its training images, drawn by `seed`, becomes one; 0 goes without.
     """
     images = images or ImageOptions()
@@ -119,6 +129,10 @@ def load_data(
         data = _imagefolder(_directory(rest, base), images)
     elif source == "torchvision":
         data = _torchvision(rest, images, base)
+    elif source in SUFFIXES:
+        _refuse_image_options(replace(images, input_size=None), spec)
+        sets, collate = read_texts(source, base / Path(rest).expanduser(), texts or TextOptions())
+        data = Data(sets["train"], sets.get("validation"), sets.get("test"), collate=collate)
     elif ":" in spec:
         _refuse_image_options(images, spec)
         data = _factory(spec, base)

@@ -26,7 +26,8 @@ class Preprocess:
     """Image → input.
 
     An image of another size than `size` (height, width) is resized so that `crop_pct` of its shorter side is
-    left after the central crop. Values go to [0, 1], minus `mean`, over `std`, one per channel.
+    left after the central crop; with `stretch` it is brought to `size` as a whole. Values go to [0, 1], minus
+    `mean`, over `std`, one per channel.
     """
 
     channels: int
@@ -35,6 +36,7 @@ class Preprocess:
     std: tuple[float, ...]
     crop_pct: float = 0.875
     interpolation: str = "bilinear"
+    stretch: bool = False
 
     def pixels(self, image: Any) -> Tensor:
         """A PIL image or (C, H, W) uint8 tensor → (channels, *size) uint8."""
@@ -46,7 +48,7 @@ class Preprocess:
         height, width = F.get_size(image)
         if (height, width) != self.size:
             mode = InterpolationMode(self.interpolation)
-            scaled = self._scaled(height, width)
+            scaled = list(self.size) if self.stretch else self._scaled(height, width)
             if not height or not width or min(scaled) * max(height, width) / min(height, width) > _LONGEST:
                 wanted = f"images that can be resized to {self.size[0]} × {self.size[1]}"
                 raise InputError(expected("data", wanted, f"one of {height} × {width} pixels"))

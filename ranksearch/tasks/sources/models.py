@@ -1,4 +1,5 @@
-"""Models by name: `torchvision:NAME`, `timm:NAME`, `package.module:factory`, `file.py:factory`, `digits`.
+"""Models by name: `torchvision:NAME`, `timm:NAME`, `transformers:DIR`, `package.module:factory`, `file.py:factory`,
+`digits`.
 
 Nothing is ever fetched from a network: weights come from a file, or from the factory itself.
 """
@@ -17,9 +18,10 @@ from torch import nn
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Weights, load_weights
 from ranksearch.objects import close_match, load_object
-from ranksearch.tasks.sources import digits
+from ranksearch.tasks.sources import digits, transformers_models
+from ranksearch.tasks.sources.texts import TextOptions
 
-BUILTIN = ("digits", "torchvision:NAME", "timm:NAME")
+BUILTIN = ("digits", "torchvision:NAME", "timm:NAME", "transformers:DIR")
 
 
 def is_builtin(spec: str) -> bool:
@@ -69,7 +71,8 @@ def load_model(
     base: Path | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
-    """The model in evaluation mode, with the weights of a file where one is given, or was read already.
+    """The model in evaluation mode, with the weights of a file where one is given, or was read already; without one a
+    `transformers:` model has those of its folder.
 
     `tell` hears which part of a checkpoint was taken, and how names were changed.
 
@@ -81,6 +84,12 @@ def load_model(
     if spec == "digits" and weights is None:
         _check_digits(num_classes)
         return digits.digits_model()
+    if spec.partition(":")[0] == transformers_models.SOURCE and weights is None:
+        _check_transformers(spec, num_classes)
+        model, notes = transformers_models.load(spec, base)
+        if notes:
+            tell(f"weights: {notes}")
+        return model
     model = make_model(spec, num_classes=num_classes, base=base)
     if weights is not None and (found := str(load_weights(model, weights))):
         tell(f"weights: {found}")
@@ -98,6 +107,9 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
         if num_classes is not None:
             keywords["num_classes"] = num_classes
         return _build(spec, _torchvision(name) if source == "torchvision" else _timm(name), keywords).eval()
+    if source == transformers_models.SOURCE:
+        _check_transformers(spec, num_classes)
+        return transformers_models.build(spec, base)
     if ":" not in spec:
         forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
         way_out = close_match(spec, ["digits"]) or _guess(spec)
@@ -142,7 +154,10 @@ def classes_in_weights(spec: str, weights: Weights) -> int | None:
 
 
 def wishes(spec: str) -> dict[str, Any]:
-    """What a timm model wants of its images: input_size, mean, std, interpolation, crop_pct. Others: {}."""
+    """What a model of timm or transformers wants of its images: input_size, mean, std, interpolation, crop_pct, and
+    stretch. Others: {}."""
+    if spec.partition(":")[0] == transformers_models.SOURCE:
+        return transformers_models.image_wishes(transformers_models.Folder.of(spec).path)
     if not spec.startswith("timm:"):
         return {}
     with torch.device("meta"):
@@ -153,9 +168,23 @@ def wishes(spec: str) -> dict[str, Any]:
     return {key: config[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
 
 
+def text_options(spec: str, size: tuple[int, ...] | None, *, blocks: bool) -> TextOptions:
+    """How texts become inputs of a model: by the tokeniser of a `transformers:` folder. size: (tokens,), or None."""
+    if spec.partition(":")[0] != transformers_models.SOURCE:
+        return TextOptions(None, size, blocks)
+    folder = transformers_models.Folder.of(spec).path
+    labels = transformers_models.labels_of(transformers_models.read_config(folder))
+    return TextOptions(folder, size, blocks, labels)
+
+
 def _check_digits(num_classes: int | None) -> None:
     if num_classes not in (None, digits.CLASSES):
         raise InputError(expected("num_classes", f"{digits.CLASSES} for digits", num_classes))
+
+
+def _check_transformers(spec: str, num_classes: int | None) -> None:
+    if num_classes is not None:
+        raise InputError(expected("num_classes", f"none, the config of {spec} says it", num_classes))
 
 
 def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:

@@ -196,13 +196,22 @@ class RunOptions(BaseModel):
     package.module:factory or path/file.py:factory (returns {'train': ..., 'validation': ..., 'test': ...})."""
 
     input_size: Size | None = option(
-        "Data", None, "SIZE", "the model's (timm, transformers), else the images' own", min_length=1, max_length=3
+        "Data",
+        None,
+        "SIZE",
+        "the model's (timm, transformers), else the images' own",
+        min_length=1,
+        max_length=3,
     )
     """Input size: 224, or 224,320 (height, width), or 1,28,28 (channels first). Of texts the most tokens, 128 if not
     given; with --loss causal_lm they are cut into blocks of that length."""
 
     mean: PerChannel | None = option(
-        "Data", None, "M,M,M", "the model's (timm, transformers), else the data's (folders: ImageNet's)", min_length=1
+        "Data",
+        None,
+        "M,M,M",
+        "the model's (timm, transformers), else the data's (folders: ImageNet's)",
+        min_length=1,
     )
     """Mean to subtract, per channel, for inputs in [0, 1]."""
 

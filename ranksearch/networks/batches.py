@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 Batch = Any
 """A tree of tensors (N, …)."""
@@ -32,11 +32,6 @@ def arguments(batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(batch, Mapping):
         return (), dict(batch)
     return (tuple(batch), {}) if isinstance(batch, tuple | list) else ((batch,), {})
-
-
-def marked(tree: Any, mark: Any) -> Any:
-    """The tree with a mark in place of every tensor that has axes, and None in place of everything else."""
-    return tree_map(lambda leaf: mark if isinstance(leaf, Tensor) and leaf.dim() else None, tree)
 
 
 def refilled(tree: Any, others: Sequence[Tensor]) -> Any:

@@ -87,6 +87,25 @@ def test_it_is_verified_and_exported_by_its_folder_alone(
     assert measured.exit_code == 0, measured.output
 
 
+def test_exported_files_take_texts_of_any_length(delivered: Path, invoke: Invoke, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(delivered, tmp_path / "sent")
+    made = invoke("export", folder, "--to", "onnx,pt2")
+    assert made.exit_code == 0, made.output
+    ids, real = torch.randint(2, 32, (3, 13)), torch.ones(3, 13, dtype=torch.int64)
+    real[0, 5:] = 0
+    model = ranksearch.load(folder)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    names = {one.name for one in session.get_inputs()}
+    inputs = {"input_ids": ids, "attention_mask": real, "token_type_ids": torch.zeros_like(ids)}
+    inputs = {name: tensor for name, tensor in inputs.items() if name in names}
+    wanted = model(**inputs).last_hidden_state[real.bool()]
+    found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+    assert torch.allclose(torch.from_numpy(found)[real.bool()], wanted, atol=1e-4)
+    program = torch.export.load(folder / "model.pt2").module()
+    assert torch.allclose(program(**inputs).last_hidden_state[real.bool()], wanted, atol=1e-4)
+
+
 def test_its_config_is_among_the_checksums(delivered: Path, tmp_path: Path, invoke: Invoke) -> None:
     changed = shutil.copytree(delivered, tmp_path / "changed")
     config = changed / "transformers" / "config.json"

@@ -1,10 +1,12 @@
-from .api import behaviour, export, footprint, load, plan, quantize, report, save, search, smallest
-from .compression import CompressConfig, compress
+from .api import behaviour, compress, export, footprint, load, plan, quantize, report, save, search, smallest
+from .compression import CompressConfig
 from .errors import RankSearchError
 from .memory import keep_freed_memory
 from .networks import load_weights
 from .planning import Plan
 from .tasks import Loss, Metric, Task
+
+__version__: str
 
 __all__ = [
     "CompressConfig",

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
+from ranksearch.bars import showing
+from ranksearch.calibration import Moments
 from ranksearch.cards import write_card
 from ranksearch.compression import (
     PLAN_FILE,
@@ -18,25 +20,35 @@ from ranksearch.compression import (
     CompressConfig,
     Compressed,
     check_sums,
-    compress,
     load_compressed,
     outputs_record,
     planned_layers,
     save_compressed,
 )
+from ranksearch.compression import compress as compress_plan
 from ranksearch.costs import Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.exporting import export_file, exporters
 from ranksearch.folders import TABLES
 from ranksearch.keywords import checks_keywords
-from ranksearch.networks import Batch, Output, copy_model, draws_alone, load_weights, one_tensor, output_of
+from ranksearch.networks import (
+    Batch,
+    Layer,
+    Output,
+    copy_model,
+    draws_alone,
+    load_weights,
+    one_tensor,
+    output_of,
+)
 from ranksearch.planning import (
     CandidateConfig,
     DeliveryRecord,
     FootprintRecord,
     Gauge,
     LayerWeights,
+    Plan,
     Problem,
     further_budgets,
     further_plan,
@@ -48,6 +60,7 @@ from ranksearch.planning import (
     read_tables,
     usual_multiple,
 )
+from ranksearch.progress import Progress, no_progress
 from ranksearch.quantization import TOLERANCE, quantize_file
 from ranksearch.searching import (
     SearchResult,
@@ -90,6 +103,7 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     storage: str | None = ...,
     study_name: str = ...,
     seed: int = ...,
+    progress: Progress | bool | None = ...,
 ) -> SearchResult: ...
 
 
@@ -121,6 +135,7 @@ def search(
     storage: str | None = ...,
     study_name: str = ...,
     seed: int = ...,
+    progress: Progress | bool | None = ...,
 ) -> list[SearchResult]: ...
 
 
@@ -153,6 +168,7 @@ def search(
     storage: str | None = None,
     study_name: str = "ranksearch",
     seed: int = 0,
+    progress: Progress | bool | None = True,
 ) -> SearchResult | list[SearchResult]:
     """The best plan within a budget; several budgets give a list.
 
@@ -165,7 +181,8 @@ def search(
     stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
-    n_trials on are those of `SearchSettings`.
+    n_trials to seed are those of `SearchSettings`. progress: bars in a terminal or a notebook, or a function of your
+    own, called as `progress(stage, done, total, best)`; None or False for none.
 
     Raises BudgetError where a budget cannot be met, and InputError for parameters and models that do not fit.
     """
@@ -188,20 +205,54 @@ def search(
         study_name=study_name,
         seed=seed,
     )
-    problem = _prepared(
-        task,
-        wanted,
-        decompositions,
-        min_rank,
-        rank_multiple,
-        runtime,
-        latency_batch,
-        ignore,
-        protect_early,
-        probe,
-    )
-    results = search_problem(problem, wanted)
+    with showing(progress) as told:
+        problem = _prepared(
+            task,
+            wanted,
+            decompositions,
+            min_rank,
+            rank_multiple,
+            runtime,
+            latency_batch,
+            ignore,
+            protect_early,
+            probe,
+            told,
+        )
+        results = search_problem(problem, wanted, progress=told)
     return results if several else results[0]
+
+
+@checks_keywords
+@draws_alone
+def compress(
+    task: Task,
+    plan: Plan | SearchResult,
+    *,
+    config: CompressConfig | None = None,
+    epochs: int | None = None,
+    match_epochs: int | None = None,
+    rounds: int | None = None,
+    seed: int | None = None,
+    moments: Mapping[str, Moments] | None = None,
+    layers: Sequence[Layer] | None = None,
+    progress: Progress | bool | None = True,
+) -> Compressed:
+    """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
+
+    plan: also the result of a search, for its plan. epochs, match_epochs, rounds, seed: in place of those of `config`.
+    moments: of all calibration images, from `calibration_moments`, to share between plans of a task; layers: all of its
+    model, likewise. progress: as for `search`.
+
+    Raises MismatchError if the plan names layers that the model does not have, or if its cost differs.
+    """
+    if not isinstance(wanted := plan.plan if isinstance(plan, SearchResult) else plan, Plan):
+        raise InputError(expected("plan", "a plan, or the result of one search", type(plan).__name__))
+    own: dict[str, Any] = {"epochs": epochs, "match_epochs": match_epochs, "rounds": rounds, "seed": seed}
+    changed = {name: value for name, value in own.items() if value is not None}
+    settings = replace(config or CompressConfig(), **changed)
+    with showing(progress) as told:
+        return compress_plan(task, wanted, config=settings, moments=moments, layers=layers, progress=told)
 
 
 @dataclass(frozen=True)
@@ -273,7 +324,7 @@ def smallest(
 
     def make(kept: Kept) -> tuple[tuple[SearchResult, Compressed], Drop]:
         (result,) = search_problem(problem, replace(wanted, budgets=(kept,)))
-        compressed = compress(task, result.plan, config=config, layers=problem.layers)
+        compressed = compress_plan(task, result.plan, config=config, layers=problem.layers)
         found = behaviour(task, compressed, "validation")
         assert found is not None  # the data were checked
         return (result, compressed), found.drop
@@ -316,6 +367,7 @@ def _prepared(
     ignore: str | Sequence[str],
     protect_early: int | tuple[int, float],
     probe: str | Path | None,
+    progress: Progress = no_progress,
 ) -> Problem:
     multiples = dict(usual_multiple(wanted.metrics))
     if rank_multiple is not None:
@@ -338,7 +390,9 @@ def _prepared(
 
         layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, network.layers))
     check_weights(layer_weights, wanted.allocator)
-    return prepare(task, network=network, config=config, layer_weights=layer_weights, seed=wanted.seed)
+    return prepare(
+        task, network=network, config=config, layer_weights=layer_weights, seed=wanted.seed, progress=progress
+    )
 
 
 @checks_keywords

@@ -117,7 +117,7 @@ def test_names_are_there_and_torch_waits() -> None:
         assert getattr(ranksearch, name) is not None
     assert callable(ranksearch.search)
     assert callable(ranksearch.compress)
-    with pytest.raises(AttributeError, match="No ranksearch attribute compres"):
+    with pytest.raises(AttributeError, match="no attribute 'compres'"):
         _ = ranksearch.compres
     code = "import sys, ranksearch, ranksearch.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -136,3 +136,88 @@ def test_another_budget_of_the_same_search(tiny_task: Task, tmp_path: Path) -> N
     assert ranksearch.load(tmp_path / "small", tiny_task.model) is not None
     with pytest.raises(InputError, match=r"nowhere.tables.json: expected a tables file"):
         ranksearch.plan(tmp_path / "nowhere", 0.4)
+
+
+def test_what_a_newcomer_writes_is_taken(tiny_task: Task) -> None:
+    """Arrays as data, a result in place of its plan, settings as keywords, a compressed model called as it is."""
+    x, y = torch.randn(60, 3, 8, 8), torch.randint(0, 4, (60,))
+    options = {"test": (x, y), "calibration_size": 30}
+    tasks = [
+        ranksearch.Task(tiny_task.model, data, **options)  # type: ignore[arg-type]
+        for data in ((x, y), (x.double().numpy(), y.numpy()), torch.utils.data.TensorDataset(x, y))
+    ]
+    assert tasks[0].splits == tasks[1].splits == tasks[2].splits
+    for task in tasks:
+        assert torch.equal(task.inputs("moments"), tasks[2].inputs("moments"))  # type: ignore[arg-type]
+    assert len(ranksearch.Task(tiny_task.model, x, calibration_size=30).splits.finetune) == 27
+    with pytest.raises(InputError, match=r"train data: expected as many targets as inputs.*\(60,.*\(5,\)"):
+        ranksearch.Task(tiny_task.model, (x, y[:5]))  # type: ignore[arg-type]
+
+    result = ranksearch.search(tasks[0], budget=0.5, progress=False)
+    short = ranksearch.compress(tasks[0], result, epochs=0)
+    long = ranksearch.compress(tasks[0], result.plan, config=ranksearch.CompressConfig(epochs=0))
+    assert torch.equal(short(x), long.model(x))
+    assert short.finetuned is None
+    with pytest.raises(InputError, match=r"plan: expected a plan, or the result of one search, got list"):
+        ranksearch.compress(tasks[0], [result])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="Did you mean `epochs`"):
+        ranksearch.compress(tasks[0], result, epoch=3)  # type: ignore[call-arg]
+
+
+def test_progress_of_both_long_calls_is_told(tiny_task: Task) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int, best: float | None = None) -> None:
+        seen[stage] = done, total
+
+    result = ranksearch.search(tiny_task, budget=0.5, progress=progress)
+    assert seen
+    assert all(done == total for done, total in seen.values())
+    before = len(seen)
+    ranksearch.compress(tiny_task, result, epochs=1, progress=progress)
+    assert len(seen) > before
+    assert seen["fine-tuning"][0] == seen["fine-tuning"][1]
+
+
+def test_values_show_what_matters_in_a_few_lines(tiny_task: Task) -> None:
+    result = ranksearch.search(tiny_task, budget=0.5)
+    compressed = ranksearch.compress(tiny_task, result, epochs=0)
+    found = ranksearch.behaviour(tiny_task, compressed, "validation")
+    for value in (tiny_task, result, result.plan, compressed, found):
+        lines = repr(value).split("\n")
+        assert lines[0] == type(value).__name__
+        assert 3 <= len(lines) <= 9
+        assert value._repr_html_().count("<tr>") == len(lines) - 1  # type: ignore[union-attr]
+    assert f"{result.plan.cost.params:,} parameters" in repr(result)
+    named = replace(tiny_task, model_name="<script>\x1b[31m")
+    assert "<script>" not in named._repr_html_()
+    assert "\x1b" not in repr(named) + named._repr_html_()
+
+
+def test_the_front_of_a_result(tiny_task: Task) -> None:
+    result = ranksearch.search(tiny_task, budget=0.5)
+    rows = result.front()
+    assert rows[-1] == {"budget": 1.0, **tiny_task_cost(tiny_task), "error": 0.0}
+    assert [row["params"] for row in rows] == sorted(row["params"] for row in rows)
+    for row in rows[:: max(1, len(rows) // 5)]:
+        if row["budget"] < 1:
+            same = ranksearch.plan(result, f"{row['params'] / 1000:.3f}k")
+            assert same.plan.error <= row["error"] * (1 + 1e-9)
+    (axis,) = result.plot().axes
+    assert len(axis.lines) == 2
+    with pytest.raises(InputError, match="one without tables"):
+        replace(result, tables=None).front()
+
+
+def tiny_task_cost(task: Task) -> dict[str, int]:
+    return dict(measure_cost(task.model, task.example).amounts)
+
+
+def test_the_package_names_itself_and_what_was_meant() -> None:
+    from importlib.metadata import version
+
+    assert ranksearch.__version__ == version("ranksearch")
+    assert {name for name in dir(ranksearch) if not name.startswith("_")} == set(ranksearch.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'serach'\. Did you mean 'search'"):
+        _ = ranksearch.serach  # type: ignore[attr-defined]
+    assert ranksearch.Task is Task

@@ -104,7 +104,7 @@ def test_settings_arrive_under_their_names(tiny_task: Task, monkeypatch: pytest.
     }
     seen: list[SearchSettings] = []
 
-    def stop(problem: object, settings: SearchSettings) -> Any:
+    def stop(problem: object, settings: SearchSettings, **_: object) -> Any:
         seen.append(settings)
         raise InterruptedError
 

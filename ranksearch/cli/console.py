@@ -61,7 +61,9 @@ class ConsoleReporter:
         text = with_flags(text)
         log.info(text, extra=PRINTED)
         if not self.quiet:
-            self.out.print(text, soft_wrap=True)
+            # Two consoles on one terminal would print into each other's bars.
+            shared = self._bars is not None and self.out.is_terminal
+            (self.err if shared else self.out).print(text, soft_wrap=True)
 
     def result(self, content: RenderableType) -> None:
         """What the command is for."""
@@ -86,6 +88,8 @@ class ConsoleReporter:
         if done >= total:
             text = f"{stage}: {done} of {total}, {now - state.started:.1f} s" + (f", {note}" if note else "")
             log.info(text, extra=PRINTED)
+            if self._bars is not None and state.task is not None:
+                self._bars.remove_task(state.task)
             del self._stages[stage]
             self._finished.add(stage)
             self._plain(text)
@@ -108,7 +112,7 @@ class ConsoleReporter:
             return
         columns = (
             TextColumn("{task.description:<22}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),

@@ -13,12 +13,12 @@ from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import FAILURE
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
-from ranksearch.exporting import QuantizedRecord, exporters
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked
 from ranksearch.runs import load_options
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # options are checked before torch is loaded
+    from ranksearch.exporting import QuantizedRecord
     from ranksearch.runs import Exports
 
 FOLDERS = ("compressed", "compressed/*", LOCK)
@@ -38,6 +38,8 @@ def export_command(
     """Export everything that was delivered in a folder; exit code 1 at the end where a format failed."""
     reporter = ConsoleReporter(quiet=quiet)
     try:
+        from ranksearch.exporting import exporters
+
         exporters(name.strip() for part in to for name in part.split(",") if name.strip())
     except InputError as error:
         raise InputError(re.sub(r"^export\b(?! )", "--to", str(error))) from error

@@ -36,6 +36,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         log.debug("options:\n%s", write_toml(options))
         reporter.line(f"run folder: {shown(folder.path)}")
         started = time.monotonic()
+        reporter.line("loading PyTorch …")
         with reporter.live():
             from ranksearch.cli.models import results_table
             from ranksearch.runs import run_pipeline

@@ -15,6 +15,17 @@ from ranksearch.visible import visible
 
 FIELDS = {**ProbeOptions.model_fields, **RunOptions.model_fields}
 
+SHORT = {
+    "model": "-m",
+    "data": "-d",
+    "weights": "-w",
+    "budget": "-b",
+    "out": "-o",
+    "quiet": "-q",
+    "verbose": "-v",
+}
+"""One-letter forms of options that are typed often."""
+
 REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "accept", "export")
 """Options whose values add up where they are given several times; of others the last one counts."""
 
@@ -56,6 +67,7 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
     default = "" if is_switch else shown or extra["shown"] or _text(field.default)
     declared = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if is_switch else flag,
+        *([SHORT[name]] if name in SHORT else []),
         help=help_text(field.description or "", extra["choices"], default),
         metavar=escape(extra["metavar"]),
         rich_help_panel=MAIN_PANEL if name in MAIN else extra["panel"],

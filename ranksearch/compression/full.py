@@ -25,6 +25,7 @@ from ranksearch.compression.training import (
 )
 from ranksearch.costs import COSTS, Cost, computed, measure_cost
 from ranksearch.errors import InputError, MismatchError, NonFiniteError, expected
+from ranksearch.glance import AtAGlance
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import Layer, copy_model, discover, draws_alone
 from ranksearch.planning import Plan, verify
@@ -34,9 +35,9 @@ from ranksearch.tasks import Estimate, Role, Task, divergence
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """A compressed model in evaluation mode.
+@dataclass(frozen=True, repr=False)
+class Compressed(AtAGlance):
+    """A compressed model in evaluation mode; called as it is, it answers as `model` does.
 
     plan: with the ε of the refitted layers. blend: weight of the re-estimated BatchNorm
     statistics. factorised, matched, finetuned: divergence from the dense model on the divergence images before any
@@ -57,6 +58,18 @@ class Compressed:
     def delivered(self) -> Estimate:
         """The divergence of the final model."""
         return self.finetuned or self.matched or self.factorised
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model(*args, **kwargs)
+
+    def glance(self) -> dict[str, str]:
+        stages = {"factorised": self.factorised, "matched": self.matched, "fine-tuned": self.finetuned}
+        told = [f"{found.mean:.4g} {name}" for name, found in stages.items() if found is not None]
+        return {
+            "model": f"{type(self.model).__name__}, in .model",
+            **{name: text for name, text in self.plan.glance().items() if name != "error"},
+            "divergence": f"{', '.join(told)}, from the dense model, in units of the loss",
+        }
 
 
 @checks_keywords

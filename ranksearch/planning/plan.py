@@ -9,10 +9,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksearch.costs import Cost, layer_cost
+from ranksearch.costs import Cost, layer_cost, shown, unit_of
+from ranksearch.glance import AtAGlance
 from ranksearch.networks import Layer
 
 DENSE = "dense"
+
+FEW = 4
+"""Layers that a plan names when it is shown."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class Table:
         return np.array([c.error for c in self.candidates])
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(AtAGlance):
     """One candidate per layer that can be factorised, by layer name, and the cost of the whole model."""
 
     choices: Mapping[str, Candidate]
@@ -81,6 +85,16 @@ class Plan:
     def ranks(self) -> dict[str, str]:
         """By layer name, the decomposition and ranks in the plan: `svd 12`."""
         return {name: str(candidate) for name, candidate in self.choices.items()}
+
+    def glance(self) -> dict[str, str]:
+        made = [f"{name}: {candidate}" for name, candidate in self.choices.items() if not candidate.is_dense]
+        more = [f"and {len(made) - FEW} more, see .ranks"] * (len(made) > FEW)
+        return {
+            "cost": ", ".join(f"{shown(name, n)} {unit_of(name)}" for name, n in self.cost.amounts.items()),
+            "factorised": f"{len(made)} of {len(self.choices)} layers",
+            "ranks": ", ".join([*made[:FEW], *more]) or "none",
+            "error": f"{self.error:.4g}, in units of the loss",
+        }
 
     @property
     def key(self) -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from ranksearch.costs import Budget, Cost, shown, unit_of
 from ranksearch.planning import Problem
 from ranksearch.progress import Reporter
 from ranksearch.searching import SearchResult
-from ranksearch.tasks import Estimate, Task, evaluate, metric_name, show_estimate
+from ranksearch.tasks import CROSS_ENTROPY, Estimate, Task, evaluate, metric_name, show_estimate
+
+log = logging.getLogger(__name__)
 
 
 def describe_task(task: Task, dense: Cost, reporter: Reporter) -> None:
@@ -27,6 +30,8 @@ def describe_budgets(budgets: Sequence[Budget], reporter: Reporter) -> None:
     """Say what the budgets are in absolute terms."""
     for budget in budgets:
         reporter.line(f"budget {budget.name}: {budget}")
+        if all(limit.limit >= limit.dense for limit in budget.every):
+            log.warning("budget %s: the dense model keeps to it, so nothing has to be cut", budget.name)
 
 
 def show_cost(cost: Cost) -> str:
@@ -39,7 +44,21 @@ def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
     found = evaluate(task.model, task, "validation")
     if found is not None:
         reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
+        if (chance := _chance(task)) is not None and found.mean - 2 * found.stderr <= chance:
+            log.warning(
+                "dense model: no better than chance, which is %.3g. Are its weights those of a trained model, and the "
+                "classes of the data in the order that it was trained with?",
+                chance,
+            )
     return found
+
+
+def _chance(task: Task) -> float | None:
+    """Top-1 accuracy of guessing, in per cent; None for other metrics."""
+    if task.metric_fn is not CROSS_ENTROPY.metric_fn:
+        return None
+    classes = task.outputs(task.model, task.example).shape[1]
+    return 100 / max(1, classes)
 
 
 def _size(task: Task, role: Any) -> str:

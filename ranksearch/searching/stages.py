@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from optuna.storages import BaseStorage
 
 from ranksearch.calibration import task_digest
 from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
+from ranksearch.glance import AtAGlance
 from ranksearch.objectives import Scoring, make_objective
 from ranksearch.planning import Plan, Problem, Tables, analytic
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
 from ranksearch.searching.front import Evaluated, merged
 from ranksearch.searching.job import PLAIN, Job, ranking
+from ranksearch.searching.outlook import draw_outlook, outlook
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.studies import open_storage, quiet_optuna
@@ -23,8 +26,8 @@ from ranksearch.searching.timed import first_that_meets, meet
 from ranksearch.searching.tune import shortlist, tune
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(AtAGlance):
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
     `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from.
@@ -36,6 +39,30 @@ class SearchResult:
     scores: Mapping[str, float]
     records: tuple[Evaluated, ...]
     tables: Tables | None = field(default=None, repr=False, compare=False)
+
+    def front(self) -> list[dict[str, float]]:
+        """The front over all budgets by rising cost, for `pandas.DataFrame`: of each plan `budget`, the fraction that
+        it keeps in the budget's cost metric, its costs, and `error`, the sum of ε."""
+        return outlook(self._tables, self.budget.metric)
+
+    def plot(self) -> Any:
+        """The front over all budgets with this plan on it, as a matplotlib figure."""
+        return draw_outlook(self._tables, self.budget, self.plan)
+
+    @property
+    def _tables(self) -> Tables:
+        if self.tables is None:
+            raise InputError(expected("result", "the result of `ranksearch.search`", "one without tables"))
+        return self.tables
+
+    def glance(self) -> dict[str, str]:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        return {
+            "budget": f"{self.budget.name}: {self.budget}",
+            "origin": f"{self.origin}, best of {len({found.plan.key for found in self.records}) or 1}",
+            **self.plan.glance(),
+            "scores": scores,
+        }
 
 
 def search(

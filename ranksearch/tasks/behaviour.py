@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ranksearch.glance import AtAGlance
 from ranksearch.networks import forward
 from ranksearch.tasks.losses import top1
 from ranksearch.tasks.paired import Drop
@@ -58,14 +59,30 @@ class Predictions:
     classes: tuple[ClassDrop, ...]
 
 
-@dataclass(frozen=True)
-class Behaviour:
+@dataclass(frozen=True, repr=False)
+class Behaviour(AtAGlance):
     """A compressed model beside the dense one on the same examples; `predictions` is None without classes."""
 
     dense: Estimate
     compressed: Estimate
     drop: Drop
     predictions: Predictions | None
+
+    def glance(self) -> dict[str, str]:
+        low, high = self.drop.interval()
+        rows = {
+            "dense": f"{self.dense.mean:.4g} ± {self.dense.stderr:.2g}, {self.dense.count:,} examples",
+            "compressed": f"{self.compressed.mean:.4g} ± {self.compressed.stderr:.2g}",
+            "drop": f"{self.drop.mean:.3g} ({low:.3g} to {high:.3g} with 95 % confidence)",
+        }
+        if (own := self.predictions) is not None:
+            worst = [f"class {x.number} by {x.drop:.3g} points" for x in own.classes[:2]]
+            rows |= {
+                "changed": f"{own.flips:.2%} of the predictions",
+                "calibration error": f"{own.dense_ece:.3f} before, {own.ece:.3f} after",
+                "fell most": ", ".join(worst) or "none",
+            }
+        return rows
 
 
 def classifies(task: Task) -> bool:

@@ -55,7 +55,8 @@ def loss_of(spec: Any) -> Loss:
     if isinstance(spec, Loss):
         return spec
     if isinstance(spec, str):
-        return LOSSES.resolve(_ALSO.get(spec.lower(), spec))
+        of_torch = _OF_TORCH.get(spec.rpartition(".")[2].removesuffix("()"), spec)
+        return LOSSES.resolve(_ALSO.get(spec.lower(), of_torch))
     kind = type(spec).__name__ if isinstance(spec, nn.Module) else getattr(spec, "__name__", "")
     if kind not in _OF_TORCH or not _is_of_torch(spec):
         wanted = f"a ranksearch.Loss, or one of {', '.join(LOSSES.names())}"

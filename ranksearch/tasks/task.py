@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ranksearch.cache import digest
 from ranksearch.errors import InputError, RankSearchError, expected
+from ranksearch.glance import AtAGlance
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
@@ -39,6 +40,7 @@ from ranksearch.networks import (
     to,
 )
 from ranksearch.rewriting import plain_form
+from ranksearch.tasks.arrays import as_dataset
 from ranksearch.tasks.items import Collate, Reader
 from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn, without_targets
 from ranksearch.tasks.named import ignored_by, loss_of, metric_of
@@ -52,15 +54,17 @@ _READ_AGAIN = 16
 Role = Literal["moments", "divergence", "finetune", "validation", "test"]
 
 _CALIBRATION: tuple[Role, ...] = ("moments", "divergence")
+_FINAL: tuple[Role, ...] = ("validation", "test")
 
 
 @checks_keywords
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(AtAGlance):
     """What is compressed, on which data.
 
     `train`, `validation` and `test` yield (input, target) pairs; (input,), (input, None) or bare inputs where there
-    are no labels. An input is a tensor, a tuple of positional or a dict of keyword arguments (see `items.Reader`).
+    are no labels. Tensors and NumPy arrays are data sets too: of inputs, or a tuple of inputs and targets.
+    An input is a tensor, a tuple of positional or a dict of keyword arguments (see `items.Reader`).
     Calibration sees inputs as `train` gives them, so that random augmentation does not belong there.
     `splits` says which of the training images serve what; where it is None it is made from `seed`,
     `calibration_size` and, without a `validation` set, `val_split`. The task has a copy of its own of the model, as it
@@ -106,6 +110,7 @@ class Task:
         object.__setattr__(self, "loss", loss_of(self.loss))
         object.__setattr__(self, "output", self._reading())
         for role in ("train", "validation", "test"):
+            object.__setattr__(self, role, as_dataset(role, getattr(self, role)))
             _check_dataset(role, getattr(self, role))
         if self.cache is not None:
             object.__setattr__(self, "cache", Path(self.cache))
@@ -121,6 +126,21 @@ class Task:
         object.__setattr__(self, "metric_fn", metric)
         object.__setattr__(self, "_cache", {})
         object.__setattr__(self, "_digests", {})
+
+    def glance(self) -> dict[str, str]:
+        s = self.splits
+        counts: dict[str, int] = {
+            "moments": len(s.moments),
+            "divergence": len(s.divergence),
+            "fine-tuning": len(s.finetune),
+        }
+        counts |= {role: len(cast(Sized, self.dataset(role) or ())) for role in _FINAL}
+        return {
+            "model": self.model_name or type(self.model).__name__,
+            "loss": self.loss.name,
+            "examples": ", ".join(f"{count:,} for {name}" for name, count in counts.items()),
+            "device": str(self.device),
+        }
 
     @property
     def takes_masks(self) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
 
+import pytest
+import typer.main
+
+from ranksearch.cli.app import app
 from ranksearch.cli.flags import in_flags, with_flags
+from ranksearch.cli.signature import SHORT
 
 
 @pytest.mark.parametrize(
@@ -29,3 +35,30 @@ def test_parameters_become_options(message: str, wanted: str) -> None:
 
 def test_facts_keep_what_they_begin_with() -> None:
     assert with_flags("model: digits, `epochs=2`") == "model: digits, --epochs 2"
+
+
+@pytest.mark.parametrize("name", ["run", "compress", "plan", "verify", "probe", "layers"])
+def test_short_forms_are_those_of_their_options(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    found = {own.name: own.opts for own in command.params}
+    for option, short in SHORT.items():
+        if f"--{option}" in found.get(option, ()) and (name, option) != ("plan", "out"):
+            assert found[option] == [f"--{option}", short]
+    every = [text for own in command.params for text in own.opts]
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("command", ["run", "layers"])
+def test_options_are_checked_all_together_before_torch_is_loaded(command: str) -> None:
+    wrong = {"run": ["--budget", "2", "--epochs", "x"], "layers": ["--num-classes", "x", "--input-size", "0"]}
+    code = (
+        "import sys; from ranksearch.cli import main\n"
+        f"sys.argv = ['ranksearch', {command!r}, *{wrong[command]!r}]\n"
+        "try: main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert [line.split()[1] for line in done.stderr.splitlines()] == [
+        f"{flag}:" for flag in wrong[command][::2]
+    ]

@@ -29,6 +29,7 @@ CALLED = (
     "quantize",
     "smallest",
     "behaviour",
+    "report",
     "Task",
     "CompressConfig",
     "Loss",
@@ -51,6 +52,7 @@ CALLED = (
         ("load", "modell", "model"),
         ("export", "exmaple", "example"),
         ("quantize", "tolerence", "tolerance"),
+        ("report", "langauge", "lang"),
     ],
 )
 def test_the_keyword_that_was_meant_is_named(name: str, typo: str, meant: str) -> None:

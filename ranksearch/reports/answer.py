@@ -219,7 +219,7 @@ def _score_rows(records: Sequence[PlanRecord], texts: Texts) -> Iterator[FigureR
         known = [r.delivery.dense[role] for r in records if r.delivery and role in r.delivery.dense]
         yield FigureRow(
             f"{metric}, {name}",
-            _dense(known),
+            _before(known),
             tuple(estimate(r.scores.get(role), r.scores.get(f"{role}_stderr")) for r in records),
         )
         yield FigureRow(
@@ -230,7 +230,7 @@ def _score_rows(records: Sequence[PlanRecord], texts: Texts) -> Iterator[FigureR
     yield FigureRow(texts("row_divergence"), "0", tuple(figure(r.scores.get("delivered")) for r in records))
 
 
-def _dense(known: Sequence[EstimateRecord]) -> str:
+def _before(known: Sequence[EstimateRecord]) -> str:
     return estimate(known[0].mean, known[0].stderr) if known else NOTHING
 
 

@@ -95,7 +95,7 @@ def read_run(folder: Path) -> RunContent:
     names = sorted(path.name for path in folder.glob("plan-*.json"))
     plans = [found for name in names if (found := read(name, read_plan)) is not None]
     places = sorted(path.parent.name for path in folder.glob(f"compressed/*/{PLAN_FILE}"))
-    made = [_model(read, f"compressed/{place}") for place in places]
+    made = [_model_at(read, f"compressed/{place}") for place in places]
     models = [model for model in made if model is not None]
     content = RunContent(
         folder=folder,
@@ -119,7 +119,7 @@ def read_run(folder: Path) -> RunContent:
     return content
 
 
-def _model(read: _Reader, place: str) -> Model | None:
+def _model_at(read: _Reader, place: str) -> Model | None:
     record = read(f"{place}/{PLAN_FILE}", read_plan)
     if record is None:
         return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ranksearch.planning import DeliveryRecord, ImagesRecord, InputRecord, PlanRecord
 from ranksearch.tasks.sources import is_plain
 
 _USUAL = "float32"
 
+_ONE_ARRAY = "{session.get_inputs()[0].name: x.numpy()}"
+"""How the only input is given to a session of onnxruntime."""
+
 
 def file_snippet(usage: str, delivery: DeliveryRecord | None) -> list[str]:
-    """Lines that run an exported file: those of its exporter, `usage`, and an input `x` where the model takes one."""
+    """Lines that run an exported file: those of its exporter, `usage`, which run it on one input `x`, with the inputs
+    that the model takes."""
     return _with_input(usage.splitlines(), delivery)
 
 
@@ -21,26 +25,46 @@ def load_snippet(folder: str, record: PlanRecord, *, alone: bool = False) -> lis
     alone: whether the folder says how the dense model is made.
     """
     name = record.model.name
-    several = alone and record.delivery is not None and len(record.delivery.inputs) != 1
-    inputs = "**inputs" if several else "x"
-    call = f"ranksearch.load({folder!r})({inputs})"
+    call = f"ranksearch.load({folder!r})(x)"
     if not alone and (name is None or not is_plain(name)):
         call = f"ranksearch.load({folder!r}, dense)(x)  # dense: the dense model, whatever its weights"
     return _with_input(["import ranksearch", call], record.delivery)
 
 
 def _with_input(lines: Sequence[str], delivery: DeliveryRecord | None) -> list[str]:
-    if not lines or delivery is None or len(delivery.inputs) != 1:
+    if not lines or delivery is None or not delivery.inputs:
         return [*lines]
     imports = dict.fromkeys(["import torch", *(line for line in lines if line.startswith("import "))])
-    return [*imports, _input_line(delivery), *(line for line in lines if line not in imports)]
+    calls = [_called(line, delivery.inputs) for line in lines if line not in imports]
+    return [*imports, *_input_lines(delivery), *calls]
 
 
-def _input_line(delivery: DeliveryRecord) -> str:
-    (given,) = delivery.inputs.values()
-    dtype = "" if given.dtype == _USUAL else f", dtype=torch.{given.dtype}"
+def _called(line: str, inputs: Mapping[str, InputRecord]) -> str:
+    """A line that runs a model on `x`, for models that take several tensors, or tensors by name."""
+    if not all(name.isdecimal() for name in inputs):
+        named = "{one.name: inputs[one.name].numpy() for one in session.get_inputs()}"
+        return line.replace("(x)", "(**inputs)").replace(_ONE_ARRAY, named)
+    if len(inputs) > 1:
+        named = "{one.name: given.numpy() for one, given in zip(session.get_inputs(), x)}"
+        return line.replace("(x)", "(*x)").replace(_ONE_ARRAY, named)
+    return line
+
+
+def _input_lines(delivery: DeliveryRecord) -> list[str]:
+    inputs = delivery.inputs
+    if not all(name.isdecimal() for name in inputs):
+        tensors = [f"    {name!r}: {_zeros(given)}," for name, given in inputs.items()]
+        return ["inputs = {  # any batch size", *tensors, "}"]
+    if len(inputs) > 1:
+        return ["x = (  # any batch size", *(f"    {_zeros(given)}," for given in inputs.values()), ")"]
+    (given,) = inputs.values()
     about = [given.dtype, "any batch size"] + ([scaling(delivery.images)] if delivery.images else [])
-    return f"x = torch.zeros({given.shape}{dtype})  # {', '.join(about)}"
+    return [f"x = {_zeros(given)}  # {', '.join(about)}"]
+
+
+def _zeros(given: InputRecord) -> str:
+    dtype = "" if given.dtype == _USUAL else f", dtype=torch.{given.dtype}"
+    return f"torch.zeros({given.shape}{dtype})"
 
 
 def scaling(images: ImagesRecord) -> str:

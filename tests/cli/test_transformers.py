@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_exported_files_take_texts_of_any_length(delivered: Path, invoke: Invoke
     assert torch.allclose(torch.from_numpy(found)[real.bool()], wanted, atol=1e-4)
     program = torch.export.load(folder / "model.pt2").module()
     assert torch.allclose(program(**inputs).last_hidden_state[real.bool()], wanted, atol=1e-4)
+
+
+def test_what_the_card_says_runs(
+    delivered: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(delivered, tmp_path / "sent")
+    assert invoke("export", folder, "--to", "onnx,pt2").exit_code == 0
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(folder)
+    for block in blocks:
+        assert "inputs = {  # any batch size" in block
+        exec(block.replace("path/of/this/folder", str(folder)), {})
 
 
 def test_its_config_is_among_the_checksums(delivered: Path, tmp_path: Path, invoke: Invoke) -> None:

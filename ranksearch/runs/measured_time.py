@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ranksearch.costs import is_measured
-from ranksearch.networks import to
-from ranksearch.planning import Network, PlanRecord, chains_of, to_plan
+from ranksearch.planning import Network, PlanRecord
 from ranksearch.progress import Reporter
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.settings import timing_settings
+from ranksearch.runs.times import time_of
 from ranksearch.tasks import Task
-from ranksearch.timing import Timer
 
 
 def with_measured_time(
@@ -19,10 +17,7 @@ def with_measured_time(
     predicted = record.scores.get("time_predicted")
     if predicted is None or "time" in record.scores:
         return record
-    able = [layer for layer in network.layers if layer.reason is None]
-    settings = timing_settings(options)
-    timer = Timer.start(task.model, able, to(task.example, task.device), settings, task.laid_out, task.cache)
-    ratio = timer.ratio(chains_of(network.layers, to_plan(record)))
+    ratio, _ = time_of(record, task, network.layers, options)
     reporter.line(
         f"budget {record.asked}: takes {ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f}) of the dense time, "
         f"predicted {predicted:.3f}"

@@ -43,6 +43,7 @@ from ranksearch.networks import (
     output_of,
 )
 from ranksearch.planning import (
+    PREFERRED,
     CandidateConfig,
     DeliveryRecord,
     FootprintRecord,
@@ -175,8 +176,8 @@ def search(
     budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
     limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
     registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
-    mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 1, or
-    8 if latency counts. runtime, latency_batch: what runs the model, and on how many examples at once, where the
+    mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 8
+    or 4 where that costs next to nothing, else 1; and 8 if latency counts. runtime, latency_batch: what runs the model, and on how many examples at once, where the
     cost metric is `latency`. ignore: patterns of layers that stay dense. protect_early: how many of the first layers
     stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
@@ -188,6 +189,7 @@ def search(
     """
     several = isinstance(budget, Sequence) and not isinstance(budget, str)
     wanted = SearchSettings(
+        multiples=PREFERRED if rank_multiple is None else (),
         budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
@@ -303,6 +305,7 @@ def smallest(
     """
     check_max_drop(task, max_drop)
     wanted = SearchSettings(
+        multiples=PREFERRED if rank_multiple is None else (),
         budgets=(Kept(fraction=1.0),),
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),

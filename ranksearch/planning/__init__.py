@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ranksearch.planning.alignment import PREFERRED, aligned
 from ranksearch.planning.allocation import analytic, balanced_errors, energy, knapsack, uniform
 from ranksearch.planning.behaviour_records import (
     BehaviourRecord,
@@ -80,6 +81,7 @@ from ranksearch.planning.tables_record import (
 
 __all__ = [
     "DENSE",
+    "PREFERRED",
     "BehaviourRecord",
     "Candidate",
     "CandidateConfig",
@@ -114,6 +116,7 @@ __all__ = [
     "Tables",
     "TablesRecord",
     "TimeRecord",
+    "aligned",
     "analytic",
     "balanced_errors",
     "behaviour_record",

@@ -10,6 +10,7 @@ import numpy as np
 
 from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, Shortfall, is_measured, unmet
 from ranksearch.errors import BudgetError, InputError, expected
+from ranksearch.planning.alignment import aligned
 from ranksearch.planning.allocation import analytic, balanced_errors
 from ranksearch.planning.greedy import Choice, choice_of, fronts_of, lower_hull, rates, steps_of
 from ranksearch.planning.limits import shortfalls, too_small
@@ -30,13 +31,14 @@ class Further:
     scores: dict[str, float]
 
 
-def further_plan(tables: Tables, budget: Budget) -> Further:
+def further_plan(tables: Tables, budget: Budget, multiples: Sequence[int] = ()) -> Further:
     """The analytic plan for a budget: the one with which a search for the same budget begins.
 
     Where a limit is about time, the plan is not measured. Its time is predicted from the tables, and corrected by what
-    the plans that were measured took. Raises BudgetError, which names the limits that bind.
+    the plans that were measured took. multiples: see `aligned`. Raises BudgetError, which names the limits that bind.
     """
     if not budget.measured:
+        tables = aligned(tables, budget, multiples)
         plan = _checked(tables, tables.plan(analytic(tables.tables, budget)))
         return Further(plan, {"error": plan.error})
     (limit,) = budget.measured

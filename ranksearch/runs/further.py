@@ -13,6 +13,7 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.folders import TABLES
 from ranksearch.planning import (
+    PREFERRED,
     PlanRecord,
     Tables,
     TablesRecord,
@@ -75,11 +76,12 @@ def further_plans(
     tables = _chosen_from(record, options)
     replaced = {"decompositions", *({"metric", "limit"} if metric else {"limit"} & given.keys())}
     asked = record.options | options.model_dump(mode="json", include=replaced)
+    multiples = () if record.options.get("rank_multiple") else PREFERRED
     plans = []
     for budget in budgets:
         path = out or RunFolder(folder).plan(budget.name)
         if (known := _known(path, record, budget)) is None:
-            found = further_plan(tables, budget)
+            found = further_plan(tables, budget, multiples)
             made = record_of(
                 record.model,
                 tables.layers,

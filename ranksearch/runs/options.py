@@ -304,9 +304,11 @@ class RunOptions(BaseModel):
     min_rank: int = option("Budget", 1, "N", ge=1)
     """Smallest rank."""
 
-    rank_multiple: Multiples = option("Budget", (), "[PATTERN=]N", "1; 8 if latency counts")
-    """Ranks are multiples of N, in all layers or in those whose name matches (8, 'layer1.*=4'). Can be
-    repeated; the last match wins. auto has it measured on the runtime."""
+    rank_multiple: Multiples = option(
+        "Budget", (), "[PATTERN=]N", "8 or 4 where that costs next to nothing; 8 if latency counts"
+    )
+    """Ranks are multiples of N, in all layers or in those whose name matches (8, 'layer1.*=4'); 1 leaves them
+    free. Can be repeated; the last match wins. auto has it measured on the runtime."""
 
     allocator: str = option("Search", "knapsack", "NAME", choices=ALLOCATORS)
     """How ranks are chosen: knapsack, or a method from the literature for comparison, whose plan is delivered

@@ -29,7 +29,8 @@ class SearchSettings:
     would be delivered, and the best of these wins; 0 leaves that out too. An `allocator` other than the
     knapsack, one of `ranksearch.searching.baselines`, replaces all this: its plan is the result, and if it evaluates
     plans it may use `n_trials` of them, by default 40. `storage` is the path of a journal file or an RDB URL; None
-    keeps studies in memory.
+    keeps studies in memory. `multiples` are numbers that the ranks of a plan had best be multiples of, the best first:
+    candidates are limited to those of the first number that costs next to nothing, see `planning.aligned`.
     """
 
     budgets: tuple[Kept, ...]
@@ -48,6 +49,7 @@ class SearchSettings:
     storage: str | None = None
     objective: str = "divergence"
     allocator: str = "knapsack"
+    multiples: tuple[int, ...] = ()
 
     @property
     def searches(self) -> bool:

@@ -13,7 +13,7 @@ from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.glance import AtAGlance
 from ranksearch.objectives import Scoring, make_objective
-from ranksearch.planning import Plan, Problem, Tables, analytic
+from ranksearch.planning import Plan, Problem, Tables, aligned, analytic
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
 from ranksearch.searching.front import Evaluated, merged
@@ -89,7 +89,7 @@ def search(
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""
     jobs = [
-        Job(problem, settings, budget, storage, progress, told)
+        Job(_offered(problem, settings, budget), settings, budget, storage, progress, told)
         for budget in settings.budgets_of(problem.dense)
     ]
     for job in jobs:
@@ -97,7 +97,18 @@ def search(
             _ = job.baselines  # raises if the budget cannot be met
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
-        return _sharing([_leaving(job, scoring) for job in jobs])
+        results = [_leaving(job, scoring) for job in jobs]
+    # A further plan is made from all candidates, whatever this budget's plans were limited to.
+    whole = [
+        found if job.problem is problem else replace(found, tables=problem.offered)
+        for found, job in zip(results, jobs, strict=True)
+    ]
+    return _sharing(whole)
+
+
+def _offered(problem: Problem, settings: SearchSettings, budget: Budget) -> Problem:
+    """The candidates that a budget's plans are made of. Methods of the literature choose among all."""
+    return aligned(problem, budget, settings.multiples) if settings.allocator == "knapsack" else problem
 
 
 def _leaving(job: Job, scoring: Scoring) -> SearchResult:

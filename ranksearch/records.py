@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ranksearch.errors import InputError, expected
 from ranksearch.files import write_text
@@ -25,6 +25,17 @@ class Record(BaseModel):
     """Something that is kept in a file: nothing but the stated fields gets in, and nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Terse(Record):
+    """A record that leaves out the fields that have their default value."""
+
+    @model_serializer(mode="wrap")
+    def _stated(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value for name, value in write(self).items() if getattr(self, name) != fields[name].default
+        }
 
 
 _Kind = TypeVar("_Kind", bound=Record)

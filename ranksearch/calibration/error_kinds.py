@@ -18,9 +18,9 @@ def simplify(
 ) -> tuple[Tensor | Columns | None, Tensor | Columns | None]:
     """The moments that an error uses.
 
-    A: An (n, n) tensor, or `Columns`.
+    A: An (n, …) tensor, a whole matrix or its diagonal, or `Columns`.
     G: An (O, O) tensor, or `Columns`.
-    returns: An (n, n) tensor and an (O, …) tensor, A and G, a whole matrix or its diagonal; None stands for the
+    returns: An (n, …) tensor and an (O, …) tensor, A and G, a whole matrix or its diagonal; None stands for the
         identity, and `Columns` stay what they are.
 
     fisher: both, ε as it is. activation: A alone, G = I (BALF, arXiv:2509.25136). rows: the diagonal of A and
@@ -33,7 +33,8 @@ def simplify(
         return A, None
     if kind == "rows":
         outputs = _diagonal(G)
-        return torch.diag(_diagonal(A)), torch.full_like(outputs, float(outputs.mean()))
+        inputs = A if isinstance(A, Tensor) and A.dim() == 1 else torch.diag(_diagonal(A))
+        return inputs, torch.full_like(outputs, float(outputs.mean()))
     return None, None
 
 

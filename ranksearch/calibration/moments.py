@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ranksearch.calibration.patches import (
     drawn_columns,
     drawn_gradients,
     gradient_rows,
+    lookups,
     square_in_kernel_order,
     symmetric,
     unfold_chunks,
@@ -56,9 +58,11 @@ _LOSS = "Is it the loss that the model was trained with?"
 class Moments:
     """Raw second moments of one layer.
 
-    A: An (n, n) float64 tensor with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
+    A: An (n, …) float64 tensor, (n, n) with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
         unfolded inputs x; if an image has more than 64 positions, over 64 random ones, drawn anew for each batch. For a
-        layer with n > 1536, about 1,024 `Columns` represent it. Positions that a mask says are padding are left out.
+        layer with n > 1536, about 1,024 `Columns` represent it. Of a lookup, whose x are one-hot, the diagonal, (n,):
+        the frequency of each index, times the mean of gᵀ g at it over that at all. Positions that a mask says are
+        padding are left out.
     G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
         at the output. For a layer with O > 2048, about 1,024 `Columns` represent it.
     samples, patches: how many images, and how many columns x, they were estimated from.
@@ -70,14 +74,19 @@ class Moments:
     patches: int
 
     def shrunk(self) -> tuple[Tensor | Columns, Tensor | Columns]:
-        """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments.
+        """(A, G) shrunk by sample count towards their diagonals, columns towards the modes' moments, those of a lookup
+        towards equal ones.
 
         A is singular where there are fewer patches than entries or dead channels, G where outputs are
         redundant. Without shrinkage such directions would seem free of error.
         """
         A, G = self.A, self.G
         return (
-            Columns(A.X, _weight(*A.X.shape)) if isinstance(A, Columns) else shrink(A, self.patches),
+            Columns(A.X, _weight(*A.X.shape))
+            if isinstance(A, Columns)
+            else smoothed(A, self.patches)
+            if A.dim() == 1
+            else shrink(A, self.patches),
             Columns(G.X, _weight(len(G.X), self.samples))
             if isinstance(G, Columns)
             else shrink(G, self.samples),
@@ -131,6 +140,43 @@ def shrink(matrix: Tensor, count: int) -> Tensor:
     return (1 - weight) * matrix + torch.diag(weight * diagonal + diagonal_floor(diagonal))
 
 
+def smoothed(shares: Tensor, count: int) -> Tensor:
+    """Shares of indices, some of which never occurred, shrunk towards equal ones.
+
+    All alike get the probability that the next index is a new one, as Witten and Bell (1991, method C) estimate it: of
+    d distinct ones among `count`, d / (d + count).
+
+    shares: An (n,) tensor.
+    returns: An (n,) tensor.
+    """
+    weight = _weight(int(shares.count_nonzero()) or 1, count)
+    return (1 - weight) * shares + weight / len(shares)
+
+
+@dataclass
+class _Lookups:
+    """Of each of n indices, the squared gradients at what was looked up for it, summed up, (n,)."""
+
+    energy: Tensor
+    count: int = 0
+
+    @classmethod
+    def of(cls, size: int, device: torch.device) -> _Lookups:
+        return cls(torch.zeros(size, dtype=torch.float64, device=device))
+
+    def add(self, indices: Tensor, gradients: Tensor) -> None:
+        """indices: (p,). gradients: (p, O)."""
+        self.energy.index_add_(0, indices.long(), gradients.double().square().sum(1))
+
+    def over(self, count: int) -> Tensor:
+        """The share of each."""
+        return self.energy / (float(self.energy.sum()) or 1.0)
+
+    @property
+    def finite(self) -> bool:
+        return True  # what is not shows in the gradients
+
+
 @dataclass
 class _Sums:
     """Second moments of rows (p, n) that come one after the other: their square, or for a wide layer the rows."""
@@ -168,17 +214,18 @@ class _Seen:
     """What is summed up of one layer: its inputs, ordered as patches are, and the gradients at its outputs."""
 
     layer: Layer
-    inputs: _Sums
+    inputs: _Sums | _Lookups
     gradients: _Sums
 
     @classmethod
     def of(cls, layer: Layer, device: torch.device) -> _Seen:
         n, o = layer.fan_in, layer.out_channels
-        return cls(layer, _Sums.of(n, n > WIDE, device), _Sums.of(o, o > WIDE_OUTPUTS, device))
+        inputs = _Lookups.of(n, device) if layer.traits.lookup else _Sums.of(n, n > WIDE, device)
+        return cls(layer, inputs, _Sums.of(o, o > WIDE_OUTPUTS, device))
 
     def moments(self, samples: int) -> Moments:
         A = self.inputs.over(self.inputs.count)
-        if isinstance(A, Tensor):
+        if isinstance(A, Tensor) and A.dim() == 2:
             A = square_in_kernel_order(A, self.layer)
         return Moments(A, self.gradients.over(samples), samples, self.inputs.count)
 
@@ -262,9 +309,11 @@ def _attach(
     """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
     layer, signs = seen.layer, torch.Generator().manual_seed(generator.initial_seed())
 
-    def accumulate_gradient(gradient: Tensor | None) -> None:
+    def accumulate_gradient(looked_up: Tensor | None, real: Tensor | None, gradient: Tensor | None) -> None:
         if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
             return
+        if isinstance(seen.inputs, _Lookups) and looked_up is not None:
+            seen.inputs.add(*lookups(looked_up, gradient, layer, real))
         if seen.gradients.square is None:
             seen.gradients.add(drawn_gradients(gradient, layer, signs, total))
         else:
@@ -272,7 +321,9 @@ def _attach(
 
     def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
         inputs = input_of(args, kwargs).detach()
-        if seen.inputs.square is None:
+        if isinstance(seen.inputs, _Lookups):
+            seen.inputs.count += len(lookups(inputs, output, layer, padding.real)[0])
+        elif seen.inputs.square is None:
             seen.inputs.add(drawn_columns(inputs, layer, generator, total, padding.real).T)
         else:
             for rows in unfold_chunks(inputs, layer, generator, real=padding.real):
@@ -280,7 +331,8 @@ def _attach(
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
         if output.requires_grad:
-            output.register_hook(accumulate_gradient)
+            looked_up = inputs if layer.traits.lookup else None  # other inputs are not to stay in memory
+            output.register_hook(partial(accumulate_gradient, looked_up, padding.real))
         return output
 
     module.register_forward_hook(hook, with_kwargs=True)

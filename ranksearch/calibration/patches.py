@@ -39,7 +39,7 @@ def unfold_chunks(
     The layer's own padding, including its padding mode, is applied before unfolding. At most `positions` patches
     per sample are used, at random places drawn from `generator`; for a Linear layer, all of them.
     """
-    if layer.kind == "linear":
+    if not layer.spatial_dims:
         rows = inputs.reshape(-1, inputs.shape[-1])
         if (kept := _kept(real, inputs.shape[:-1], layer)) is not None:
             rows = rows[kept]
@@ -62,6 +62,20 @@ def unfold_chunks(
             some = real[start : start + step].flatten(1)
             rows = rows[some[:, pick.to(some.device)].flatten()]
         yield rows
+
+
+def lookups(
+    inputs: Tensor, outputs: Tensor, layer: Layer, real: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What a lookup is asked for at all positions that are real, and what is there at its output.
+
+    inputs: An (N, …) tensor of indices, the layer's input. outputs: An (N, …) tensor, with one more axis than these.
+    real: as for `unfold_chunks`.
+    returns: A (p,) tensor of indices, and a (p, O) tensor.
+    """
+    indices, rows = inputs.flatten(), outputs.detach().reshape(-1, layer.out_channels)
+    kept = _kept(real, inputs.shape, layer)
+    return (indices, rows) if kept is None else (indices[kept], rows[kept])
 
 
 def _kept(real: Tensor | None, shape: tuple[int, ...], layer: Layer) -> Tensor | None:
@@ -119,7 +133,7 @@ def drawn_columns(
 
 def gradient_rows(gradient: Tensor, layer: Layer) -> Tensor:
     """The gradients at a layer's output, one row for each sample and position: (samples · positions, O)."""
-    channel = -1 if layer.kind == "linear" else gradient.dim() - layer.spatial_dims - 1
+    channel = gradient.dim() - layer.spatial_dims - 1
     return gradient.float().movedim(channel, -1).reshape(-1, layer.out_channels)
 
 

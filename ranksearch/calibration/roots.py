@@ -78,6 +78,15 @@ def diagonal_floor(diagonal: Tensor) -> float:
     return 1e-4 * mean if mean > 0 else 1.0
 
 
+def diagonal_root(diagonal: Tensor) -> tuple[Tensor, Tensor]:
+    """The square root of a diagonal matrix that is known exactly, and its inverse; only zeros have a floor.
+
+    diagonal: An (n,) tensor.
+    """
+    roots = diagonal.clamp_min(_FLOOR * float(diagonal.mean()) or 1.0).sqrt()
+    return roots, 1 / roots
+
+
 def symmetric_root(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric square root of a positive semidefinite matrix, and its inverse, with a relative floor.
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ranksearch.calibration.roots import Columns, Map, apply, root_of_columns, symmetric_root
+from ranksearch.calibration.roots import Columns, Map, apply, diagonal_root, root_of_columns, symmetric_root
 from ranksearch.networks import Chain, Factors, reconstruct
 
 _WIDE_MODE = 1024
@@ -41,7 +41,8 @@ def kernel_error(
 
     kernel: An (O, I, *kernel_size) tensor.
     approximation: An (O, I, *kernel_size) tensor.
-    A: An (n, n) tensor with n = I·prod(kernel_size), or `Columns`; None stands for the identity.
+    A: An (n, …) tensor with n = I·prod(kernel_size), a whole matrix or, without spatial axes, its diagonal, or
+        `Columns`; None stands for the identity.
     G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
 
     Of `Columns` only X is used: the error on the patches or gradients themselves.
@@ -49,7 +50,7 @@ def kernel_error(
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
         delta, A = delta.to(A.X.dtype) @ A.X, None
-    right = delta if A is None else delta.to(A.dtype) @ A
+    right = delta if A is None else delta.to(A.dtype) @ A if A.dim() == 2 else delta.to(A.dtype) * A
     return 0.5 * float((_weighed(G, delta).double() * right).sum())
 
 
@@ -103,8 +104,8 @@ class Whitened:
     root: the second moments that remain after whitening the modes. ε of K̂ is ½‖root.weigh(K − K̂)‖².
     output_root: Two (O, O) float64 tensors, G^½ and its inverse; only their diagonals where G is a diagonal or missing,
         two `NearDiagonal` matrices where columns stand for G.
-    input_root: Two (I, I) float64 tensors, the same of A_i; without A, or with more than 1,024 channels, only their
-        diagonals.
+    input_root: Two (I, …) float64 tensors, the same of A_i; without A, with a diagonal one, or with more than 1,024
+        channels, only their diagonals.
     axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
     """
 
@@ -195,7 +196,8 @@ def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | Column
     """Change to whitened coordinates.
 
     kernel: An (O, I, *kernel_size) tensor.
-    A: An (n, n) tensor with n = I·prod(kernel_size), or `Columns`; None stands for the identity.
+    A: An (n, …) tensor with n = I·prod(kernel_size), a whole matrix or, without spatial axes, its diagonal, or
+        `Columns`; None stands for the identity.
     G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
     """
     kernel = kernel.detach().to(torch.float64 if kernel.numel() <= _PRECISE else torch.float32)
@@ -205,9 +207,14 @@ def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | Column
         output_root = root_of_columns(G)
     else:
         output_root = symmetric_root(_ones(o, kernel) if G is None else G.double())
-    roots = [
-        symmetric_root(_marginal(A, mode, modes, kernel, normalise=mode > 0)) for mode in range(len(modes))
-    ]
+    if isinstance(A, Tensor) and A.dim() == 1:
+        roots = [diagonal_root(A.double())]
+        A = None  # nothing of it remains
+    else:
+        roots = [
+            symmetric_root(_marginal(A, mode, modes, kernel, normalise=mode > 0))
+            for mode in range(len(modes))
+        ]
     white = apply(output_root[0], kernel, 0)
     for mode, (root, _) in enumerate(roots):
         white = apply(root, white, 1 + mode)

@@ -39,6 +39,7 @@ from ranksearch.networks import (
     copy_model,
     eval_mode,
     head,
+    kernel_of,
     part,
     real_positions,
     replace_modules,
@@ -89,14 +90,16 @@ def refit_in_order(
     One forward pass of `inputs`, all of them twice in one batch: one half is what the dense network sees, the
     other what the compressed one sees, and each layer is fitted when the pass comes to it. As many inputs
     are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
-    keeps its factors. `weights` contain at least one layer.
+    keeps its factors, and so does a lookup, whose inputs are the same in both networks. `weights` contain at least one
+    layer.
 
     None for a model that mixes the examples of a batch, whose batch dimension is not the first, or that does not run on
-    such a batch.
+    such a batch, and where there is nothing to fit.
     """
     chosen = [layer for layer in layers if layer.name in weights]
     inputs = to(head(inputs, _affordable(chosen)), task.device)
-    if not _separable(task, chosen, inputs):
+    shared = _shared(task, chosen, inputs)
+    if shared is None or all(layer.traits.lookup for layer in chosen):
         return None
     real = real_positions(task.output, inputs)
     found: dict[str, tuple[Tensor, ...]] = dict(weights)
@@ -105,7 +108,7 @@ def refit_in_order(
     def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
         nonlocal done, fitting
         fitting = True
-        if len(layer.calls) == 1:
+        if len(layer.calls) == 1 and not layer.traits.lookup:
             found[layer.name] = _fit(
                 task.model,
                 layer,
@@ -120,15 +123,25 @@ def refit_in_order(
             )
         done += 1
         on_layer(done, len(chosen))
-        bias = task.model.get_submodule(layer.name)._parameters.get("bias")
-        chain = chain_of(layer, plan.choices[layer.name])
-        made = task.laid_out(chain_module(layer, chain, found[layer.name], bias).to(own.dtype))
+        made = chain(layer, own.dtype if own.is_floating_point() else None)
         fitting = False
         return made
 
+    def chain(layer: Layer, dtype: torch.dtype | None) -> nn.Module:
+        dense = task.model.get_submodule(layer.name)
+        factors = chain_of(layer, plan.choices[layer.name])
+        made = chain_module(layer, factors, found[layer.name], dense._parameters.get("bias"))
+        return task.laid_out(made.to(dtype or dense.get_parameter("weight").dtype))
+
     model = copy_model(task.model)
     twins = {model.get_submodule(layer.name): layer for layer in chosen}
-    model = replace_modules(model, {dense: _Twin(layer, dense, make) for dense, layer in twins.items()})
+    model = replace_modules(
+        model,
+        {
+            dense: chain(layer, None) if layer.name in shared else _Twin(layer, dense, make)
+            for dense, layer in twins.items()
+        },
+    )
     try:
         with eval_mode(task.laid_out(model)):
             call(model, cat([inputs, inputs]))
@@ -168,13 +181,15 @@ def _affordable(layers: Sequence[Layer]) -> int:
 def _entries(layer: Layer) -> int:
     """The number of entries of an example's inputs and outputs together, in the largest call."""
     return max(
-        layer.in_channels * prod(call.in_size) + layer.out_channels * prod(call.out_size)
+        (1 if layer.traits.lookup else layer.in_channels) * prod(call.in_size)
+        + layer.out_channels * prod(call.out_size)
         for call in layer.calls
     )
 
 
-def _separable(task: Task, layers: Sequence[Layer], inputs: Batch) -> bool:
-    """Whether each layer gets the same inputs from a batch of two examples as from the two separately."""
+def _shared(task: Task, layers: Sequence[Layer], inputs: Batch) -> set[str] | None:
+    """Lookups that are made once for a whole batch, as those of positions are; None unless each other layer gets the
+    same inputs from a batch of two examples as from the two separately."""
     copied = copy_model(task.model).to(task.device).eval()
     modules = {layer.name: copied.get_submodule(layer.name) for layer in layers}
     last = size(inputs) - 1
@@ -186,12 +201,19 @@ def _separable(task: Task, layers: Sequence[Layer], inputs: Batch) -> bool:
             for batch in batches
         ]
     except InputError:
-        return False
-    for name in modules:
-        a, b, both = (found.get(name, []) for found in seen)
-        if not len(a) == len(b) == len(both) or not all(map(_joined, a, b, both)):
-            return False
-    return True
+        return None
+    shared: set[str] = set()
+    for layer in layers:
+        a, b, both = (found.get(layer.name, []) for found in seen)
+        if not len(a) == len(b) == len(both):
+            return None
+        if layer.traits.lookup and all(
+            torch.equal(x, z) and torch.equal(y, z) for x, y, z in zip(a, b, both, strict=True)
+        ):
+            shared.add(layer.name)
+        elif not all(map(_joined, a, b, both)):
+            return None
+    return shared
 
 
 def _joined(first: Tensor, second: Tensor, both: Tensor) -> bool:
@@ -217,7 +239,7 @@ def _fit(
     real: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Factors for inputs `own` that give the outputs of the layer itself for `dense`, at positions that are real."""
-    kernel = model.get_parameter(f"{layer.name}.weight").detach().to(own.device).double()
+    kernel = kernel_of(model, layer.name).to(own.device).double()
     candidate = plan.choices[layer.name]
     with algebra_threads(layer.fan_in):
         A, target = _target(kernel.flatten(1), layer, dense, own, seed, real)
@@ -256,7 +278,7 @@ def _affordable_positions(layer: Layer, examples: int) -> int:
     """Patches per example that `_TARGET_FLOPS` allow; for a Linear layer all or none."""
     places = sum(prod(call.out_size) for call in layer.calls)
     affordable = int(_TARGET_FLOPS / (4 * layer.fan_in**2 * examples))
-    if layer.kind == "linear":
+    if not layer.spatial_dims:
         return places if places <= affordable else 0
     return min(_POSITIONS, places, affordable)
 

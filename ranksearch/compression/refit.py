@@ -11,7 +11,7 @@ from ranksearch.calibration import Moments
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
-from ranksearch.networks import Layer, algebra_threads
+from ranksearch.networks import Layer, algebra_threads, kernel_of
 from ranksearch.planning import Candidate, Effort, Plan, fit_candidate
 from ranksearch.progress import Progress, no_progress
 from ranksearch.tasks import Task
@@ -58,7 +58,7 @@ def refit(
         progress("refitting", done, len(chosen))
         candidate = choices[layer.name]
         decomposition = DECOMPOSITIONS.get(candidate.decomposition)
-        kernel = task.model.get_parameter(f"{layer.name}.weight").detach().to(task.device)
+        kernel = kernel_of(task.model, layer.name).to(task.device)
         form, ranks = candidate.form, candidate.ranks
         with algebra_threads(layer.fan_in):
             whitened = moments[layer.name].whitened(kernel)

@@ -20,9 +20,10 @@ from ranksearch.networks.batches import (
     to,
 )
 from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstruct
-from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry
+from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry, factor_kind
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.inventory import Inventory, take_inventory
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of
 from ranksearch.networks.layers import (
     Call,
     Layer,
@@ -36,7 +37,7 @@ from ranksearch.networks.layers import (
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
 from ranksearch.networks.masks import Mask, MaskAt, Reading, mask_of, real_positions
 from ranksearch.networks.outputs import Output, Picked, one_tensor, output_of, paths, usual_path
-from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain
+from ranksearch.networks.plain import check_plain
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     attention_fast_path,
@@ -58,6 +59,7 @@ from ranksearch.networks.undisturbed import draws_alone, seeded
 from ranksearch.networks.weights import Weights, check_finite, load_weights, read_weights
 
 __all__ = [
+    "KINDS",
     "LAYER_TYPES",
     "Batch",
     "Call",
@@ -95,11 +97,13 @@ __all__ = [
     "draws_alone",
     "eval_mode",
     "factor_geometry",
+    "factor_kind",
     "fast_layout",
     "first_example",
     "forward",
     "head",
     "input_of",
+    "kernel_of",
     "kernel_shape",
     "list_layers",
     "load_weights",

@@ -1,21 +1,20 @@
-"""A chain as a module: plain convolutions, or plain linear layers."""
+"""A chain as a module: plain layers, of the kind of the layer that they replace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from ranksearch.networks.chain import Chain, Factor
+from ranksearch.networks.kinds import KINDS, Kind
 from ranksearch.networks.layers import Layer, Size
-
-_CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Tensor | None) -> nn.Sequential:
-    """A chain as plain convolutions, or as plain linear layers if the layer is one.
+    """A chain as plain modules of the layer's kind; that of an Embedding is an Embedding, then linear layers.
 
     Each factor takes the layer's stride, padding and dilation on the axes that it convolves over. Only the
     last one has the bias: an earlier one's would show in the zero padding of those that follow.
@@ -34,7 +33,7 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
         )
     return nn.Sequential(
         *(
-            _factor_module(layer, factor, weight, bias if k == last else None)
+            _factor_module(layer, factor_kind(layer, k), factor, weight, bias if k == last else None)
             for k, (factor, weight) in enumerate(zip(chain, factors, strict=True))
         )
     )
@@ -42,7 +41,7 @@ def chain_module(layer: Layer, chain: Chain, factors: Sequence[Tensor], bias: Te
 
 @dataclass(frozen=True)
 class FactorGeometry:
-    """Arguments of the convolution that a factor becomes; for a linear layer all are empty."""
+    """Arguments of the convolution that a factor becomes; without spatial axes all are empty."""
 
     kernel_size: Size
     stride: Size
@@ -50,6 +49,13 @@ class FactorGeometry:
     padding_mode: str
     dilation: Size
     groups: int
+    output_padding: Size = ()
+    """Of a transposed convolution alone."""
+
+
+def factor_kind(layer: Layer, position: int) -> Kind:
+    """What the factor at some position of a layer's chain is."""
+    return "linear" if layer.traits.lookup and position else layer.kind
 
 
 def factor_geometry(layer: Layer, factor: Factor) -> FactorGeometry:
@@ -70,24 +76,29 @@ def factor_geometry(layer: Layer, factor: Factor) -> FactorGeometry:
         padding_mode=layer.padding_mode if factor.axes else "zeros",
         dilation=along(layer.dilation, 1),
         groups=factor.out_channels if factor.depthwise else 1,
+        output_padding=along(layer.output_padding, 0),
     )
 
 
-def _factor_module(layer: Layer, factor: Factor, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    module: nn.Module
-    if layer.kind == "linear":
-        module = nn.Linear(factor.in_channels, factor.out_channels, bias=bias is not None, device="meta")
-        kernel = weight
+def _factor_module(
+    layer: Layer, kind: Kind, factor: Factor, weight: Tensor, bias: Tensor | None
+) -> nn.Module:
+    options: dict[str, Any] = {"device": "meta"}
+    kernel = weight
+    if KINDS[kind].lookup:
+        options["padding_idx"] = layer.padding_idx
     else:
-        geometry = factor_geometry(layer, factor)
-        module = _CONVS[layer.spatial_dims - 1](
-            factor.in_channels, factor.out_channels, bias=bias is not None, device="meta", **vars(geometry)
-        )
+        options["bias"] = bias is not None
+    if KINDS[kind].dims:
+        geometry = {
+            name: value for name, value in vars(factor_geometry(layer, factor)).items() if value != ()
+        }
+        options |= geometry
         # Factor.shape leaves out axes of width 1, and the input channels of a depthwise factor
-        kernel = weight.reshape(
-            factor.out_channels, 1 if factor.depthwise else factor.in_channels, *geometry.kernel_size
-        )
-    module.weight = nn.Parameter(kernel.contiguous())
+        inputs = 1 if factor.depthwise else factor.in_channels
+        kernel = weight.reshape(factor.out_channels, inputs, *geometry["kernel_size"])
+    module = KINDS[kind].module(factor.in_channels, factor.out_channels, **options)
+    module.weight = nn.Parameter((kernel if factor.depthwise else KINDS[kind].kernel(kernel)).contiguous())
     if bias is not None:
         module.bias = nn.Parameter(bias.detach())
     return module

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected
 from ranksearch.networks.batches import Batch
 from ranksearch.networks.entanglement import entangled
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, Traits, kind_of, weight_of
 from ranksearch.networks.outputs import Output, one_tensor
-from ranksearch.networks.plain import LAYER_TYPES, Kind, check_plain, owners_of, static_reason, weight_of
+from ranksearch.networks.plain import check_plain, owners_of, static_reason
 from ranksearch.networks.recording import run_recorded, shapes
 from ranksearch.networks.running import attention_fast_path, first_example
 from ranksearch.networks.surgery import copy_model
@@ -26,7 +27,8 @@ Size = tuple[int, ...]
 class Call:
     """One use of a layer in the forward pass of one example: sizes without batch and channels.
 
-    For a Linear both sizes are its leading positions: () for (N, I) inputs, (T,) for (N, T, I).
+    For a Linear both sizes are its leading positions: () for (N, I) inputs, (T,) for (N, T, I); for an Embedding those
+    of its indices.
     """
 
     in_size: Size
@@ -35,7 +37,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Layer:
-    """Geometry of a `Conv1d/2d/3d` or `Linear`; its kernel has the shape (O, I / groups, *kernel_size)."""
+    """Geometry of a layer of one of the `KINDS`; its kernel has the shape (O, I / groups, *kernel_size)."""
 
     name: str
     kind: Kind
@@ -53,6 +55,15 @@ class Layer:
     """Why the layer has to stay dense; None if it can be factorised."""
     itemsize: int = 4
     """Bytes of one weight."""
+    output_padding: Size = ()
+    """Of a transposed convolution."""
+    padding_idx: int | None = None
+    """Of an Embedding: the index whose vector gets no gradient."""
+
+    @property
+    def traits(self) -> Traits:
+        """What sets its kind apart."""
+        return KINDS[self.kind]
 
     @property
     def spatial_dims(self) -> int:
@@ -71,10 +82,10 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def list_layers(model: nn.Module) -> tuple[Layer, ...]:
-    """All `Conv1d/2d/3d` and `Linear` modules in order of registration, without running the model.
+    """All modules of the `KINDS`, in order of registration, without running the model.
 
     `calls` is empty, and `reason` only covers what the modules themselves show. A module registered under
-    several names is one layer, under its first name. Transposed convolutions are not included.
+    several names is one layer, under its first name.
     """
     check_plain(model)
     owners = list(owners_of(model))
@@ -86,7 +97,7 @@ def list_layers(model: nn.Module) -> tuple[Layer, ...]:
 def discover(
     model: nn.Module, example: Batch, *, ignore: Sequence[str] = (), output: Output = one_tensor
 ) -> tuple[Layer, ...]:
-    """All `Conv1d/2d/3d` and `Linear` modules, in order of their first call; those never called come last.
+    """All modules of the `KINDS`, in order of their first call; those never called come last.
 
     `example` is a batch; its first example is run, on a copy of the model in evaluation mode. A
     convolution of B examples at once (a model that folds patches or frames into the batch) counts as B calls.
@@ -121,53 +132,62 @@ def discover(
 
 def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
     """By the weight itself where there is one: that is what the module computes with, whatever its attributes say."""
-    weight = weight_of(module)
+    kind = kind_of(module)
+    weight, plain = weight_of(module), cast(Any, module)
     bias = getattr(module, "bias", None) is not None
-    itemsize = 4 if weight is None else weight.element_size()
-    if isinstance(module, nn.Linear):
-        sizes = (
-            weight.shape
-            if weight is not None
-            else (_size(module, "out_features"), _size(module, "in_features"))
-        )
-        return Layer(
-            name=name,
-            kind="linear",
-            in_channels=sizes[1],
-            out_channels=sizes[0],
-            kernel_size=(),
-            stride=(),
-            padding=(),
-            dilation=(),
-            padding_mode="zeros",
-            groups=1,
-            bias=bias,
-            calls=(),
-            reason=reason,
-            itemsize=itemsize,
-        )
-    assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    taps = tuple(module.kernel_size if weight is None else weight.shape[2:])
+    common: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "bias": bias,
+        "calls": (),
+        "reason": reason,
+        "itemsize": 4 if weight is None else weight.element_size(),
+    }
+    if KINDS[kind].dims:
+        return _convolution(plain, None if weight is None else KINDS[kind].kernel(weight), common)
+    if KINDS[kind].lookup:
+        sizes = (plain.embedding_dim, plain.num_embeddings)
+        common["padding_idx"] = plain.padding_idx
+    else:
+        sizes = (_size(module, "out_features"), _size(module, "in_features"))
+    out_channels, in_channels = sizes if weight is None else KINDS[kind].kernel(weight).shape
+    return Layer(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=(),
+        stride=(),
+        padding=(),
+        dilation=(),
+        padding_mode="zeros",
+        groups=1,
+        **common,
+    )
+
+
+def _convolution(module: Any, kernel: Tensor | None, common: Mapping[str, Any]) -> Layer:
+    """kernel: An (O, I / groups, *kernel_size) tensor; of a transposed one with groups, (O / groups, I, …)."""
+    traits = KINDS[common["kind"]]
+    taps = tuple(module.kernel_size if kernel is None else kernel.shape[2:])
     padding: Size | Literal["same"]
     if isinstance(module.padding, str):
         padding = "same" if module.padding == "same" else (0,) * len(taps)
     else:
         padding = tuple(module.padding)
+    ins, outs = module.in_channels, module.out_channels
+    if kernel is not None:
+        outs, ins = kernel.shape[:2]
+        outs, ins = (outs * module.groups, ins) if traits.transposed else (outs, ins * module.groups)
     return Layer(
-        name=name,
-        kind=next(kind for cls, kind in LAYER_TYPES.items() if isinstance(module, cls)),
-        in_channels=module.in_channels if weight is None else weight.shape[1] * module.groups,
-        out_channels=module.out_channels if weight is None else weight.shape[0],
+        in_channels=ins,
+        out_channels=outs,
         kernel_size=taps,
         stride=tuple(module.stride),
         padding=padding,
         dilation=tuple(module.dilation),
         padding_mode=module.padding_mode,
         groups=module.groups,
-        bias=bias,
-        calls=(),
-        reason=reason,
-        itemsize=itemsize,
+        output_padding=tuple(module.output_padding) if traits.transposed else (),
+        **common,
     )
 
 
@@ -199,8 +219,9 @@ def unmatched(option: str, pattern: str, layers: Sequence[Layer]) -> InputError:
 def _calls(layer: Layer, given: Size, output: Size) -> list[Call]:
     """One call, or one for each example of a folded batch."""
     dims = layer.spatial_dims
-    if layer.kind == "linear":
-        positions = given[1:-1] if given[0] == 1 else given[:-1]
+    if not dims:
+        positions = given if layer.traits.lookup else given[:-1]
+        positions = positions[1:] if given[:1] == (1,) else positions
         return [Call(positions, positions)]
     batch = given[0] if len(given) == dims + 2 else 1
     return [Call(given[-dims:], output[-dims:])] * batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ranksearch.errors import InputError, expected
-
-Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
-
-LAYER_TYPES: dict[type[nn.Module], Kind] = {
-    nn.Linear: "linear",
-    nn.Conv1d: "conv1d",
-    nn.Conv2d: "conv2d",
-    nn.Conv3d: "conv3d",
-}
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, kind_of, weight_of
 
 
 def check_plain(model: nn.Module) -> None:
@@ -63,13 +55,6 @@ def _check_not_quantised(model: nn.Module) -> None:
         )
 
 
-def weight_of(module: nn.Module) -> Tensor | None:
-    """A layer's weight, (O, I / groups, *kernel_size), where that is a parameter of its own."""
-    weight = module._parameters.get("weight")
-    dims = next(k for k, kind in enumerate(LAYER_TYPES) if isinstance(module, kind))
-    return weight if weight is not None and weight.dim() == 2 + dims else None
-
-
 _Owner = tuple[nn.Module, str, Tensor]
 """A module, the name of one of its parameters or buffers in the model, and the tensor."""
 
@@ -93,18 +78,24 @@ def static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
         return f"{type(module).__name__} is a subclass, which may behave differently"
     if weight_of(module) is None or not weight.numel():
         return f"its weight has the shape {tuple(weight.shape)}"
-    if "bias" not in module._parameters:
+    traits = KINDS[kind_of(module)]
+    if "bias" not in module._parameters and not traits.lookup:
         return "its bias is no parameter"
-    bias = module._parameters["bias"]
-    if bias is not None and bias.shape != weight.shape[:1]:
+    groups = cast(int, getattr(module, "groups", 1))
+    outputs = weight.shape[1] * groups if traits.inputs_first else weight.shape[0]
+    bias = module._parameters.get("bias")
+    if bias is not None and bias.shape != (outputs,):
         return f"its bias has the shape {tuple(bias.shape)}"
     if bias is not None and bias.dtype != weight.dtype:
         return f"its bias is {bias.dtype}, its weight {weight.dtype}"
     if _pads_otherwise(module, weight):
         return "it pads other than its padding says"
-    groups = cast(int, getattr(module, "groups", 1))
+    if getattr(module, "max_norm", None) is not None:
+        return "it shortens its vectors as it is called (max_norm)"
     if groups > 1:
-        return "depthwise convolution" if weight.shape[1] == 1 else f"grouped convolution (groups={groups})"
+        kind = "transposed convolution" if traits.transposed else "convolution"
+        inputs = weight.shape[0] // groups if traits.inputs_first else weight.shape[1]
+        return f"depthwise {kind}" if inputs == 1 else f"grouped {kind} (groups={groups})"
     if "forward" in vars(module):
         return "its forward is patched"
     hooks = (

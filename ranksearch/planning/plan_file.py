@@ -18,7 +18,16 @@ from ranksearch.costs import ALWAYS, Budget, Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
 from ranksearch.files import write_text
-from ranksearch.networks import Batch, Factor, Layer, factor_geometry, kernel_shape, list_layers, tensors
+from ranksearch.networks import (
+    Batch,
+    Chain,
+    Layer,
+    factor_geometry,
+    factor_kind,
+    kernel_shape,
+    list_layers,
+    tensors,
+)
 from ranksearch.planning.builder import chain_of
 from ranksearch.planning.plan import DENSE, Candidate, Plan
 from ranksearch.planning.plan_record import (
@@ -213,16 +222,17 @@ def chain_record(layer: Layer, candidate: Candidate) -> tuple[FactorRecord, ...]
     if candidate.is_dense:
         return ()
     chain = chain_of(layer, candidate)
-    return tuple(_factor(layer, factor, last=k + 1 == len(chain)) for k, factor in enumerate(chain))
+    return tuple(_factor(layer, chain, k) for k in range(len(chain)))
 
 
-def _factor(layer: Layer, factor: Factor, *, last: bool) -> FactorRecord:
+def _factor(layer: Layer, chain: Chain, position: int) -> FactorRecord:
+    factor = chain[position]
     geometry = factor_geometry(layer, factor)
     return FactorRecord(
-        kind=layer.kind,
+        kind=factor_kind(layer, position),
         in_channels=factor.in_channels,
         out_channels=factor.out_channels,
-        bias=layer.bias and last,
+        bias=layer.bias and position + 1 == len(chain),
         axes=factor.axes,
         **vars(geometry),
     )

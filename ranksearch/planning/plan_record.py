@@ -23,7 +23,7 @@ from ranksearch.planning.behaviour_records import (
 from ranksearch.planning.delivery_record import DeliveryRecord
 from ranksearch.planning.footprint_record import FootprintRecord
 from ranksearch.planning.plan import DENSE
-from ranksearch.records import Record
+from ranksearch.records import Record, Terse
 
 Amounts = dict[str, NonNegativeInt]
 """A cost: an amount for each cost metric, by name."""
@@ -43,8 +43,8 @@ class ModelRecord(Record):
     )
 
 
-class FactorRecord(Record):
-    """One factor of a chain: a plain convolution, or a plain linear layer, with PyTorch's names for its arguments.
+class FactorRecord(Terse):
+    """One factor of a chain: a plain layer of its kind, with PyTorch's names for the arguments of convolutions.
 
     A chain runs its factors one after the other, from input to output.
     """
@@ -52,7 +52,7 @@ class FactorRecord(Record):
     kind: Kind
     in_channels: PositiveInt
     out_channels: PositiveInt
-    kernel_size: tuple[PositiveInt, ...] = Field(description="Empty for a linear layer.")
+    kernel_size: tuple[PositiveInt, ...] = Field(description="Empty for a linear layer and an embedding.")
     stride: tuple[PositiveInt, ...]
     padding: tuple[NonNegativeInt, ...] | Literal["same"]
     padding_mode: str
@@ -62,6 +62,7 @@ class FactorRecord(Record):
     axes: tuple[NonNegativeInt, ...] = Field(
         description="Spatial axes of the layer's kernel that the factor covers; along the others it is 1 wide."
     )
+    output_padding: tuple[NonNegativeInt, ...] = Field((), description="Of a transposed convolution alone.")
 
 
 class LayerRecord(Record):

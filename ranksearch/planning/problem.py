@@ -22,7 +22,7 @@ from ranksearch.calibration import (
 from ranksearch.costs import COSTS, Cost, computed
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, algebra_threads
+from ranksearch.networks import Layer, algebra_threads, kernel_of
 from ranksearch.planning.builder import build
 from ranksearch.planning.fits import Fits
 from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
@@ -181,7 +181,7 @@ def judged(layer: Layer, moments: Moments | None) -> Layer:
 
 
 def _kernel(task: Task, name: str) -> Tensor:
-    return task.model.get_parameter(f"{name}.weight").detach().to(task.device)
+    return kernel_of(task.model, name).to(task.device)
 
 
 def _table_keys(

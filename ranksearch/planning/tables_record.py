@@ -9,12 +9,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
 from ranksearch.costs import Budget, Cost, Kept, Limits
-from ranksearch.networks import Call, Kind, Layer
+from ranksearch.networks import KINDS, Call, Kind, Layer
 from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.plan_file import package_versions
 from ranksearch.planning.plan_record import ModelRecord
-from ranksearch.records import Record, read_record, write_record
+from ranksearch.records import Record, Terse, read_record, write_record
 from ranksearch.timing import TimedOn, Times
 
 LARGEST = 10**15
@@ -27,7 +27,7 @@ Share = Annotated[FiniteFloat, Field(gt=0, le=1e6)]
 Size = tuple[Annotated[int, Field(ge=1, le=2**31)], ...]
 
 
-class GeometryRecord(Record):
+class GeometryRecord(Terse):
     """A layer; see `ranksearch.networks.Layer`. calls: sizes of inputs and outputs of each call of one example."""
 
     name: str
@@ -44,12 +44,15 @@ class GeometryRecord(Record):
     calls: tuple[tuple[Size, Size], ...]
     reason: str | None
     itemsize: Annotated[int, Field(ge=1, le=16)]
+    output_padding: tuple[NonNegativeInt, ...] = ()
+    padding_idx: NonNegativeInt | None = None
 
     @model_validator(mode="after")
     def _sizes_are_of_the_kind(self) -> Self:
-        dims = 0 if self.kind == "linear" else int(self.kind[4])
-        padding = self.stride if self.padding == "same" and dims else self.padding
-        if any(len(size) != dims for size in (self.kernel_size, self.stride, self.dilation, padding)):
+        dims, transposed = KINDS[self.kind].dims, KINDS[self.kind].transposed
+        padding = self.stride if self.padding == "same" and dims and not transposed else self.padding
+        sizes = (self.kernel_size, self.stride, self.dilation, padding)
+        if any(len(size) != dims for size in sizes) or len(self.output_padding) != dims * transposed:
             raise ValueError(f"sizes that are not of {self.kind}")
         return self
 

@@ -18,6 +18,7 @@ from ranksearch.networks import (
     fast_layout,
     forward,
     head,
+    kernel_of,
     made_one,
     one_tensor,
     split,
@@ -105,7 +106,7 @@ class Bench:
     def reusable(self, layer: str) -> bool:
         """Whether the prefix of a layer can be reused; determined on the first batch if not known yet."""
         if layer not in self.reused:
-            weight = self._model.get_parameter(f"{layer}.weight")
+            weight = kernel_of(self._model, layer)
             with eval_mode(self._model), attention_fast_path(False):
                 self._aim(layer, {layer: weight / 2})
         return self.reused[layer]
@@ -154,7 +155,7 @@ class Bench:
 
     def _run(self, batch: Batch, kernels: Kernels, replays: Replays) -> tuple[Tensor, bool]:
         """Outputs of a batch, and whether the replayed outputs are unchanged: nothing wrote into them."""
-        weights = {name: self._model.get_parameter(f"{name}.weight") for name in kernels}
+        weights = {name: kernel_of(self._model, name) for name in kernels}
         shared = [] if self._prefix[2] else tensors_in(replays)
         versions = [tensor._version for tensor in shared]
         for name, weight in weights.items():

@@ -22,6 +22,7 @@ from ranksearch.networks import (
     Layer,
     chain_module,
     copy_model,
+    kernel_of,
     named_layers,
     replace_modules,
 )
@@ -151,8 +152,8 @@ def project(model: nn.Module, truncations: Sequence[Truncation]) -> None:
     """Truncate a model's kernels in place, by their own SVD."""
     with torch.no_grad():
         for t in truncations:
-            weight = model.get_parameter(f"{t.layer.name}.weight")
-            weight.copy_(_truncated(t, weight.detach()))
+            kernel = kernel_of(model, t.layer.name)
+            kernel.copy_(_truncated(t, kernel))
 
 
 def _truncated(t: Truncation, kernel: Tensor) -> Tensor:
@@ -167,9 +168,8 @@ def factorised_model(model: nn.Module, truncations: Sequence[Truncation]) -> nn.
     replacements: dict[nn.Module, nn.Module] = {}
     for t in truncations:
         dense = modules[t.layer.name]
-        weight, bias = dense.get_parameter("weight"), dense._parameters.get("bias")
-        chain, factors = two_factors(t, weight.detach())
-        replacements[dense] = chain_module(t.layer, chain, factors, bias)
+        chain, factors = two_factors(t, kernel_of(copied, t.layer.name))
+        replacements[dense] = chain_module(t.layer, chain, factors, dense._parameters.get("bias"))
     return replace_modules(copied, replacements)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ranksearch.calibration import Moments, task_moments
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, stored_tensors
+from ranksearch.networks import Layer, kernel_of, stored_tensors
 from ranksearch.planning import Gauge, Network, inspect_network, judged, prepare
 from ranksearch.probing import (
     PARTIAL_NORM,
@@ -84,7 +84,7 @@ def probe_pipeline(
         able = [layer for layer in layers if layer.reason is None]
         if not able:
             raise InputError(expected("model", "at least one layer that can be factorised", "none"))
-        kernels = {x.name: task.model.get_parameter(f"{x.name}.weight").detach() for x in able}
+        kernels = {x.name: kernel_of(task.model, x.name) for x in able}
         found = _moments(task, able, options, reporter) if wanted.moments else {}
         layers = tuple(judged(layer, found.get(layer.name)) for layer in layers)
         moments = {x.name: found[x.name] for x in layers if x.reason is None and x.name in found}

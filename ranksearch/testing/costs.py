@@ -20,8 +20,7 @@ class CostContract:
 
     @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
     def test_amounts_are_whole_numbers(self, metric: CostMetric, case: LayerCase) -> None:
-        example = torch.zeros(1, *case.shape)
-        amounts = [metric.of_layer(case.layer), metric.of_model(case.module, example)]
+        amounts = [metric.of_layer(case.layer), metric.of_model(case.module, case.example)]
         for name in DECOMPOSITIONS.usable():
             decomposition = DECOMPOSITIONS.get(name)
             for form in decomposition.forms(case.layer):
@@ -35,7 +34,7 @@ class CostContract:
         """Replacing a layer changes the model's cost by the cost of the chain minus that of the layer."""
         if not metric.exact:
             return
-        layer, example = case.layer, torch.zeros(1, *case.shape)
+        layer, example = case.layer, case.example
         model = nn.Sequential(case.module, nn.ReLU())
         before = metric.of_model(model, example)
         (own,) = discover(model, example)

@@ -12,10 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ranksearch.calibration import Whitened, kernel_error, square_in_kernel_order, unfold_chunks, whiten
+from ranksearch.calibration import (
+    Whitened,
+    kernel_error,
+    square_in_kernel_order,
+    unfold_chunks,
+    whiten,
+)
 from ranksearch.costs import chain_cost, measure_cost
 from ranksearch.decompositions import Decomposition
-from ranksearch.networks import Layer, chain_module, discover, reconstruct
+from ranksearch.networks import LAYER_TYPES, Layer, chain_module, discover, kernel_of, reconstruct
 from ranksearch.planning import CandidateConfig, Effort, Fit, fit_candidate, layer_candidates, refine
 
 
@@ -28,9 +34,20 @@ class LayerCase:
     shape: tuple[int, ...]
 
     @property
+    def example(self) -> Tensor:
+        """An input of zeros."""
+        kind = torch.long if isinstance(self.module, nn.Embedding) else torch.float32
+        return torch.zeros(1, *self.shape, dtype=kind)
+
+    @property
     def layer(self) -> Layer:
-        (layer,) = discover(self.module, torch.zeros(1, *self.shape))
+        (layer,) = discover(self.module, self.example)
         return layer
+
+    @property
+    def kernel(self) -> Tensor:
+        """An (O, I, *kernel_size) tensor."""
+        return kernel_of(self.module, "")
 
 
 def _conv2d(id: str, **options: object) -> LayerCase:
@@ -49,6 +66,16 @@ def _cases() -> list[LayerCase]:
         ),
         LayerCase("conv3d", nn.Conv3d(3, 4, (2, 3, 2), stride=(1, 2, 1), padding=(1, 1, 0)), (3, 5, 6, 5)),
         LayerCase("conv3d-pointwise-time", nn.Conv3d(3, 4, (1, 3, 3), padding=(0, 1, 1)), (3, 3, 6, 5)),
+        LayerCase("embedding", nn.Embedding(6, 5), (7,)),
+        LayerCase("embedding-narrow", nn.Embedding(9, 4, padding_idx=2), (7,)),
+        LayerCase("conv-transpose1d", nn.ConvTranspose1d(4, 5, 3, stride=2, dilation=2, padding=1), (4, 6)),
+        LayerCase(
+            "conv-transpose2d",
+            nn.ConvTranspose2d(4, 5, (3, 4), stride=2, padding=(0, 1), output_padding=(1, 0)),
+            (4, 4, 3),
+        ),
+        LayerCase("conv-transpose2d-patches", nn.ConvTranspose2d(4, 3, 2, stride=2, bias=False), (4, 4, 3)),
+        LayerCase("conv-transpose3d", nn.ConvTranspose3d(3, 4, (2, 3, 2), stride=(1, 2, 1)), (3, 3, 3, 3)),
         _conv2d("pointwise", kernel_size=1, padding=0, stride=2),
         _conv2d("wide-kernel", kernel_size=(3, 5), padding=(1, 2), bias=False),
         _conv2d("one-axis", kernel_size=(1, 3), padding=(0, 1)),
@@ -68,11 +95,23 @@ CASES = _cases()
 def inputs(case: LayerCase, count: int = 24) -> Tensor:
     """Correlated inputs, so that the moments are not the identity."""
     generator = torch.Generator().manual_seed(1)
+    if isinstance(case.module, nn.Embedding):
+        count_of = case.module.num_embeddings  # later indices are rarer, and each occurs
+        rare = torch.rand(count, *case.shape, generator=generator).square() * count_of
+        return (
+            rare.long()
+            .flatten()
+            .index_copy(0, torch.arange(count_of), torch.arange(count_of))
+            .view(count, *case.shape)
+        )
     x = torch.randn(count, *case.shape, generator=generator)
     return x + 0.7 * x.roll(1, dims=1) + 0.5
 
 
 def moments_of(case: LayerCase) -> Tensor:
+    if case.layer.traits.lookup:
+        found = torch.bincount(inputs(case).flatten()).double()
+        return found / found.sum()
     chunks = unfold_chunks(inputs(case), case.layer, torch.Generator(), positions=1000)
     rows = torch.cat(list(chunks))
     return square_in_kernel_order((rows.T @ rows).double() / len(rows), case.layer)
@@ -83,19 +122,12 @@ def output_moments(case: LayerCase) -> Tensor:
     return rows @ rows.T / 12
 
 
-def kernel_of(case: LayerCase) -> Tensor:
-    weight = case.module.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach()
-
-
 def middle_ranks(case: LayerCase, decomposition: Decomposition, form: str) -> tuple[int, ...]:
     return tuple(max(1, limit // 3) for limit in decomposition.max_ranks(case.layer, form))
 
 
 def as_module(case: LayerCase, white: Whitened, fit: Fit) -> nn.Sequential:
-    bias = case.module.bias
-    assert bias is None or isinstance(bias, Tensor)
+    bias = case.module._parameters.get("bias")
     factors = [f.float() for f in white.to_layer(fit.chain, fit.factors)]
     return chain_module(case.layer, fit.chain, factors, None if bias is None else bias.detach().clone())
 
@@ -107,7 +139,7 @@ class DecompositionContract:
     def test_full_rank_reproduces_the_layer(self, decomposition: Decomposition, case: LayerCase) -> None:
         for form in decomposition.forms(case.layer):
             layer = case.layer
-            white = whiten(kernel_of(case), moments_of(case), output_moments(case))
+            white = whiten(case.kernel, moments_of(case), output_moments(case))
             ranks = decomposition.max_ranks(layer, form)
             chain = decomposition.chain(layer, form, ranks)
             fit = refine(white, chain, decomposition.init(white, form, ranks), iterations=5)
@@ -116,9 +148,9 @@ class DecompositionContract:
             torch.testing.assert_close(
                 as_module(case, white, fit)(x), wanted, rtol=0, atol=1e-5 * float(wanted.norm())
             )
-            scale = float(kernel_of(case).norm())
+            scale = float(case.kernel.norm())
             rebuilt = reconstruct(chain, white.to_layer(chain, fit.factors), layer.kernel_size)
-            assert float((rebuilt - kernel_of(case)).norm()) <= 1e-5 * scale
+            assert float((rebuilt - case.kernel).norm()) <= 1e-5 * scale
 
     def test_a_planted_kernel_is_recovered(self, decomposition: Decomposition, case: LayerCase) -> None:
         for form in decomposition.forms(case.layer):
@@ -139,7 +171,7 @@ class DecompositionContract:
     ) -> None:
         """Such kernels occur: residual branches may be initialised with zeros, and filters may blur."""
         for form in decomposition.forms(case.layer):
-            shape = kernel_of(case).shape
+            shape = case.kernel.shape
             kernel = torch.zeros(shape) if kind == "zeros" else torch.ones(shape)
             if kind == "rank-one":
                 generator = torch.Generator().manual_seed(4)
@@ -165,7 +197,7 @@ class DecompositionContract:
     ) -> None:
         for form in decomposition.forms(case.layer):
             layer = case.layer
-            A, G, kernel = moments_of(case), output_moments(case), kernel_of(case)
+            A, G, kernel = moments_of(case), output_moments(case), case.kernel
             white = whiten(kernel, A, G)
             ranks = middle_ranks(case, decomposition, form)
             chain = decomposition.chain(layer, form, ranks)
@@ -183,7 +215,7 @@ class DecompositionContract:
     def test_error_does_not_rise_with_the_ranks(self, decomposition: Decomposition, case: LayerCase) -> None:
         for form in decomposition.forms(case.layer):
             layer = case.layer
-            white = whiten(kernel_of(case), moments_of(case), output_moments(case))
+            white = whiten(case.kernel, moments_of(case), output_moments(case))
             limits = decomposition.max_ranks(layer, form)
             fits: list[Fit] = []
             for quarter in (1, 2, 3, 4):
@@ -200,14 +232,14 @@ class DecompositionContract:
             module = chain_module(
                 layer, chain, factors, torch.zeros(layer.out_channels) if layer.bias else None
             )
-            assert measure_cost(module, torch.zeros(1, *case.shape)) == chain_cost(layer, chain)
+            assert measure_cost(module, case.example) == chain_cost(layer, chain)
 
     def test_output_error_is_what_the_activation_metric_says(
         self, decomposition: Decomposition, case: LayerCase
     ) -> None:
         """With G = I, ε is half the mean squared output error per position."""
         for form in decomposition.forms(case.layer):
-            white = whiten(kernel_of(case), moments_of(case))
+            white = whiten(case.kernel, moments_of(case))
             ranks = middle_ranks(case, decomposition, form)
             chain = decomposition.chain(case.layer, form, ranks)
             fit = refine(white, chain, decomposition.init(white, form, ranks), iterations=3)
@@ -219,14 +251,14 @@ class DecompositionContract:
 
     def test_built_modules_train_and_are_plain(self, decomposition: Decomposition, case: LayerCase) -> None:
         for form in decomposition.forms(case.layer):
-            white = whiten(kernel_of(case), moments_of(case))
+            white = whiten(case.kernel, moments_of(case))
             ranks = middle_ranks(case, decomposition, form)
             chain = decomposition.chain(case.layer, form, ranks)
             fit = refine(white, chain, decomposition.init(white, form, ranks), iterations=0)
             module = as_module(case, white, fit)
             module(inputs(case)).square().mean().backward()
             assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in module.parameters())
-            assert {type(m) for m in module} <= {nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d}
+            assert {type(m) for m in module} <= {*LAYER_TYPES}
             other = as_module(case, white, Fit(chain, tuple(torch.zeros_like(f) for f in fit.factors), 0.0))
             if case.layer.bias:
                 nn.init.zeros_(other[-1].get_parameter("bias"))
@@ -247,7 +279,7 @@ class DecompositionContract:
     def test_factors_are_balanced_and_bounded(self, decomposition: Decomposition, case: LayerCase) -> None:
         """Components of CP do not diverge and cancel: the size of entries is in proportion to the kernel."""
         for form in decomposition.forms(case.layer):
-            white = whiten(kernel_of(case), moments_of(case), output_moments(case))
+            white = whiten(case.kernel, moments_of(case), output_moments(case))
             ranks = middle_ranks(case, decomposition, form)
             chain = decomposition.chain(case.layer, form, ranks)
             fit = refine(white, chain, decomposition.init(white, form, ranks), iterations=60)

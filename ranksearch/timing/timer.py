@@ -239,8 +239,8 @@ def _plain(shape: Shape) -> dict[str, Any]:
 def _shape(plain: dict[str, Any]) -> Shape:
     from ranksearch.networks import Call
 
-    sizes = ("kernel_size", "stride", "dilation")
-    found = plain | {name: tuple(plain[name]) for name in sizes}
+    sizes = ("kernel_size", "stride", "dilation", "output_padding")
+    found = plain | {name: tuple(plain[name]) for name in sizes if name in plain}
     padding = plain["padding"]
     calls = tuple(Call(tuple(given), tuple(output)) for given, output in plain["calls"])
     return Layer(

@@ -140,17 +140,36 @@ def test_examples_folded_into_the_batch_count_as_calls() -> None:
 
 
 def test_positions_of_a_linear_and_integer_inputs() -> None:
-    model = nn.Sequential(nn.Embedding(11, 4), nn.Linear(4, 2))
-    (layer,) = discover(model, torch.zeros(1, 7, dtype=torch.long))
-    assert layer.calls == (Call((7,), (7,)),)
+    model = nn.Sequential(nn.Embedding(11, 4, padding_idx=3), nn.Linear(4, 2))
+    tokens, layer = discover(model, torch.zeros(1, 7, dtype=torch.long))
+    assert layer.calls == tokens.calls == (Call((7,), (7,)),)
+    assert (tokens.in_channels, tokens.out_channels, tokens.padding_idx, tokens.bias) == (11, 4, 3, False)
+
+
+def test_a_lookup_of_one_index_or_of_one_example() -> None:
+    (single,) = discover(nn.Embedding(11, 4), torch.zeros(5, dtype=torch.long))
+    assert single.calls == (Call((), ()),)
+    grid = Forward(lambda m, x: m.places(torch.arange(6).view(2, 3)).sum() + x, places=nn.Embedding(6, 4))
+    assert by_name(grid, IMAGE)["places"].calls == (Call((2, 3), (2, 3)),)
 
 
 def test_only_the_first_example_is_run() -> None:
     assert discover(nn.Conv2d(3, 2, 1), IMAGE.expand(5, -1, -1, -1)) == discover(nn.Conv2d(3, 2, 1), IMAGE)
 
 
-def test_transposed_convolutions_are_no_layers() -> None:
-    assert reasons(nn.Sequential(nn.ConvTranspose2d(3, 3, 2), nn.Conv2d(3, 2, 1)), IMAGE) == {"1": None}
+def test_transposed_convolutions() -> None:
+    up = nn.ConvTranspose2d(3, 5, (2, 3), stride=2, padding=(0, 1), output_padding=(1, 0), bias=False)
+    (layer,) = discover(up, IMAGE)
+    assert (layer.kind, layer.in_channels, layer.out_channels) == ("conv_transpose2d", 3, 5)
+    assert (layer.kernel_size, layer.padding, layer.output_padding) == ((2, 3), (0, 1), (1, 0))
+    assert (layer.reason, layer.calls) == (None, (Call((8, 8), (17, 15)),))
+    sized = Forward(lambda m, x: m.up(x, output_size=(17, 17)), up=nn.ConvTranspose2d(3, 2, (2, 3), 2))
+    assert "other than by calling it" in (reasons(sized, IMAGE)["up"] or "")
+    groups = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, groups=2), nn.ConvTranspose2d(6, 12, 2, groups=6))
+    grouped, depthwise = discover(groups, torch.zeros(1, 4, 3, 3))
+    assert (grouped.in_channels, grouped.out_channels, grouped.fan_in) == (4, 6, 8)
+    assert grouped.reason == "grouped transposed convolution (groups=2)"
+    assert depthwise.reason == "depthwise transposed convolution"
 
 
 def test_a_shared_module_is_one_layer_under_its_first_name() -> None:
@@ -237,7 +256,10 @@ def test_weight_shared_with_an_embedding_or_by_memory() -> None:
     tied = Forward(lambda m, x: m.head(m.embed(x)), embed=nn.Embedding(10, 4), head=nn.Linear(4, 10))
     tied.head.weight = tied.embed.weight  # type: ignore[union-attr, assignment]
     tokens = torch.zeros(1, 3, dtype=torch.long)
-    assert reasons(tied, tokens) == {"head": "its weight is shared with embed.weight"}
+    assert reasons(tied, tokens) == {
+        "embed": "its weight is shared with head.weight",
+        "head": "its weight is shared with embed.weight",
+    }
     views = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
     views[1].bias = nn.Parameter(views[0].weight.detach()[0])
     assert reasons(views, torch.zeros(1, 4)) == {

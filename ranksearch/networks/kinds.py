@@ -1,0 +1,81 @@
+"""The kinds of layers that can be factorised, and in what they differ from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+Kind = Literal[
+    "linear",
+    "embedding",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What sets a kind apart.
+
+    module: its class. dims: how many spatial axes its kernel has. lookup: whether its inputs are indices, each of which
+    stands for a one-hot vector. transposed: whether it is the adjoint of a convolution.
+    """
+
+    module: type[nn.Module]
+    dims: int = 0
+    lookup: bool = False
+    transposed: bool = False
+
+    @property
+    def inputs_first(self) -> bool:
+        """Whether PyTorch stores its weight as (I, O, …)."""
+        return self.lookup or self.transposed
+
+    def kernel(self, weight: Tensor) -> Tensor:
+        """A weight as a kernel, and the other way round; a view.
+
+        weight: An (O, I / groups, *kernel_size) or (I, O, *kernel_size) tensor, as PyTorch stores it.
+        returns: An (O, I / groups, *kernel_size) tensor.
+        """
+        return weight.transpose(0, 1) if self.inputs_first else weight
+
+
+KINDS: dict[Kind, Traits] = {
+    "linear": Traits(nn.Linear),
+    "conv1d": Traits(nn.Conv1d, 1),
+    "conv2d": Traits(nn.Conv2d, 2),
+    "conv3d": Traits(nn.Conv3d, 3),
+    "embedding": Traits(nn.Embedding, lookup=True),
+    "conv_transpose1d": Traits(nn.ConvTranspose1d, 1, transposed=True),
+    "conv_transpose2d": Traits(nn.ConvTranspose2d, 2, transposed=True),
+    "conv_transpose3d": Traits(nn.ConvTranspose3d, 3, transposed=True),
+}
+
+LAYER_TYPES: dict[type[nn.Module], Kind] = {traits.module: kind for kind, traits in KINDS.items()}
+
+
+def kind_of(module: nn.Module) -> Kind:
+    """The kind of a layer, which may be of a subclass."""
+    return next(kind for cls, kind in LAYER_TYPES.items() if isinstance(module, cls))
+
+
+def weight_of(module: nn.Module) -> Tensor | None:
+    """A layer's weight as PyTorch stores it, where that is a parameter of its own with as many axes as expected."""
+    weight = module._parameters.get("weight")
+    dims = KINDS[kind_of(module)].dims
+    return weight if weight is not None and weight.dim() == 2 + dims else None
+
+
+def kernel_of(model: nn.Module, name: str) -> Tensor:
+    """The kernel of a layer of a model: what its chain replaces. A view of its weight, without gradients.
+
+    returns: An (O, I / groups, *kernel_size) tensor.
+    """
+    module = model.get_submodule(name)
+    return KINDS[kind_of(module)].kernel(module.get_parameter("weight").detach())

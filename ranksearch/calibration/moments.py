@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +60,7 @@ class Moments:
     A: An (n, …) float64 tensor, (n, n) with n = I·prod(kernel_size): the mean of x xᵀ over samples and positions of the
         unfolded inputs x; if an image has more than 64 positions, over 64 random ones, drawn anew for each batch. For a
         layer with n > 1536, about 1,024 `Columns` represent it. Of a lookup, whose x are one-hot, the diagonal, (n,):
-        the frequency of each index, times the mean of gᵀ g at it over that at all. Positions that a mask says are
-        padding are left out.
+        the share of each index. Positions that a mask says are padding are left out.
     G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
         at the output. For a layer with O > 2048, about 1,024 `Columns` represent it.
     samples, patches: how many images, and how many columns x, they were estimated from.
@@ -155,26 +153,27 @@ def smoothed(shares: Tensor, count: int) -> Tensor:
 
 @dataclass
 class _Lookups:
-    """Of each of n indices, the squared gradients at what was looked up for it, summed up, (n,)."""
+    """How often each of n indices was looked up, (n,)."""
 
-    energy: Tensor
+    times: Tensor
     count: int = 0
 
     @classmethod
     def of(cls, size: int, device: torch.device) -> _Lookups:
         return cls(torch.zeros(size, dtype=torch.float64, device=device))
 
-    def add(self, indices: Tensor, gradients: Tensor) -> None:
-        """indices: (p,). gradients: (p, O)."""
-        self.energy.index_add_(0, indices.long(), gradients.double().square().sum(1))
+    def add(self, indices: Tensor) -> None:
+        """indices: (p,)."""
+        self.times += torch.bincount(indices, minlength=len(self.times))
+        self.count += len(indices)
 
     def over(self, count: int) -> Tensor:
         """The share of each."""
-        return self.energy / (float(self.energy.sum()) or 1.0)
+        return self.times / max(1, count)
 
     @property
     def finite(self) -> bool:
-        return True  # what is not shows in the gradients
+        return True
 
 
 @dataclass
@@ -309,11 +308,9 @@ def _attach(
     """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
     layer, signs = seen.layer, torch.Generator().manual_seed(generator.initial_seed())
 
-    def accumulate_gradient(looked_up: Tensor | None, real: Tensor | None, gradient: Tensor | None) -> None:
+    def accumulate_gradient(gradient: Tensor | None) -> None:
         if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
             return
-        if isinstance(seen.inputs, _Lookups) and looked_up is not None:
-            seen.inputs.add(*lookups(looked_up, gradient, layer, real))
         if seen.gradients.square is None:
             seen.gradients.add(drawn_gradients(gradient, layer, signs, total))
         else:
@@ -322,7 +319,7 @@ def _attach(
     def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
         inputs = input_of(args, kwargs).detach()
         if isinstance(seen.inputs, _Lookups):
-            seen.inputs.count += len(lookups(inputs, output, layer, padding.real)[0])
+            seen.inputs.add(lookups(inputs, layer, padding.real))
         elif seen.inputs.square is None:
             seen.inputs.add(drawn_columns(inputs, layer, generator, total, padding.real).T)
         else:
@@ -331,8 +328,7 @@ def _attach(
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
         if output.requires_grad:
-            looked_up = inputs if layer.traits.lookup else None  # other inputs are not to stay in memory
-            output.register_hook(partial(accumulate_gradient, looked_up, padding.real))
+            output.register_hook(accumulate_gradient)
         return output
 
     module.register_forward_hook(hook, with_kwargs=True)

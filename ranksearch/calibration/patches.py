@@ -64,18 +64,14 @@ def unfold_chunks(
         yield rows
 
 
-def lookups(
-    inputs: Tensor, outputs: Tensor, layer: Layer, real: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """What a lookup is asked for at all positions that are real, and what is there at its output.
+def lookups(inputs: Tensor, layer: Layer, real: Tensor | None = None) -> Tensor:
+    """What a lookup is asked for at all positions that are real.
 
-    inputs: An (N, …) tensor of indices, the layer's input. outputs: An (N, …) tensor, with one more axis than these.
-    real: as for `unfold_chunks`.
-    returns: A (p,) tensor of indices, and a (p, O) tensor.
+    inputs: An (N, …) tensor of indices, the layer's input. real: as for `unfold_chunks`.
+    returns: A (p,) tensor of indices.
     """
-    indices, rows = inputs.flatten(), outputs.detach().reshape(-1, layer.out_channels)
     kept = _kept(real, inputs.shape, layer)
-    return (indices, rows) if kept is None else (indices[kept], rows[kept])
+    return inputs.flatten() if kept is None else inputs.flatten()[kept]
 
 
 def _kept(real: Tensor | None, shape: tuple[int, ...], layer: Layer) -> Tensor | None:

@@ -7,6 +7,7 @@ at every position (Dumoulin & Visin 2016, arXiv:1603.07285, section 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,8 @@ def _spread(inputs: Tensor, layer: Layer) -> Tensor:
     """Inputs (N, I, …) of a transposed convolution with zeros between and around them, or less of them at the edges."""
     sizes = [stride * (size - 1) + 1 for size, stride in zip(inputs.shape[2:], layer.stride, strict=True)]
     spread = inputs.new_zeros(*inputs.shape[:2], *sizes)
-    steps = tuple(slice(None, None, stride) for stride in layer.stride)
-    spread[(..., *steps)] = inputs
+    every: tuple[Any, ...] = (..., *(slice(None, None, stride) for stride in layer.stride))
+    spread[every] = inputs
     assert not isinstance(layer.padding, str)
     sides = [
         (dilation * (taps - 1) - padding, dilation * (taps - 1) - padding + more)

@@ -33,7 +33,7 @@ def card_text(content: Content) -> str:
         front_matter(content, title),
         f"# {plain(title)}",
         f"A low-rank compression of {code(content.model)}, found by ranksearch: factorised layers are chains of plain "
-        "`nn.Conv*` and `nn.Linear` layers.",
+        "layers of `torch.nn`.",
     ]
     for heading, section in SECTIONS:
         if text := section(content):

@@ -23,7 +23,7 @@ from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstr
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry, factor_kind
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.inventory import Inventory, take_inventory
-from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of, kind_of
 from ranksearch.networks.layers import (
     Call,
     Layer,
@@ -105,6 +105,7 @@ __all__ = [
     "input_of",
     "kernel_of",
     "kernel_shape",
+    "kind_of",
     "list_layers",
     "load_weights",
     "made_one",

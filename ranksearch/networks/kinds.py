@@ -23,14 +23,17 @@ Kind = Literal[
 class Traits:
     """What sets a kind apart.
 
-    module: its class. dims: how many spatial axes its kernel has. lookup: whether its inputs are indices, each of which
-    stands for a one-hot vector. transposed: whether it is the adjoint of a convolution.
+    module: its class. arguments: what that takes beside sizes and a bias. dims: how many spatial axes its kernel has.
+    lookup: whether its inputs are indices, each of which stands for a one-hot vector. transposed: whether it is the
+    adjoint of a convolution. later: whether plans of earlier versions do not know it.
     """
 
     module: type[nn.Module]
+    arguments: tuple[str, ...] = ()
     dims: int = 0
     lookup: bool = False
     transposed: bool = False
+    later: bool = False
 
     @property
     def inputs_first(self) -> bool:
@@ -46,15 +49,19 @@ class Traits:
         return weight.transpose(0, 1) if self.inputs_first else weight
 
 
+_CONV = ("stride", "padding", "dilation", "groups", "padding_mode")
+_TRANSPOSED = (*_CONV, "output_padding")
+_EMBEDDING = ("padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
+
 KINDS: dict[Kind, Traits] = {
     "linear": Traits(nn.Linear),
-    "conv1d": Traits(nn.Conv1d, 1),
-    "conv2d": Traits(nn.Conv2d, 2),
-    "conv3d": Traits(nn.Conv3d, 3),
-    "embedding": Traits(nn.Embedding, lookup=True),
-    "conv_transpose1d": Traits(nn.ConvTranspose1d, 1, transposed=True),
-    "conv_transpose2d": Traits(nn.ConvTranspose2d, 2, transposed=True),
-    "conv_transpose3d": Traits(nn.ConvTranspose3d, 3, transposed=True),
+    "conv1d": Traits(nn.Conv1d, _CONV, 1),
+    "conv2d": Traits(nn.Conv2d, _CONV, 2),
+    "conv3d": Traits(nn.Conv3d, _CONV, 3),
+    "embedding": Traits(nn.Embedding, _EMBEDDING, lookup=True, later=True),
+    "conv_transpose1d": Traits(nn.ConvTranspose1d, _TRANSPOSED, 1, transposed=True, later=True),
+    "conv_transpose2d": Traits(nn.ConvTranspose2d, _TRANSPOSED, 2, transposed=True, later=True),
+    "conv_transpose3d": Traits(nn.ConvTranspose3d, _TRANSPOSED, 3, transposed=True, later=True),
 }
 
 LAYER_TYPES: dict[type[nn.Module], Kind] = {traits.module: kind for kind, traits in KINDS.items()}

@@ -35,7 +35,7 @@ class Call:
     out_size: Size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layer:
     """Geometry of a layer of one of the `KINDS`; its kernel has the shape (O, I / groups, *kernel_size)."""
 
@@ -60,6 +60,11 @@ class Layer:
     padding_idx: int | None = None
     """Of an Embedding: the index whose vector gets no gradient."""
 
+    def __repr__(self) -> str:
+        """Without what only some kinds have: measurements that are kept by it stay valid."""
+        stated = {name: value for name, value in vars(self).items() if value not in _ABSENT.get(name, [])}
+        return f"Layer({', '.join(f'{name}={value!r}' for name, value in stated.items())})"
+
     @property
     def traits(self) -> Traits:
         """What sets its kind apart."""
@@ -73,6 +78,9 @@ class Layer:
     def fan_in(self) -> int:
         """Entries of one row of the kernel as an O × (I·kh·kw) matrix."""
         return self.in_channels // self.groups * prod(self.kernel_size)
+
+
+_ABSENT: dict[str, list[object]] = {"output_padding": [()], "padding_idx": [None]}
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:

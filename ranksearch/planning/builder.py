@@ -1,4 +1,4 @@
-"""From a plan to a module: each chosen layer becomes a Sequential of plain `nn.Conv*` or `nn.Linear`."""
+"""From a plan to a module: each chosen layer becomes a Sequential of plain layers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from ranksearch.networks import (
 from ranksearch.planning.plan import Candidate, Plan
 from ranksearch.rewriting import restored
 
+_OF_GRADIENTS = ("sparse", "scale_grad_by_freq")
+"""Attributes of an Embedding that only matter in training."""
+
 
 class FactorSource(Protocol):
     """Provides the weights of a candidate: one tensor of `Factor.shape` for each factor of its chain."""
@@ -35,8 +38,8 @@ class FactorSource(Protocol):
 def build(model: nn.Module, layers: Sequence[Layer], plan: Plan, fits: FactorSource) -> nn.Module:
     """A copy of the model in which every layer that the plan does not keep dense is replaced by its chain.
 
-    A layer is replaced under all the names that it is registered under. Device, dtype, `requires_grad` and the
-    training mode of each layer stay as they are in the model.
+    A layer is replaced under all the names that it is registered under. Device, dtype, `requires_grad`, how gradients
+    of an Embedding are formed, and the training mode of each layer stay as they are in the model.
     """
     return _carry_out(model, layers, plan, fits.factors)
 
@@ -109,4 +112,7 @@ def _replacement(
     module.requires_grad_(weight.requires_grad)
     if bias is not None:
         module[-1].get_parameter("bias").requires_grad_(bias.requires_grad)
+    for name in _OF_GRADIENTS:
+        if hasattr(dense, name):
+            setattr(module[0], name, getattr(dense, name))
     return module.train(dense.training)

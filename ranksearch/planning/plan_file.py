@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -135,8 +135,11 @@ def to_plan(record: PlanRecord) -> Plan:
     return Plan(choices, Cost(**record.cost))
 
 
-def model_digest(model: nn.Module) -> str:
-    """SHA-256 of the names and shapes of a model's tensors and the geometry of its layers, without values."""
+def model_digest(model: nn.Module, names: Collection[str] | None = None) -> str:
+    """SHA-256 of the names and shapes of a model's tensors and the geometry of its layers, without values.
+
+    names: of the layers whose geometry counts; all layers' by default.
+    """
     tensors = sorted(
         (name, tuple(tensor.shape))
         for name, tensor in model.state_dict().items()
@@ -144,13 +147,18 @@ def model_digest(model: nn.Module) -> str:
     )
     layers = sorted(
         (x.name, x.kind, x.stride, str(x.padding), x.dilation, x.padding_mode, x.groups)
+        + ((x.output_padding,) if x.traits.transposed else ())
         for x in list_layers(model)
+        if names is None or x.name in names
     )
     return hashlib.sha256(json.dumps([tensors, layers]).encode()).hexdigest()
 
 
 def check_plan(record: PlanRecord, layers: Sequence[Layer], model: nn.Module) -> None:
-    """Checks that a plan can be applied to a dense model: MismatchError names the first difference."""
+    """Checks that a plan can be applied to a dense model: MismatchError names the first difference.
+
+    Layers of the kinds that came later need not be in it: they stay dense.
+    """
     known = {layer.name: layer for layer in layers}
     for planned in record.layers:
         _check_layer(planned, known.get(planned.name))
@@ -159,9 +167,9 @@ def check_plan(record: PlanRecord, layers: Sequence[Layer], model: nn.Module) ->
             raise _mismatch(f"layer {kept.name}", "a layer of the model", "none of that name")
     named = {x.name for x in record.layers} | {x.name for x in record.dense_layers}
     for layer in layers:
-        if layer.name not in named:
+        if layer.name not in named and not layer.traits.later:
             raise _mismatch(f"layer {layer.name}", "a model without it", "a model that has it")
-    digest = model_digest(model)
+    digest = model_digest(model, named)
     if digest != record.model.digest:
         wanted = f"one with digest {record.model.digest[:12]}…"
         got = f"{digest[:12]}…, a tensor or a layer's stride or padding differs"

@@ -130,6 +130,21 @@ class _Model(nn.Module):
         return found
 
 
+class _Spoken(nn.Module):
+    """From indices by an Embedding and transposed convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(40, 24)
+        self.up = nn.ConvTranspose1d(24, 16, 4, stride=2, padding=1)
+        self.grid = nn.ConvTranspose2d(16, 12, (1, 3), stride=(1, 2), padding=(0, 1), output_padding=(0, 1))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        x = torch.relu(self.up(self.tokens(indices).transpose(1, 2)))
+        found: Tensor = self.grid(x[:, :, None])
+        return found
+
+
 class _TwoInputs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -165,9 +180,13 @@ class RuntimeContract:
     """Checks of one runtime."""
 
     @pytest.mark.parametrize("turn", [None, 0, 1])
-    def test_every_part_is_timed(self, runtime: Runtime, turn: int | None) -> None:
+    @pytest.mark.parametrize("indices", [False, True])
+    def test_every_part_is_timed(self, runtime: Runtime, indices: bool, turn: int | None) -> None:
         """Of at least one layer of each shape, in a model that is dense, or factorised in mixed ways."""
-        work = workload(_Model().eval(), torch.rand(2, 3, 12, 12))
+        if indices:
+            work = workload(_Spoken().eval(), torch.randint(40, (2, 9)))
+        else:
+            work = workload(_Model().eval(), torch.rand(2, 3, 12, 12))
         chains = {} if turn is None else mixed(work.layers, turn)
         session = runtime.prepare(work).profiled(chains)
         assert session.seconds() > 0

@@ -21,7 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Batch, call, channels_last, copy_model, eval_mode, input_of, threads, to
+from ranksearch.networks import (
+    KINDS,
+    Batch,
+    call,
+    channels_last,
+    copy_model,
+    eval_mode,
+    input_of,
+    kind_of,
+    threads,
+    to,
+)
 from ranksearch.timing.modules import with_chains
 from ranksearch.timing.prices import shape_of
 from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Profiled, Runtime, Session, Workload
@@ -29,6 +40,7 @@ from ranksearch.timing.runtime import Chains, Part, Prepared, Profile, Profiled,
 OPERATIONS = frozenset(
     {
         "mkldnn::_convolution_pointwise",
+        "mkldnn::_convolution_transpose_pointwise",
         "mkldnn::_linear_pointwise",
         "mkl::_mkl_linear",
         "aten::convolution",
@@ -76,7 +88,9 @@ def _inputs(workload: Workload) -> dict[str, list[Tensor]]:
 
     def recorder(name: str) -> Callable[..., None]:
         def record(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            given = torch.rand_like(input_of(args, kwargs), memory_format=torch.contiguous_format)
+            given = input_of(args, kwargs)
+            if given.is_floating_point():  # indices stay what they are
+                given = torch.rand_like(given, memory_format=torch.contiguous_format)
             found.setdefault(name, []).append(channels_last(given))
 
         return record
@@ -217,18 +231,21 @@ def _until_the_next(
 ) -> dict[Part, float]:
     """Microseconds of each part in all its calls.
 
-    The compiler may make a tiny layer a part of the code around it: then it takes nothing, and the one before it more.
+    The compiler may make a tiny layer a part of the code around it, and makes every lookup one: then it takes nothing,
+    and the one before it more.
     """
     starts = [*map(_start, operations), end]
     microseconds = {part: 0.0 for part, _ in order}
     at = 0
     for part, module in order:
-        if at < len(operations) and _takes(operations[at], module.get_parameter("weight")):
+        if at < len(operations) and _takes(operations[at], module):
             microseconds[part] += starts[at + 1] - starts[at]
             at += 1
     return microseconds
 
 
-def _takes(operation: Any, weight: Tensor) -> bool:
+def _takes(operation: Any, module: nn.Module) -> bool:
     """Whether one of the first inputs of an operation has as many channels as a layer takes."""
-    return any(weight.shape[1] in shape for shape in operation.input_shapes[:2])
+    traits = KINDS[kind_of(module)]
+    taken = traits.kernel(module.get_parameter("weight")).shape[1]
+    return not traits.lookup and any(taken in shape for shape in operation.input_shapes[:2])

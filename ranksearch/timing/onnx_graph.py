@@ -13,11 +13,15 @@ import numpy as np
 from torch import nn
 
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Chain, Factor, Layer
+from ranksearch.networks import KINDS, Chain, Factor, Layer, factor_kind
 from ranksearch.timing.runtime import Chains, Part
 
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "Add", "Mul"})
 """What runtimes fuse into the operation before it, which then goes by the name of this one's output."""
+
+
+_WEIGHT_AT = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1, 2), "Gather": (0, 1)}
+"""Where among a node's inputs the weight of a layer is."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ def find_layers(exported: Any, model: nn.Module, layers: Sequence[Layer]) -> Gra
     constants = {x.name: x for x in exported.graph.initializer}
     users: dict[str, int] = {}
     for index, node in enumerate(exported.graph.node):
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            users |= {name: index for name in node.input[1:2] if name in constants}
+        weights = slice(*_WEIGHT_AT.get(node.op_type, (0, 0)))
+        users |= {name: index for name in node.input[weights] if name in constants}
     nodes = {}
     for layer in layers:
         found = users.get(f"{layer.name}.weight")
@@ -95,20 +99,24 @@ def _chain_nodes(node: Any, layer: Layer, chain: Chain) -> tuple[list[Any], list
 
     generator = np.random.default_rng(0)
     nodes, weights = [], []
-    given = node.input[0]
+    given = node.input[1 if layer.traits.lookup else 0]
     last = len(chain) - 1
     for k, factor in enumerate(chain):
         output = node.output[0] if k == last else f"{node.output[0]}_factor{k}"
         name = f"{output}_weight"
         inputs = [given, name, *(node.input[2:3] if k == last else ())]
-        if layer.kind == "linear":
-            shape: tuple[int, ...] = (factor.in_channels, factor.out_channels)
-            made = helper.make_node("Gemm" if node.op_type == "Gemm" else "MatMul", inputs, [output])
-        else:
+        traits = KINDS[factor_kind(layer, k)]
+        shape: tuple[int, ...] = (factor.in_channels, factor.out_channels)
+        if traits.dims:
             attributes = _attributes(node, factor)
-            groups = attributes["group"]
-            shape = (factor.out_channels, factor.in_channels // groups, *attributes["kernel_shape"])
-            made = helper.make_node("Conv", inputs, [output], **attributes)
+            if not traits.transposed:
+                shape = shape[::-1]
+            shape = (shape[0], shape[1] // attributes["group"], *attributes["kernel_shape"])
+            made = helper.make_node(node.op_type, inputs, [output], **attributes)
+        elif traits.lookup:
+            made = helper.make_node("Gather", [name, given], [output])
+        else:
+            made = helper.make_node("Gemm" if node.op_type == "Gemm" else "MatMul", inputs, [output])
         weights.append(numpy_helper.from_array(generator.random(shape, dtype=np.float32) - 0.5, name))
         nodes.append(made)
         given = output
@@ -127,7 +135,8 @@ def _attributes(node: Any, factor: Factor) -> dict[str, Any]:
         return [value if axis in factor.axes else elsewhere for axis, value in enumerate(values)]
 
     pads = list(dense.get("pads", [0] * 2 * dims))
-    return {
+    more = {"output_padding": along(dense["output_padding"], 0)} if "output_padding" in dense else {}
+    return more | {
         "kernel_shape": along(kernel, 1),
         "strides": along(dense.get("strides", [1] * dims), 1),
         "dilations": along(dense.get("dilations", [1] * dims), 1),

@@ -17,7 +17,7 @@ Shape = Layer
 
 def shape_of(layer: Layer) -> Shape:
     """What the time of a layer depends on."""
-    return replace(layer, name="", reason=None, bias=False)
+    return replace(layer, name="", reason=None, bias=False, padding_idx=None)
 
 
 @dataclass(frozen=True)

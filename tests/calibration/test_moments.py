@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ranksearch.calibration import Moments, patches, unfold_chunks, whiten
+from ranksearch.calibration import Moments, kernel_error, patches, unfold_chunks, whiten
 from ranksearch.calibration.moments import collect_moments
 from ranksearch.calibration.patches import kernel_order
 from ranksearch.errors import InputError, NonFiniteError
-from ranksearch.networks import discover
+from ranksearch.networks import Factor, Reading, discover, kernel_of, one_tensor
 from ranksearch.tasks import CROSS_ENTROPY
 from ranksearch.tasks.losses import SQUARED_ERROR
 
@@ -90,6 +90,76 @@ def test_positions_of_a_transposed_model_are_not_mistaken() -> None:
     seen = replace(layer, calls=(replace(layer.calls[0], in_size=(6, 1), out_size=(6, 1)),))
     (rows,) = unfold_chunks(x, seen, torch.Generator(), real=torch.rand(6, 6) > 0.5)
     assert rows.shape == (36, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "size"),
+    [
+        (nn.ConvTranspose1d(3, 4, 3, 2, padding=1, output_padding=1, dilation=2, bias=False), (7,)),
+        (nn.ConvTranspose2d(3, 4, (3, 2), (2, 3), padding=(2, 1), output_padding=(1, 0), bias=False), (7, 5)),
+        (nn.ConvTranspose3d(3, 4, (3, 2, 1), (2, 1, 2), bias=False), (4, 5, 3)),
+    ],
+)
+def test_patches_of_a_transposed_convolution_times_its_kernel_are_the_outputs(
+    module: nn.Module, size: tuple[int, ...]
+) -> None:
+    x = torch.randn(2, 3, *size)
+    (layer,) = discover(module, x[:1])
+    rows = kernel_order(torch.cat(list(unfold_chunks(x, layer, torch.Generator(), positions=10**4))), layer)
+    outputs = module(x).detach()
+    torch.testing.assert_close(
+        kernel_of(module, "").flatten(1) @ rows.T, outputs.transpose(0, 1).flatten(1), rtol=1e-4, atol=1e-5
+    )
+
+
+class _Tokens(nn.Module):
+    """Vectors of indices added up, of which 3 never comes and 0 is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(4, 5)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return (self.tokens(ids) * (ids > 0)[..., None]).sum(1)
+
+
+IDS = torch.tensor([[1, 2, 0], [1, 1, 2], [2, 1, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_moments_of_a_lookup_are_how_often_each_index_comes(masked: bool) -> None:
+    output = Reading(mask=lambda ids: ids > 0) if masked else one_tensor
+    model = _Tokens()
+    layers = discover(model, IDS)
+    batches = IDS.split(2)
+    found = collect_moments(model, layers, batches, SQUARED_ERROR, seed=3, device=CPU, output=output)[
+        "tokens"
+    ]
+    counts = torch.tensor([0, 5, 3, 0] if masked else [4, 5, 3, 0]).double()
+    torch.testing.assert_close(found.A, counts / counts.sum())
+    assert (found.patches, found.samples) == (int(counts.sum()), 4)
+    distinct = 2 if masked else 3
+    unseen = distinct / (distinct + found.patches)
+    torch.testing.assert_close(found.shrunk()[0], (1 - unseen) * found.A + unseen / 4)
+    twice = found.merged(found)
+    torch.testing.assert_close(twice.A, found.A)
+    assert twice.patches == 2 * found.patches
+
+
+def test_a_diagonal_stands_for_a_diagonal_matrix() -> None:
+    kernel, G = torch.randn(5, 7), torch.cov(torch.randn(5, 20)).double()
+    other, shares = torch.randn(5, 7), torch.rand(7).double()
+    whole = whiten(kernel, torch.diag(shares), G)
+    own = whiten(kernel, shares, G)
+    chain = (Factor(7, 2), Factor(2, 5))
+    factors = [torch.randn(2, 7), torch.randn(5, 2)]
+    assert own.scale == pytest.approx(whole.scale)
+    assert own.error(chain, own.from_layer(chain, factors)) == pytest.approx(
+        whole.error(chain, whole.from_layer(chain, factors)), rel=1e-4
+    )
+    assert kernel_error(kernel, other, shares, G) == pytest.approx(
+        kernel_error(kernel, other, torch.diag(shares), G)
+    )
 
 
 def test_both_moments_by_hand() -> None:

@@ -151,7 +151,10 @@ def test_the_chain_of_a_record_builds_the_module(name: str, padding: int | str) 
         own = chain_record(layer, candidate)
         built = skeleton(model, (layer,), plan)[0]
         again = nn.Sequential(
-            *(nn.Conv2d(**{k: v for k, v in factor if k not in ("kind", "axes")}) for factor in own)
+            *(
+                nn.Conv2d(**{k: v for k, v in factor.model_dump().items() if k not in ("kind", "axes")})
+                for factor in own
+            )
         )
         again.load_state_dict(built.state_dict())
         torch.testing.assert_close(again(example), built(example))

@@ -171,14 +171,22 @@ def finetune(
 
 @contextmanager
 def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """The parameters to train: those that are not frozen or, if all are, all of them, temporarily unfrozen."""
+    """The parameters to train: those that are not frozen or, if all are, all of them, temporarily unfrozen.
+
+    Embeddings with sparse gradients, which AdamW does not take, give dense ones meanwhile.
+    """
     wanted = [p for p in model.parameters() if p.requires_grad]
     frozen = [] if wanted else [p for p in model.parameters() if p.is_floating_point()]
     for parameter in frozen:
         parameter.requires_grad_(True)
+    sparse = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
+    for module in sparse:
+        module.sparse = False
     try:
         yield wanted or frozen
     finally:
+        for module in sparse:
+            module.sparse = True
         for parameter in frozen:
             parameter.requires_grad_(False)
             parameter.grad = None

@@ -1,4 +1,17 @@
-from .api import behaviour, compress, export, footprint, load, plan, quantize, report, save, search, smallest
+from .api import (
+    behaviour,
+    compress,
+    export,
+    export_plan,
+    footprint,
+    load,
+    plan,
+    quantize,
+    report,
+    save,
+    search,
+    smallest,
+)
 from .compression import CompressConfig
 from .errors import RankSearchError
 from .memory import keep_freed_memory
@@ -18,6 +31,7 @@ __all__ = [
     "behaviour",
     "compress",
     "export",
+    "export_plan",
     "footprint",
     "keep_freed_memory",
     "load",

@@ -26,11 +26,12 @@ from ranksearch.compression import (
     save_compressed,
 )
 from ranksearch.compression import compress as compress_plan
-from ranksearch.costs import Cost, Kept
+from ranksearch.costs import Budget, Cost, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.exporting import export_file, exporters
 from ranksearch.folders import TABLES
+from ranksearch.interchange import PLAN_EXPORTERS, PlanExport, export_of, export_plan_file
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
@@ -50,6 +51,7 @@ from ranksearch.planning import (
     Gauge,
     LayerWeights,
     Plan,
+    PlanRecord,
     Problem,
     further_budgets,
     further_plan,
@@ -447,25 +449,12 @@ def save(
     `compressed` is what `compress` made of `result.plan`. footprint: what `footprint` measured of it, to be kept in
     `plan.json`. Raises MismatchError where the plan is not for the task's model.
     """
-    network = inspect_network(task, metrics=tuple(compressed.cost.amounts))
-    limits = {each.metric: each.dense for each in result.budget.every}
-    measured = {name: dense for name, dense in limits.items() if name not in network.cost.amounts}
-    planned_layers(network.layers, [compressed.plan])
-    record = make_record(
-        task.model,
-        network.layers,
-        compressed.plan,
-        example=task.example,
-        dense=Cost(**network.cost.amounts, **measured),
-        budget=result.budget,
-        seed=task.splits.seed,
-        model_name=task.model_name,
-        scores={
-            **result.scores,
-            "factorised": compressed.factorised.mean,
-            "delivered": compressed.delivered.mean,
-        },
-    )
+    scores = {
+        **result.scores,
+        "factorised": compressed.factorised.mean,
+        "delivered": compressed.delivered.mean,
+    }
+    record = _record(task, compressed.plan, result.budget, scores)
     told = DeliveryRecord(
         command=None,
         epochs=None,
@@ -482,6 +471,27 @@ def save(
     }
     save_compressed(Path(folder), compressed.model, record.model_copy(update=found))
     write_card(Path(folder))
+
+
+def _record(
+    task: Task, plan: Plan, budget: Budget, scores: Mapping[str, float | None] | None = None
+) -> PlanRecord:
+    """What a plan file holds of a plan. Raises MismatchError where the plan is not for the task's model."""
+    network = inspect_network(task, metrics=tuple(plan.cost.amounts))
+    limits = {each.metric: each.dense for each in budget.every}
+    measured = {name: dense for name, dense in limits.items() if name not in network.cost.amounts}
+    planned_layers(network.layers, [plan])
+    return make_record(
+        task.model,
+        network.layers,
+        plan,
+        example=task.example,
+        dense=Cost(**network.cost.amounts, **measured),
+        budget=budget,
+        seed=task.splits.seed,
+        model_name=task.model_name,
+        scores=scores,
+    )
 
 
 @checks_keywords
@@ -545,6 +555,28 @@ def export(
         write_card(folder)
     paths = [folder / record.file for record in records]
     return paths if several else paths[0]
+
+
+@checks_keywords
+def export_plan(
+    plan: str | Path | SearchResult, to: str, path: str | Path | None = None, *, task: Task | None = None
+) -> PlanExport:
+    """A plan as another compressor reads it; written to `path`, if there is one.
+
+    plan: a plan file, or the result of a search, which needs the `task` that it was made for. to: `chains`, `ranks`,
+    `tensorly_torch`, and what else is registered. What is returned has the `content` of the file, the `ranks` and
+    `params` of the layers that it expresses, and `left_out`: those that it cannot, with the reason. They stay dense.
+
+    Raises InputError for a format that is not known, and for plan files of version 1.
+    """
+    exporter = PLAN_EXPORTERS.resolve(to)
+    if not isinstance(plan, SearchResult):
+        record = read_plan(Path(plan))
+    elif task is None:
+        raise InputError(expected("task", "the task that the plan was made for", "none"))
+    else:
+        record = _record(task, plan.plan, plan.budget)
+    return export_of(exporter, record) if path is None else export_plan_file(record, exporter, Path(path))
 
 
 @checks_keywords

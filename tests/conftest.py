@@ -12,6 +12,7 @@ from ranksearch import testing
 from ranksearch.costs import COSTS
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.exporting import EXPORTERS
+from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.planning import Problem
 from ranksearch.search_spaces import SEARCH_SPACES
@@ -35,6 +36,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         EXPORTERS,
         LOSSES,
         OBJECTIVES,
+        PLAN_EXPORTERS,
         SAMPLERS,
         SEARCH_SPACES,
     ):

@@ -33,6 +33,7 @@ ROOMS = (
     "searching.baselines",
     "searching",
     "exporting",
+    "interchange",
     "cards",
     "quantization",
     "testing",

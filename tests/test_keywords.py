@@ -26,6 +26,7 @@ CALLED = (
     "plan",
     "footprint",
     "export",
+    "export_plan",
     "quantize",
     "smallest",
     "behaviour",

@@ -10,6 +10,7 @@ import typer
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.signature import help_text, option_of, with_options
 from ranksearch.exporting import EXPORTERS
+from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.runs import MAIN_PANEL, ProbeOptions, RunOptions
 
 app = typer.Typer(
@@ -77,6 +78,11 @@ OF_THE_PLAN = {
     "loss": "the plan's",
     "threads": "the plan's",
 }
+
+_FORMATS = (
+    f"Formats. Can be repeated. Of a plan: "
+    f"{', '.join(f'{name} ({PLAN_EXPORTERS.summary(name)})' for name in PLAN_EXPORTERS)}; or your own. Of a model:"
+)
 
 Config = Annotated[
     Path | None,
@@ -231,13 +237,16 @@ def verify(
 
 @app.command(name="export")
 def export_(
-    path: Annotated[Path, typer.Argument(help="Folder of a compressed model, or run folder.", metavar="DIR")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="Folder of a compressed model, run folder, or plan file.", metavar="PATH"),
+    ],
     to: Annotated[
         list[str] | None,
         typer.Option(
             "--to",
             metavar="NAME[,NAME...]",
-            help=help_text("Formats. Can be repeated.", EXPORTERS, "onnx"),
+            help=help_text(_FORMATS, EXPORTERS, "onnx for a model"),
             show_default=False,
         ),
     ] = None,
@@ -277,11 +286,13 @@ def export_(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only results.", show_default=False)] = False,
 ) -> None:
-    """Export delivered models to files that run without ranksearch.
+    """Export delivered models to files that run without ranksearch, or a plan to what other compressors read.
 
     ranksearch export runs/digits --to onnx,pt2
 
     ranksearch export runs/digits --to onnx --quantize int8
+
+    ranksearch export runs/digits/plan-0.2.json --to chains
 
     Each file is compared with the compressed model on random inputs. The int8 file needs images: it is calibrated and
     evaluated on them.
@@ -291,7 +302,7 @@ def export_(
 
         export_command(
             path,
-            to or ["onnx"],
+            to or [],
             model,
             trust=trust,
             quiet=quiet,

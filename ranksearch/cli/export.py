@@ -1,4 +1,4 @@
-"""`ranksearch export`, and what commands print about exported files."""
+"""`ranksearch export`, of models and of plans, and what commands print about exported files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import typer
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import FAILURE
+from ranksearch.cli.export_plan import export_plan_command
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked
+from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.runs import load_options
 
 if TYPE_CHECKING:  # options are checked before torch is loaded
@@ -35,13 +37,27 @@ def export_command(
     tolerance: str | None = None,
     data: str | None = None,
 ) -> None:
-    """Export everything that was delivered in a folder; exit code 1 at the end where a format failed."""
+    """Export a plan file, or everything that was delivered in a folder; exit code 1 at the end where a format of a
+    model failed."""
     reporter = ConsoleReporter(quiet=quiet)
+    names = [name.strip() for part in to for name in part.split(",") if name.strip()]
+    if path.is_file():
+        of_models = {"model": model, "data": data, "quantize": quantize, "quantize-tolerance": tolerance}
+        unused = next((option for option, value in of_models.items() if value is not None), "trust" * trust)
+        if unused:
+            raise InputError(expected(f"--{unused}", "a folder of delivered models", f"the plan file {path}"))
+        export_plan_command(path, names, reporter)
+        return
+    to = names or ["onnx"]
     try:
         from ranksearch.exporting import exporters
 
-        exporters(name.strip() for part in to for name in part.split(",") if name.strip())
+        exporters(to)
     except InputError as error:
+        of_plans = next((name for name in names if name in PLAN_EXPORTERS), None)
+        if of_plans is not None and path.is_dir():
+            way_out = f"Name a plan file in it: {of_plans} is a format of plans."
+            raise InputError(expected(str(path), "a plan file", "a folder", way_out)) from error
         raise InputError(re.sub(r"^export\b(?! )", "--to", str(error))) from error
     options = load_options({"export": to, "quantize": quantize, "quantize_tolerance": tolerance})
     if data is not None and options.quantize is None:

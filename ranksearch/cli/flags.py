@@ -6,7 +6,7 @@ import re
 
 from ranksearch.runs import ProbeOptions, RunOptions
 
-_KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields, "lang"})
+_KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields, "lang", "ranks", "to"})
 
 
 def with_flags(text: str) -> str:

@@ -67,7 +67,7 @@ from ranksearch.planning.plan_file import (
     to_plan,
     write_plan,
 )
-from ranksearch.planning.plan_record import LayerRecord, PlanRecord
+from ranksearch.planning.plan_record import FactorRecord, LayerRecord, ModelRecord, PlanRecord
 from ranksearch.planning.problem import Problem, judged, prepare
 from ranksearch.planning.refinement import Fit, refine
 from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
@@ -92,6 +92,7 @@ __all__ = [
     "DropRecord",
     "Effort",
     "EstimateRecord",
+    "FactorRecord",
     "Fit",
     "Fits",
     "FootprintRecord",
@@ -103,6 +104,7 @@ __all__ = [
     "LayerRecord",
     "LayerWeights",
     "LookRecord",
+    "ModelRecord",
     "Network",
     "OutputsRecord",
     "Plan",

@@ -11,6 +11,7 @@ from ranksearch.testing.decompositions import DecompositionContract
 from ranksearch.testing.exporters import ExporterContract
 from ranksearch.testing.material import paper_problem, tiny_problem, tiny_task
 from ranksearch.testing.objectives import ObjectiveContract
+from ranksearch.testing.plan_exporters import PlanExporterContract, made_up_plan
 from ranksearch.testing.runtimes import PaperRuntime, RuntimeContract, registered
 from ranksearch.testing.search_spaces import MANY, SVD, SearchSpaceContract, cost_of, made, network, sampled
 
@@ -23,12 +24,14 @@ __all__ = [
     "ExporterContract",
     "ObjectiveContract",
     "PaperRuntime",
+    "PlanExporterContract",
     "RuntimeContract",
     "SearchSpaceContract",
     "cheapest",
     "cost_of",
     "made",
     "made_up_context",
+    "made_up_plan",
     "network",
     "paper_problem",
     "paper_problems",

@@ -1,0 +1,179 @@
+"""The interface of plan exporters: layer by layer, what another compressor is told, or why it cannot be told."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Literal
+
+from ranksearch.errors import InputError, expected
+from ranksearch.networks import Size
+from ranksearch.planning import DENSE, LayerRecord, PlanRecord
+
+Json = Any
+"""What the json module writes: dicts, lists, texts, numbers, booleans and None."""
+
+
+class NoEntry(Exception):  # noqa: N818  # nothing has gone wrong
+    """Raised by an exporter for a layer that its format cannot express; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A layer in another format.
+
+    value: what the format holds of it. extra_params: how many parameters the layer has there beyond those of the plan.
+    """
+
+    value: Json
+    extra_params: int = 0
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A layer that the plan factorises, and that stays dense elsewhere.
+
+    planned: the decomposition and ranks in the plan: `cp[joint] 24`.
+    """
+
+    layer: str
+    planned: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlanExport:
+    """A plan in another format.
+
+    content: what the file holds. ranks: of the layers that are expressed. params: how many parameters these have there.
+    dense: layers that the plan keeps dense, or that cannot be factorised. left_out: layers that the format cannot
+    express. total: how many parameters the whole model has there.
+    """
+
+    content: Json
+    ranks: Mapping[str, tuple[int, ...]]
+    params: Mapping[str, int]
+    dense: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    total: int
+
+
+class PlanExporter(ABC):
+    """A format of another compressor that plans are written in. Stateless; one instance is registered under its name.
+
+    What it writes is data that the other side reads with a few lines of Python, its `usage`.
+    """
+
+    name: ClassVar[str]
+    """The name that selects it, also part of the file's name."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages, as they are imported, that `usage` needs besides torch. None is needed to write the file."""
+
+    install: ClassVar[str] = ""
+    """The command that installs them."""
+
+    decompositions: ClassVar[tuple[str, ...]] = ()
+    """The decompositions to plan with, so that little is left out; () for any."""
+
+    @abstractmethod
+    def entry(self, layer: LayerRecord) -> Entry:
+        """What the format holds of a layer that the plan factorises. Raises NoEntry with the reason where the format
+        cannot express it with the same ranks, or not at the same cost."""
+
+    def content(self, plan: PlanRecord, entries: Mapping[str, Json], left_out: tuple[LeftOut, ...]) -> Json:
+        """What the file holds.
+
+        entries: the values of `entry`, by layer, in the order of the plan. Unless the format has no place for them,
+        `left_out` belongs in the file.
+        """
+        return {
+            "format": f"ranksearch plan for {self.name}",
+            "version": 1,
+            "layers": dict(entries),
+            "dense": list(kept_dense(plan)),
+            "left_out": [vars(each) for each in left_out],
+        }
+
+    @abstractmethod
+    def usage(self, path: str) -> str:
+        """Lines of Python that carry out the file on the dense model `model`; afterwards `model` is the result."""
+
+
+def export_of(exporter: PlanExporter, plan: PlanRecord) -> PlanExport:
+    """A plan in another format. Every layer is expressed, dense, or left out with the reason.
+
+    Raises InputError for plans of files of version 1, which do not say how layers are strided and padded.
+    """
+    entries: dict[str, Entry] = {}
+    left_out = []
+    factorised = [layer for layer in plan.layers if layer.decomposition != DENSE]
+    for layer in factorised:
+        if layer.chain is None:
+            wanted, way_out = "a plan file of version 2, with the chains of layers", "Make the plan again."
+            raise InputError(expected(f"plan, layer {layer.name}", wanted, "one of version 1", way_out))
+        try:
+            entries[layer.name] = exporter.entry(layer)
+        except NoEntry as reason:
+            left_out.append(LeftOut(layer.name, planned(layer), str(reason)))
+    back = {each.layer for each in left_out}
+    extra = sum(dense_params(x) - x.cost["params"] for x in factorised if x.name in back)
+    extra += sum(entry.extra_params for entry in entries.values())
+    return PlanExport(
+        content=exporter.content(plan, {name: e.value for name, e in entries.items()}, tuple(left_out)),
+        ranks={layer.name: layer.ranks for layer in factorised if layer.name in entries},
+        params={
+            x.name: x.cost["params"] + entries[x.name].extra_params for x in factorised if x.name in entries
+        },
+        dense=kept_dense(plan),
+        left_out=tuple(left_out),
+        total=plan.cost["params"] + extra,
+    )
+
+
+def kept_dense(plan: PlanRecord) -> tuple[str, ...]:
+    """The layers that a plan keeps dense, and those that cannot be factorised."""
+    chosen = (layer.name for layer in plan.layers if layer.decomposition == DENSE)
+    return (*chosen, *(layer.name for layer in plan.dense_layers))
+
+
+def planned(layer: LayerRecord) -> str:
+    """The decomposition, form and ranks of a layer in words: `cp[joint] 24`."""
+    form = f"[{layer.form}]" if layer.form else ""
+    return f"{layer.decomposition}{form} {'×'.join(map(str, layer.ranks))}"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a layer runs, whatever it is made of; sizes are empty for a linear layer."""
+
+    kernel_size: Size
+    stride: Size
+    padding: Size | Literal["same"]
+    padding_mode: str
+    dilation: Size
+    bias: bool
+
+
+def geometry(layer: LayerRecord) -> Geometry:
+    """The geometry of a layer that is factorised, from its chain: each axis is covered by one of the factors."""
+    assert layer.chain  # `export_of` has looked
+    over = {axis: factor for factor in layer.chain for axis in factor.axes}
+    axes = [(axis, over[axis]) for axis in sorted(over)]
+    paddings = [factor.padding for factor in over.values()]
+    modes = {factor.padding_mode for factor in over.values()}
+    return Geometry(
+        kernel_size=tuple(factor.kernel_size[axis] for axis, factor in axes),
+        stride=tuple(factor.stride[axis] for axis, factor in axes),
+        padding="same" if "same" in paddings else tuple(int(f.padding[axis]) for axis, f in axes),
+        padding_mode=modes.pop() if len(modes) == 1 else "zeros",
+        dilation=tuple(factor.dilation[axis] for axis, factor in axes),
+        bias=layer.chain[-1].bias,
+    )
+
+
+def dense_params(layer: LayerRecord) -> int:
+    """Parameters of a layer that is factorised, were it dense."""
+    return prod(layer.shape) + layer.shape[0] * geometry(layer).bias

@@ -1,0 +1,67 @@
+"""What plan exporters write, and that nothing of a plan gets lost on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import ranksearch
+from ranksearch.errors import InputError
+from ranksearch.interchange import PLAN_EXPORTERS, chains_schema, export_of
+from ranksearch.planning import PlanRecord, write_plan
+from ranksearch.searching import SearchResult
+from ranksearch.tasks import Task
+from ranksearch.testing import made_up_plan
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "chains.schema.json"
+
+
+@pytest.fixture(scope="module")
+def result(tiny_task: Task) -> SearchResult:
+    return ranksearch.search(tiny_task, 0.6, decompositions=["svd", "spatial_svd"], progress=False)
+
+
+@pytest.fixture(scope="module")
+def record(tiny_task: Task) -> PlanRecord:
+    return made_up_plan(tiny_task.model, tiny_task.example, "svd")
+
+
+def test_chains_follow_the_published_schema(record: PlanRecord) -> None:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert schema == chains_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    content = export_of(PLAN_EXPORTERS.get("chains"), record).content
+    jsonschema.validate(content, schema)
+    content["layers"]["0"]["chain"] = []
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema)
+
+
+def test_a_map_of_ranks_holds_nothing_else(record: PlanRecord) -> None:
+    assert export_of(PLAN_EXPORTERS.get("ranks"), record).content == {"0": 2, "3": 4, "8": 1}
+
+
+def test_from_python(tiny_task: Task, result: SearchResult, record: PlanRecord, tmp_path: Path) -> None:
+    """The result of a search, or a plan file; the file is what is returned."""
+    found = ranksearch.export_plan(result, "chains", tmp_path / "chains.json", task=tiny_task)
+    assert json.loads((tmp_path / "chains.json").read_text()) == found.content
+    assert found.total == result.plan.cost.params
+    factorised = {name for name, own in result.plan.choices.items() if not own.is_dense}
+    assert found.ranks.keys() == factorised != set()
+    write_plan(tmp_path / "plan.json", record)
+    assert ranksearch.export_plan(tmp_path / "plan.json", "ranks").ranks == {"0": (2,), "3": (4,), "8": (1,)}
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["chains.json", "plan.json"]
+    with pytest.raises(InputError, match=r"^task: expected the task that the plan was made for, got none"):
+        ranksearch.export_plan(result, "chains")
+    with pytest.raises(InputError, match=r"Did you mean 'ranks'\?"):
+        ranksearch.export_plan(tmp_path / "plan.json", "rank")
+
+
+def test_a_plan_without_chains_is_refused(record: PlanRecord) -> None:
+    """Files of version 1 do not say how layers are strided and padded."""
+    layers = tuple(layer.model_copy(update={"chain": None}) for layer in record.layers)
+    with pytest.raises(InputError, match=r"^plan, layer 0: expected a plan file of version 2"):
+        export_of(PLAN_EXPORTERS.get("ranks"), record.model_copy(update={"layers": layers}))

@@ -75,6 +75,9 @@ class PlanExporter(ABC):
     install: ClassVar[str] = ""
     """The command that installs them."""
 
+    prefix: ClassVar[str] = ""
+    """What the names of modules begin with in the model that `usage` makes."""
+
     decompositions: ClassVar[tuple[str, ...]] = ()
     """The decompositions to plan with, so that little is left out; () for any."""
 

@@ -24,3 +24,6 @@ _HERE = "ranksearch.interchange"
 PLAN_EXPORTERS.offer("chains", f"{_HERE}.to_chains:Chains", "plain JSON: every factor of every layer")
 PLAN_EXPORTERS.offer("ranks", f"{_HERE}.to_ranks:Ranks", "a flat {module: rank}")
 PLAN_EXPORTERS.offer("tensorly_torch", f"{_HERE}.to_tensorly_torch:TensorlyTorch", "for tensorly-torch")
+PLAN_EXPORTERS.offer("aimet", f"{_HERE}.to_aimet:Aimet", "for AIMET's spatial and weight SVD")
+PLAN_EXPORTERS.offer("musco", f"{_HERE}.to_musco:Musco", "for MUSCO's Tucker-2, CP and SVD")
+PLAN_EXPORTERS.offer("peft", f"{_HERE}.to_peft:Peft", "LoRA adapters of the same ranks")

@@ -9,9 +9,8 @@ from rich.console import Group, RenderableType
 from ranksearch.cli.fitting import NOTHING, Column, Fitted
 from ranksearch.cli.text import styled
 from ranksearch.costs import COSTS, briefly, unit_of
-from ranksearch.planning import FootprintRecord, PlanRecord, TimeRecord
+from ranksearch.planning import EstimateRecord, FootprintRecord, PlanRecord, TimeRecord
 from ranksearch.runs import RunReport
-from ranksearch.tasks import Estimate
 
 ALIKE = 0.05
 """Relative difference of two times below which nothing is said about it."""
@@ -19,21 +18,15 @@ ALIKE = 0.05
 
 def results_table(report: RunReport) -> RenderableType:
     """The dense model and the compressed one of each budget."""
-    records = [found.record for found in report.delivered]
-    dense = {"validation": report.validation, "test": report.test}
-    return models_view("before and after", records, report.metric_name, dense)
+    return models_view("before and after", [found.record for found in report.delivered])
 
 
-def models_view(
-    title: str,
-    records: Sequence[PlanRecord],
-    metric_name: str = "",
-    dense: Mapping[str, Estimate | None] | None = None,
-) -> RenderableType:
-    """Models of one run, at least one. metric_name: the task metric. dense: what the dense model scores, by role."""
-    named = f"{metric_name},\n" if metric_name else ""
+def models_view(title: str, records: Sequence[PlanRecord]) -> RenderableType:
+    """Models of one run, at least one, beside the dense one as their records tell of it."""
+    metric = task_metric_of(records)
+    named = f"{metric},\n" if metric else ""
     scores = {
-        role: [_estimate((dense or {}).get(role)), *(_score(r, role) for r in records)] for role in _ROLES
+        role: [_estimate(dense_score(records, role)), *(_score(r, role) for r in records)] for role in _ROLES
     }
     tested = any(cell != NOTHING for cell in scores["test"])
     columns = [
@@ -48,6 +41,24 @@ def models_view(
 
 
 _ROLES = ("validation", "test")
+
+
+def task_metric_of(records: Sequence[PlanRecord]) -> str:
+    """What the task metric is called; "" where no record says so."""
+    told = [r.delivery.task_metric for r in records if r.delivery is not None]
+    told += [found.metric for r in records for found in r.behaviour.values()]
+    return next(iter(told), "")
+
+
+def dense_score(records: Sequence[PlanRecord], role: str) -> EstimateRecord | None:
+    """What the dense model scores on a part of the data; None where it was not measured."""
+    told = [r.delivery.dense.get(role) for r in records if r.delivery is not None]
+    told += [
+        EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)
+        for r in records
+        if (found := r.behaviour.get(role)) is not None
+    ]
+    return next((found for found in told if found is not None), None)
 
 
 def remarks(records: Sequence[PlanRecord]) -> Iterator[str]:
@@ -120,12 +131,15 @@ def _megabytes(amount: int) -> str:
     return f"{amount / 1e6:.3g}"
 
 
-def _estimate(found: Estimate | None) -> str:
-    return NOTHING if found is None else f"{found.mean:.2f} ± {found.stderr:.2f}"
+def _estimate(found: EstimateRecord | None) -> str:
+    return NOTHING if found is None else _with_error(found.mean, found.stderr)
 
 
 def _score(record: PlanRecord, role: str) -> str:
-    mean, stderr = record.scores.get(role), record.scores.get(f"{role}_stderr")
+    return _with_error(record.scores.get(role), record.scores.get(f"{role}_stderr"))
+
+
+def _with_error(mean: float | None, stderr: float | None) -> str:
     if mean is None:
         return NOTHING
     return f"{mean:.2f}" if stderr is None else f"{mean:.2f} ± {stderr:.2f}"

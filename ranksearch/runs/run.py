@@ -14,6 +14,7 @@ from ranksearch.runs.command import command
 from ranksearch.runs.deliver import Delivered, RunReport, deliver, handed_over
 from ranksearch.runs.export import Exports
 from ranksearch.runs.front_files import write_whole_front
+from ranksearch.runs.measured_record import record_measured
 from ranksearch.runs.narrate import (
     describe_budgets,
     describe_dense,
@@ -99,6 +100,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             else Delivered(each.record, each.folder, folder.plan(each.record.asked), Exports(each.folder, ()))
             for each in saved
         )
+        record_measured(folder, [each.record for each in saved])
         write_whole_front(tables, tables.content(), tables.metric, folder.path, folder.front_table)
         return RunReport(
             problem.dense,

@@ -14,6 +14,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from ranksearch.costs import ALWAYS, Cost, Kept
 from ranksearch.files import write_text
 from ranksearch.objectives import ERROR, score_label, scores_by_price
+from ranksearch.planning import EstimateRecord
 from ranksearch.records import Record, read_record, write_record
 from ranksearch.searching.front import Evaluated, State, merged, pareto_front
 from ranksearch.searching.rank_correlation import RankCorrelation, rank_correlations
@@ -35,6 +36,8 @@ class PlanEntry(Record):
     on_front: bool
     chosen: bool
     ranks: dict[str, str]
+    delivered: dict[str, EstimateRecord] = Field(default_factory=dict)
+    """The task metric of the model that was delivered for this plan, by part of the data: validation, test."""
 
 
 class CorrelationRecord(Record):
@@ -61,6 +64,10 @@ class FrontRecord(Record):
     """Cost of the dense model, by cost metric."""
     weights: dict[str, FiniteFloat] = Field(default_factory=dict)
     """By layer, the factor on its errors in the allocation; empty if there were none."""
+    task_metric: str | None = None
+    """What the task metric is called; null where nothing was measured."""
+    dense_measured: dict[str, EstimateRecord] = Field(default_factory=dict)
+    """The task metric of the dense model, by part of the data."""
     plans: tuple[PlanEntry, ...]
     rank_correlations: tuple[CorrelationRecord, ...] = ()
     """Rank correlation of each score with the next more expensive one, by budget."""

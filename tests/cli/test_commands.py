@@ -192,6 +192,28 @@ def test_front_holds_baselines_and_the_chosen_plans(finished_run: tuple[Path, Re
         assert plans[0].origin in ("analytic", "uniform", "energy")
 
 
+def test_files_of_a_run_tell_the_task_metric_before_and_after(
+    finished_run: tuple[Path, Result], invoke: Invoke
+) -> None:
+    path, _ = finished_run
+    front = read_front(path / "front.json")
+    assert front.task_metric == "top-1 %"
+    table = invoke("show", path).stdout
+    for asked in ("0.6", "0.4"):
+        delivered = read_plan(path / "compressed" / asked / "plan.json")
+        assert delivered.delivery is not None
+        assert front.dense_measured == delivered.delivery.dense
+        (entry,) = [plan for plan in front.plans if plan.chosen and plan.asked == asked]
+        assert entry.delivered.keys() == {"validation", "test"}
+        for role, found in entry.delivered.items():
+            assert (found.mean, found.stderr) == (delivered.scores[role], delivered.scores[f"{role}_stderr"])
+            assert f"{found.mean:.2f} ± {found.stderr:.2f}" in table
+            dense = front.dense_measured[role]
+            assert f"{dense.mean:.2f} ± {dense.stderr:.2f}" in table
+        assert read_plan(path / f"plan-{asked}.json").behaviour == delivered.behaviour
+    assert not any(plan.delivered for plan in front.plans if not plan.chosen)
+
+
 def test_same_seed_same_plan(finished_run: tuple[Path, Result], run: Invoke, tmp_path: Path) -> None:
     path, _ = finished_run
     result = run("--budget", "0.6,0.4", "--out", tmp_path / "b", "--seed", "1")

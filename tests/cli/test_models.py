@@ -12,11 +12,17 @@ from ranksearch.cli.models import models_view, remarks
 from ranksearch.cli.text import TextConsole
 from ranksearch.costs import COSTS, CostMetric
 from ranksearch.costs.metric import prefixed
-from ranksearch.planning import FootprintRecord, PlanRecord, SizeRecord, TimeRecord
+from ranksearch.planning import BehaviourRecord, FootprintRecord, PlanRecord, SizeRecord, TimeRecord
 from ranksearch.planning.plan_record import ModelRecord
-from ranksearch.tasks import Estimate
 
 SCORES = {"validation": 79.04, "validation_stderr": 0.41}
+BEHAVIOUR = {
+    role: BehaviourRecord(
+        metric="top-1 %", examples=1000, dense=dense, dense_stderr=0.4,
+        delivered=79.04, delivered_stderr=0.41, drop=None, predictions=None,
+    )
+    for role, dense in (("validation", 80.0), ("test", 80.5))
+}  # fmt: skip
 DENSE = {"params": 25_557_032, "flops": 8_178_892_800}
 
 
@@ -45,8 +51,10 @@ def record(asked: str, ratio: float | None = 0.6, low: float | None = None, **mo
 
 def printed(width: int, *records: PlanRecord, test: bool = True) -> str:
     console = TextConsole(width=width, color_system=None, file=io.StringIO())
-    dense = {"validation": Estimate(80.0, 0.4, 1000), "test": Estimate(80.5, 0.4, 1000) if test else None}
-    console.print(models_view("before and after", records, "top-1 %", dense))
+    roles = ("validation", "test") if test else ("validation",)
+    behaviour = {role: BEHAVIOUR[role] for role in roles}
+    told = [each.model_copy(update={"behaviour": behaviour}) for each in records]
+    console.print(models_view("before and after", told))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -9,9 +9,10 @@ import typer
 
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.signature import help_text, option_of, with_options
+from ranksearch.cli.taken import ALL, DELIVERY, LAYERS, PLAN, PROBE, VERIFY
 from ranksearch.exporting import EXPORTERS
 from ranksearch.interchange import PLAN_EXPORTERS
-from ranksearch.runs import MAIN_PANEL, ProbeOptions, RunOptions
+from ranksearch.runs import MAIN_PANEL
 
 app = typer.Typer(
     name="ranksearch",
@@ -22,55 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ALL = tuple(RunOptions.model_fields)
-MODEL_AND_DATA = tuple(
-    name
-    for name, field in RunOptions.model_fields.items()
-    if isinstance(extra := field.json_schema_extra, dict) and extra["panel"] in ("Model", "Data")
-)
-DELIVERY = (
-    *MODEL_AND_DATA,
-    "runtime",
-    "latency_batch",
-    "match_epochs",
-    "epochs",
-    "rounds",
-    "lr",
-    "label_weight",
-    "augment",
-    "accept",
-    "export",
-    "quantize",
-    "quantize_tolerance",
-    "out",
-    "cache",
-    "trust",
-    "seed",
-    "device",
-    "threads",
-    "quiet",
-    "verbose",
-)
-PROBE = (
-    *MODEL_AND_DATA,
-    "decompositions",
-    "runtime",
-    "latency_batch",
-    "lr",
-    "out",
-    "cache",
-    "resume",
-    "trust",
-    "seed",
-    "device",
-    "threads",
-    "quiet",
-    "verbose",
-    *ProbeOptions.model_fields,
-)
-PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
-LAYERS = ("model", "num_classes", "output", "ignore", "data", "collate", "input_size", "decompositions")
-VERIFY = ("data", "model", "metric_fn", "loss", "device", "threads", "trust")
 OF_THE_PLAN = {
     "data": "none: the task metric is not measured",
     "model": "the plan's, where it is built in",

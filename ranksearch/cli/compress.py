@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.export import end_by, print_exports
+from ranksearch.cli.next_steps import after_compress, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.cli.run import end_by_promises, print_behaviour
 from ranksearch.errors import InputError, expected
@@ -46,6 +47,7 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
         reporter.result(f"{'compressed model':<16}  {shown(out)}")
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
+        print_steps(after_compress(options, out, report.chosen[0].record), reporter.line)
     end_by_promises(report)
     end_by(exports)
 

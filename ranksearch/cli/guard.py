@@ -61,9 +61,13 @@ def resumable(command: str, folder: Path, *, trust: bool) -> Iterator[None]:
     except BaseException as error:
         found = ending(error)
         if found is not None and found.go_on:
-            way_on = f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}"
-            error.add_note(f"{GO_ON}{way_on}{' --trust' if trust else ''}")
+            error.add_note(f"{GO_ON}{resume_line(command, folder, trust=trust)}")
         raise
+
+
+def resume_line(command: str, folder: Path, *, trust: bool) -> str:
+    """What continues a run or a probe that ended early."""
+    return f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}{' --trust' if trust else ''}"
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.next_steps import after_plan, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 
@@ -42,5 +42,4 @@ def plan_command(run: Path, given: Mapping[str, Any], *, front: bool, out: Path 
     for plan in plans:
         there = ", there already" if plan.known else ""
         reporter.result(f"{'plan':<8}  {shown(plan.path)}{there}")
-    for plan in plans:
-        reporter.line(f"deliver it with: ranksearch compress {shlex.quote(shown(plan.path))}")
+    print_steps(after_plan(plans), reporter.line)

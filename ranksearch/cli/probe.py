@@ -9,6 +9,7 @@ from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.guard import resumable
+from ranksearch.cli.next_steps import after_probe, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.cli.run import report_written
 from ranksearch.runs import ProbeOptions, load_options, needs_trust
@@ -44,4 +45,5 @@ def probe_command(config: Path | None, given: Mapping[str, Any]) -> None:
         for what, path in (("record", folder.record), ("sweep", folder.sweep), ("spectra", folder.spectra)):
             if path.is_file():
                 reporter.result(f"{what:<8}  {shown(path)}")
+        print_steps(after_probe(options, record), reporter.line)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")

@@ -14,6 +14,7 @@ from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import NOT_KEPT
 from ranksearch.cli.export import end_by, print_exports
 from ranksearch.cli.guard import print_error, resumable
+from ranksearch.cli.next_steps import after_run, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.errors import RankSearchError, told
 from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
@@ -48,6 +49,7 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         _where(folder, reporter, [found.record.asked for found in report.chosen])
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
+        print_steps(after_run(options, folder.path, [x.record for x in report.chosen]), reporter.line)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
     end_by_promises(report)
     end_by(exports)

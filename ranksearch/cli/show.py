@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ranksearch.cli.guard import resume_line
+from ranksearch.cli.next_steps import after_probe, kept_options, look_at, print_steps
 from ranksearch.cli.text import TextConsole, output_console
 from ranksearch.errors import InputError, expected
-
-if TYPE_CHECKING:
-    from ranksearch.runs import RunFolder
+from ranksearch.folders import CONFIG
+from ranksearch.runs import needs_trust
 
 PROBE = "probe.json"
 
@@ -19,6 +19,7 @@ PROBE = "probe.json"
 def show_command(path: Path, *, every: bool) -> None:
     """Print the plan, the front or the verdict of a probe that lies at a path."""
     from ranksearch.cards import CARD_FILE
+    from ranksearch.cli.behaviour import behaviour_lines
     from ranksearch.cli.models import models_view
     from ranksearch.cli.tables import front_view, plan_view
     from ranksearch.compression import PLAN_FILE
@@ -34,32 +35,27 @@ def show_command(path: Path, *, every: bool) -> None:
         from ranksearch.cli.verdict import verdict_view
         from ranksearch.probing import read_probe
 
-        console.print(verdict_view(read_probe(record)))
+        probed = read_probe(record)
+        console.print(verdict_view(probed))
+        if (options := kept_options(record.with_name(CONFIG))) is not None:
+            print_steps(after_probe(options, probed), partial(console.print, soft_wrap=True))
     elif path.is_file():
         console.print(plan_view(read_plan(path)))
     elif folder.front.is_file():
         console.print(front_view(read_front(folder.front), every=every))
         if delivered := [read_plan(place) for place in folder.delivered()]:
             console.print(models_view("delivered", delivered))
-        for line in _delivered(folder):
-            console.print(line, soft_wrap=True)
-        for plan in folder.plans():
-            console.print(f"ranksearch show {shlex.quote(str(plan))}", soft_wrap=True)
+            for line in (line for found in delivered for line in behaviour_lines(found)):
+                console.print(line, soft_wrap=True)
+        print_steps(map(look_at, folder.plans()), partial(console.print, soft_wrap=True))
         _print_cards(sorted(path.glob(f"compressed/*/{CARD_FILE}")), console)
     elif (path / PLAN_FILE).is_file():
         console.print(plan_view(read_plan(path / PLAN_FILE)))
         _print_cards([card for card in [path / CARD_FILE] if card.is_file()], console)
     else:
         got = f"{path}, which holds neither" if path.is_dir() else f"{path}, which is not there"
-        way_out = "A run that is not finished has no front yet: ranksearch run --resume --out DIR."
-        raise InputError(
-            expected(
-                "PATH",
-                "a plan file, or a folder with front.json, plan.json or probe.json",
-                got,
-                way_out if path.is_dir() else "",
-            )
-        )
+        wanted = "a plan file, or a folder with front.json, plan.json or probe.json"
+        raise InputError(expected("PATH", wanted, got, _unfinished(path)))
 
 
 def _print_cards(cards: Sequence[Path], console: TextConsole) -> None:
@@ -67,16 +63,15 @@ def _print_cards(cards: Sequence[Path], console: TextConsole) -> None:
         console.print(f"model card: {card}", soft_wrap=True)
 
 
-def _delivered(folder: RunFolder) -> Iterator[str]:
-    """How the delivered models of a run behave, the largest budget first."""
-    from ranksearch.cli.behaviour import behaviour_lines
-    from ranksearch.compression import PLAN_FILE
-    from ranksearch.planning import read_plan
+def _unfinished(path: Path) -> str:
+    """How the run or probe in a folder goes on, where there is one."""
+    from ranksearch.probing import PROBE_CONFIG
 
-    for plan in folder.plans():
-        file = folder.compressed(plan.stem.removeprefix("plan-")) / PLAN_FILE
-        if file.is_file():
-            yield from behaviour_lines(read_plan(file))
+    if (options := kept_options(path / CONFIG)) is None:
+        return ""
+    command = "probe" if (path / PROBE_CONFIG).is_file() else "run"
+    line = resume_line(command, path, trust=needs_trust(options))
+    return f"The {command} is not finished. Continue it with: {line}"
 
 
 def _probe(path: Path) -> Path:

@@ -55,8 +55,6 @@ def sentences(record: ProbeRecord) -> Iterator[str]:
             yield "No layer has to be left alone."
     yield from _depth(record)
     yield from _recovery(record)
-    if verdict is not None:
-        yield f"Next: ranksearch run --budget {max(0.01, round(verdict.trouble.budget, 2)):g}"
 
 
 def _speed(record: ProbeRecord) -> Iterator[str]:
@@ -84,7 +82,7 @@ def _speed(record: ProbeRecord) -> Iterator[str]:
         else ""
     )
     yield f"Predicted {words} on this machine ({how}){despite}."
-    yield "ranksearch run --metric latency looks for plans that are faster."
+    yield "A budget of time, --metric latency, looks for plans that are faster."
 
 
 def _megabytes(found: PointRecord | DenseScores) -> str:

@@ -1,5 +1,6 @@
+from .command import command_here
 from .compress import compress_pipeline
-from .config import load_options, parse, write_toml
+from .config import load_options, parse, read_toml, write_toml
 from .deliver import RunReport
 from .export import Exports, export_delivered, snippets
 from .further import FurtherPlan, differs, further_front, further_plans, tables_in
@@ -10,7 +11,7 @@ from .probe_options import ProbeOptions, parse_probe
 from .quantize import quantize_delivered, wanted_formats
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
-from .settings import candidate_config
+from .settings import NOT_RECORDED, candidate_config, delivery_epochs
 from .tasks import image_options, load_collate
 from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
@@ -18,6 +19,7 @@ from .verify import delivered_in, verify_delivered
 __all__ = [
     "MAIN",
     "MAIN_PANEL",
+    "NOT_RECORDED",
     "Exports",
     "FurtherPlan",
     "ProbeOptions",
@@ -25,8 +27,10 @@ __all__ = [
     "RunOptions",
     "RunReport",
     "candidate_config",
+    "command_here",
     "compress_pipeline",
     "delivered_in",
+    "delivery_epochs",
     "differs",
     "export_delivered",
     "further_front",
@@ -41,6 +45,7 @@ __all__ = [
     "parse_probe",
     "probe_pipeline",
     "quantize_delivered",
+    "read_toml",
     "run_pipeline",
     "snippets",
     "stored_probe_options",

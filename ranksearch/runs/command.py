@@ -1,8 +1,11 @@
-"""The command that options stand for, as others may see it: passwords hidden, files and folders by name alone."""
+"""The command that options stand for: for others, with files by name alone, or to be pasted on this machine."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from ranksearch.redaction import without_folders
@@ -29,24 +32,48 @@ def command(begin: str, options: RunOptions, panels: tuple[str, ...] = ()) -> st
     panels: those of the options that the command has; all where empty. Options about one machine's folders and one
     run's output are left out, as in plan files.
     """
-    values, defaults = (one.model_dump(mode="json") for one in (options, RunOptions()))
-    words = shlex.split(begin)
+    names = []
     for name, field in RunOptions.model_fields.items():
         extra: Any = field.json_schema_extra
-        left_out = name in NOT_RECORDED - _ABOUT_FILES or (panels and extra["panel"] not in panels)
-        if not left_out and values[name] != defaults[name]:
-            words += _given(name, values[name])
+        if name not in NOT_RECORDED - _ABOUT_FILES and (not panels or extra["panel"] in panels):
+            names.append(name)
+    return _typed(begin, options, names, None)
+
+
+def command_here(begin: str, options: RunOptions, names: Collection[str]) -> str:
+    """The same to be pasted on this machine, in the working directory: with whole paths, and the cache.
+
+    names: options that the command has.
+    """
+    kept = [name for name in RunOptions.model_fields if name in names and name not in _OF_ONE_RUN]
+    return _typed(begin, options, kept, Path.cwd())
+
+
+_OF_ONE_RUN = NOT_RECORDED - _ABOUT_FILES - {"cache"}
+
+
+def _typed(begin: str, options: RunOptions, names: Collection[str], base: Path | None) -> str:
+    values, defaults = (one.model_dump(mode="json") for one in (options, RunOptions()))
+    words = shlex.split(begin)
+    for name in names:
+        if values[name] != defaults[name]:
+            words += _given(name, values[name], base)
     return visible(shlex.join(words))
 
 
-def _given(name: str, value: Any) -> list[str]:
+def _given(name: str, value: Any, base: Path | None) -> list[str]:
     if isinstance(value, bool):
         return [flag(name) if value else f"--no-{flag(name)[2:]}"]
     if value == []:
         return [flag(name), "none"]
     parts = [str(part) for part in (value if isinstance(value, list) else [value])]
     if name in _WITH_PLACES:
-        parts = [without_folders(part) for part in parts]
+        parts = [without_folders(part) if base is None else _from(base, part) for part in parts]
     if name in _REPEATED:
         return [word for part in parts for word in (flag(name), part)]
     return [flag(name), ",".join(parts)]
+
+
+def _from(base: Path, text: str) -> str:
+    """A path, or a name with a path in it, which starts at a folder where it can: `imagefolder:data`."""
+    return re.sub(rf"(^|[:=]){re.escape(str(base).rstrip('/'))}/(?=[^/-])", r"\1", text)

@@ -6,7 +6,7 @@ person at the keyboard, who may also say that a plan or a folder is to be truste
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ranksearch.errors import InputError, expected
@@ -46,9 +46,12 @@ def check_trusted(values: Mapping[str, Any], where: str) -> None:
         raise InputError(expected(where, wanted, got, way_out))
 
 
-def needs_trust(options: RunOptions) -> bool:
-    """Whether a run with these options can be continued from its folder alone only where the folder is trusted."""
-    stored = options.model_dump(mode="json", exclude={"out"})
+def needs_trust(options: RunOptions, given: Collection[str] = ()) -> bool:
+    """Whether a run with these options can be continued from its folder alone only where the folder is trusted.
+
+    given: options that whoever continues it gives again, or that the folder does not keep.
+    """
+    stored = options.model_dump(mode="json", exclude={"out", *given})
     return any(_is_risky(name, value) for name, value in stored.items())
 
 

@@ -48,13 +48,13 @@ def test_files_and_words(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:
     assert {r.scope for r in read_rows(out / "sweep.csv")} == {"layer", "all", "prefix", "suffix", "plan"}
     kinds = {s.coordinates for s in read_spectra(out / "spectra.csv")}
     assert kinds == {"plain", "moments", "moments, approximate"}
-    for words in ("How compressible is", "score", "Next: ranksearch run --budget", "layer by layer"):
+    for words in ("How compressible is", "score", "Next: ", "ranksearch run", "layer by layer"):
         assert words in result.output
     assert not (out / "figures").exists()
     for path in (out, out / "probe.json"):
         shown = invoke("show", path)
         assert shown.exit_code == 0, shown.output
-        assert shown.output.strip() in result.output
+        assert set(shown.output.splitlines()) <= set(result.output.splitlines())
 
 
 def test_killed_probe_goes_on(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:

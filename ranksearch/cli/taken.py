@@ -1,0 +1,55 @@
+"""Which options each command takes, by field name."""
+
+from __future__ import annotations
+
+from ranksearch.runs import ProbeOptions, RunOptions
+
+ALL = tuple(RunOptions.model_fields)
+MODEL_AND_DATA = tuple(
+    name
+    for name, field in RunOptions.model_fields.items()
+    if isinstance(extra := field.json_schema_extra, dict) and extra["panel"] in ("Model", "Data")
+)
+DELIVERY = (
+    *MODEL_AND_DATA,
+    "runtime",
+    "latency_batch",
+    "match_epochs",
+    "epochs",
+    "rounds",
+    "lr",
+    "label_weight",
+    "augment",
+    "accept",
+    "export",
+    "quantize",
+    "quantize_tolerance",
+    "out",
+    "cache",
+    "trust",
+    "seed",
+    "device",
+    "threads",
+    "quiet",
+    "verbose",
+)
+PROBE = (
+    *MODEL_AND_DATA,
+    "decompositions",
+    "runtime",
+    "latency_batch",
+    "lr",
+    "out",
+    "cache",
+    "resume",
+    "trust",
+    "seed",
+    "device",
+    "threads",
+    "quiet",
+    "verbose",
+    *ProbeOptions.model_fields,
+)
+PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
+LAYERS = ("model", "num_classes", "output", "ignore", "data", "collate", "input_size", "decompositions")
+VERIFY = ("data", "model", "metric_fn", "loss", "device", "threads", "trust")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ranksearch.cli.gathering import Gathering
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.signature import help_text, option_of, with_options
 from ranksearch.cli.taken import ALL, DELIVERY, LAYERS, PLAN, PROBE, VERIFY
@@ -322,9 +323,9 @@ def layers(config: Config = None, *, given: dict[str, Any]) -> None:
         layers_command(config, given)
 
 
-app.command()(with_options(run, ALL))
+app.command(cls=Gathering)(with_options(run, ALL))
 app.command()(with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"}))
-app.command()(
+app.command(cls=Gathering)(
     with_options(
         plan,
         PLAN,

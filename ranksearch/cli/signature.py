@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.markup import escape
 
+from ranksearch.cli.gathering import written_out
 from ranksearch.registry import Registry
 from ranksearch.runs import MAIN, MAIN_PANEL, ProbeOptions, RunOptions
 from ranksearch.visible import visible
@@ -42,7 +43,7 @@ def with_options(
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
 
     def command(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in names}
+        given = {name: written_out(name, arguments.pop(name)) for name in names}
         function(**arguments, given={name: value for name, value in given.items() if value not in (None, [])})
 
     ordered = sorted(names, key=lambda name: MAIN.index(name) if name in MAIN else len(MAIN))

@@ -270,7 +270,7 @@ class RunOptions(BaseModel):
 
     budget: Budgets = option("Budget", (), "F[,F...]", "required, unless there is --max-drop")
     """How much of the whole model to KEEP: a fraction (0.2 keeps a fifth), a percentage (20%) or an amount
-    (54k; 1MB of bytes, 6ms of latency). Several (0.5,0.3,0.2) give one plan each. Can be repeated."""
+    (54k; 1MB of bytes, 6ms of latency). Several (0.5,0.3 or 0.5 0.3) give one plan each. Can be repeated."""
 
     metric: str = option("Budget", "params", "METRIC", choices=COSTS)
     """The cost metric: what the budget counts."""

@@ -18,6 +18,7 @@ from ranksearch.tasks import CROSS_ENTROPY, Role, Task, check_fit, check_targets
 from ranksearch.tasks.sources import (
     Data,
     ImageOptions,
+    check_name,
     classes_in_weights,
     full_name,
     is_builtin,
@@ -38,12 +39,13 @@ def build_task_and_data(
     options: RunOptions, tell: Callable[[str], None] = lambda text: None
 ) -> tuple[Task, Data]:
     """The task, and what its data source yielded; `tell` hears of what was chosen without being asked for."""
+    check_name(options.model)
     device = pick_device(options.device)
     loss = loss_of(options.loss)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
     if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
-        way_out = "Nothing is downloaded. --weights none uses random weights."
+        way_out = f"Nothing is downloaded. {_saving(options.model)} --weights none uses random weights."
         raise InputError(
             expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
         )
@@ -94,6 +96,18 @@ def build_task_and_data(
     for note in check_task(task, data):
         tell(note)
     return task, data
+
+
+def _saving(model: str) -> str:
+    """How the pretrained weights of a built-in model come into a file."""
+    source, name, *_ = model.split(":")
+    made = {
+        "torchvision": f"torchvision.models.get_model('{name}', weights='DEFAULT')",
+        "timm": f"timm.create_model('{name}', pretrained=True)",
+    }[source]
+    file = f"{name.replace('/', '-')}.pth"
+    saved = f"import torch, {source}; torch.save({made}.state_dict(), '{file}')"
+    return f'To fetch those of {source}: python -c "{saved}", then --weights {file}.'
 
 
 def pick_device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ from ranksearch.tasks.sources.architectures import dense_name, has_architecture,
 from ranksearch.tasks.sources.data import Data, ImageOptions, load_data
 from ranksearch.tasks.sources.digits import DIGITS_SHAPE
 from ranksearch.tasks.sources.models import (
+    check_name,
     classes_in_weights,
     full_name,
     is_builtin,
@@ -24,6 +25,7 @@ __all__ = [
     "ImageOptions",
     "TextOptions",
     "blank_inputs",
+    "check_name",
     "classes_in_weights",
     "dense_name",
     "full_name",

@@ -110,10 +110,7 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
     if source == transformers_models.SOURCE:
         _check_transformers(spec, num_classes)
         return transformers_models.build(spec, base)
-    if ":" not in spec:
-        forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
-        way_out = close_match(spec, ["digits"]) or _guess(spec)
-        raise InputError(expected("model", forms, repr(spec), way_out))
+    check_name(spec)
     factory = load_object(spec, option="model", base=base)
     if isinstance(factory, nn.Module):
         if num_classes is not None:
@@ -200,6 +197,18 @@ def _parse(spec: str, rest: str) -> tuple[str, dict[str, Any]]:
         return name, {cast(str, k.arg): ast.literal_eval(k.value) for k in keywords}
     except (SyntaxError, ValueError) as error:
         raise InputError(expected("model", "NAME:key=value,… with plain values", repr(spec))) from error
+
+
+def check_name(spec: str) -> None:
+    """That a name has the form of a model's, and is known where it is built in. Raises InputError."""
+    source, _, rest = spec.partition(":")
+    if ":" not in spec and spec != "digits":
+        forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
+        way_out = close_match(spec, ["digits"]) or _guess(spec)
+        raise InputError(expected("model", forms, repr(spec), way_out))
+    if source in ("torchvision", "timm"):
+        name, _ = _parse(spec, rest)
+        _torchvision(name) if source == "torchvision" else _timm(name)
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:

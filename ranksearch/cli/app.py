@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ranksearch.cli.endings import EXIT_CODES
 from ranksearch.cli.gathering import Gathering
 from ranksearch.cli.guard import guarded
+from ranksearch.cli.machine import Json, answering
 from ranksearch.cli.signature import help_text, option_of, with_options
 from ranksearch.cli.taken import ALL, DELIVERY, LAYERS, PLAN, PROBE, VERIFY
 from ranksearch.exporting import EXPORTERS
@@ -22,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
 )
 
 OF_THE_PLAN = {
@@ -74,7 +77,7 @@ def ranksearch(
     """
 
 
-def run(config: Config = None, *, given: dict[str, Any]) -> None:
+def run(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) -> None:
     """Find a plan for each budget and deliver the compressed models.
 
     ranksearch run --budget 0.2
@@ -83,15 +86,16 @@ def run(config: Config = None, *, given: dict[str, Any]) -> None:
 
     Without a model it runs on a small CNN for scikit-learn's digits.
     """
-    with guarded():
+    with guarded(), answering("run", as_json) as answer:
         from ranksearch.cli.run import run_command
 
-        run_command(config, given)
+        run_command(config, given, answer)
 
 
 def compress(
     plan: Annotated[Path, typer.Argument(help="Plan file.", metavar="PLAN", show_default=False)],
     config: Config = None,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -101,10 +105,10 @@ def compress(
 
     Options default to those of the run that made the plan.
     """
-    with guarded():
+    with guarded(), answering("compress", as_json) as answer:
         from ranksearch.cli.compress import compress_command
 
-        compress_command(plan, config, given)
+        compress_command(plan, config, given, answer)
 
 
 def plan(
@@ -132,6 +136,7 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -143,10 +148,10 @@ def plan(
 
     Carry one out with ranksearch compress.
     """
-    with guarded():
+    with guarded(), answering("plan", as_json) as answer:
         from ranksearch.cli.plan import plan_command
 
-        plan_command(run, given, front=front, out=out)
+        plan_command(run, given, answer, front=front, out=out)
 
 
 @app.command()
@@ -160,12 +165,13 @@ def show(
     every: Annotated[
         bool, typer.Option("--all", help="For a run: show all plans, not only the front.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Print a plan layer by layer, the front of a run, or the verdict of a probe."""
-    with guarded():
+    with guarded(), answering("show", as_json) as answer:
         from ranksearch.cli.show import show_command
 
-        show_command(path, every=every)
+        show_command(path, answer, every=every)
 
 
 def verify(
@@ -173,6 +179,7 @@ def verify(
         list[Path],
         typer.Argument(help="Folders of compressed models, or run folders.", metavar="PATH..."),
     ],
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -182,10 +189,10 @@ def verify(
 
     What differs from the plan, beyond what machines differ by, ends in exit code 2. Other options are those of the run.
     """
-    with guarded():
+    with guarded(), answering("verify", as_json) as answer:
         from ranksearch.cli.verify import verify_command
 
-        verify_command(paths, given)
+        verify_command(paths, given, answer)
 
 
 @app.command(name="export")
@@ -300,7 +307,7 @@ def report(
         report_command(runs, out, lang)
 
 
-def probe(config: Config = None, *, given: dict[str, Any]) -> None:
+def probe(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) -> None:
     """Measure how compressible a model is: layer by layer, cut by cut.
 
     ranksearch probe --out runs/probe-digits
@@ -309,22 +316,24 @@ def probe(config: Config = None, *, given: dict[str, Any]) -> None:
 
     Nothing is compressed: kernels are truncated and put back, and the outputs are compared.
     """
-    with guarded():
+    with guarded(), answering("probe", as_json) as answer:
         from ranksearch.cli.probe import probe_command
 
-        probe_command(config, given)
+        probe_command(config, given, answer)
 
 
-def layers(config: Config = None, *, given: dict[str, Any]) -> None:
+def layers(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) -> None:
     """List the layers of a model: which decompositions apply to each, or why it stays dense."""
-    with guarded():
+    with guarded(), answering("layers", as_json) as answer:
         from ranksearch.cli.layers import layers_command
 
-        layers_command(config, given)
+        layers_command(config, given, answer)
 
 
-app.command(cls=Gathering)(with_options(run, ALL))
-app.command()(with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"}))
+app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
+app.command(epilog=EXIT_CODES)(
+    with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"})
+)
 app.command(cls=Gathering)(
     with_options(
         plan,
@@ -337,7 +346,7 @@ app.command(cls=Gathering)(
         },
     )
 )
-app.command()(with_options(verify, VERIFY, shown=OF_THE_PLAN))
+app.command(epilog=EXIT_CODES)(with_options(verify, VERIFY, shown=OF_THE_PLAN))
 app.command()(with_options(probe, PROBE, shown={"out": "runs/probe-MODEL-DATE-TIME"}))
 app.command()(
     with_options(layers, LAYERS, shown={"input_size": "the data's; without data, the model's usual one"})

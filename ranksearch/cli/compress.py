@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.export import end_by, print_exports
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_compress, print_steps
 from ranksearch.cli.paths import shown
-from ranksearch.cli.run import end_by_promises, print_behaviour
+from ranksearch.cli.run import end_by_promises, print_behaviour, report_summary
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked, make_folder, usable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LOG = "log.txt"
 
 
-def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) -> None:
+def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
     """Carry out the plan of a file on the model of its run, or on the one that the options name."""
     from ranksearch.planning import read_plan
 
@@ -47,6 +48,7 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any]) 
         reporter.result(f"{'compressed model':<16}  {shown(out)}")
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
+        answer.give(**report_summary(report))
         print_steps(after_compress(options, out, report.chosen[0].record), reporter.line)
     end_by_promises(report)
     end_by(exports)

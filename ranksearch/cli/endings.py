@@ -14,6 +14,13 @@ from ranksearch.errors import InputError, RankSearchError, told
 FAILURE, USER_MISTAKE, NOT_KEPT, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 """NOT_KEPT: everything was delivered, but a promise is not kept, or a criterion not met."""
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 something failed, such as the disk, the memory or a format of --export; 2 something to "
+    "correct, named in the message, or a delivered model that differs; 3 delivered, but --max-drop or --accept is not "
+    "met; 130 Ctrl-C; 141 nobody reads the output; 143 SIGTERM."
+)
+"""What the help says at its end."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: whoever sent it wants what Ctrl-C brings."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.text import output_console
 from ranksearch.runs import RunOptions, load_options
 
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
     from ranksearch.networks import Batch
 
 
-def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
+def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
     """Print the layers of a model. Neither weights nor, with an input size, data are needed."""
     options = load_options(given, config)
 
     from ranksearch.cli.tables import layers_view
+    from ranksearch.costs import layer_cost
     from ranksearch.decompositions import DECOMPOSITIONS
-    from ranksearch.networks import discover, one_tensor, output_of, shapes_of, take_inventory
+    from ranksearch.networks import discover, kernel_shape, one_tensor, output_of, shapes_of, take_inventory
     from ranksearch.rewriting import plain_form
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
@@ -42,6 +45,23 @@ def layers_command(config: Path | None, given: Mapping[str, Any]) -> None:
     for other in found.others:
         each = f" ({other.modules})" if other.modules > 1 else ""
         console.print(f"not a layer: {other.kind}{each}, {_share(other.params, found.total)} parameters")
+    answer.give(
+        model=options.model,
+        params=found.total,
+        able=found.able,
+        layers=[
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "kernel": [*kernel_shape(layer)],
+                "cost": layer_cost(layer).amounts,
+                "decompositions": [*applicable.get(layer.name, ())],
+                "reason": layer.reason,
+            }
+            for layer in layers
+        ],
+        others=[asdict(other) for other in found.others],
+    )
 
 
 def _share(params: int, total: int) -> str:

@@ -10,7 +10,7 @@ from ranksearch.cli.fitting import NOTHING, Column, Fitted
 from ranksearch.cli.text import styled
 from ranksearch.costs import COSTS, briefly, unit_of
 from ranksearch.planning import EstimateRecord, FootprintRecord, PlanRecord, TimeRecord
-from ranksearch.runs import RunReport
+from ranksearch.runs import ROLES, RunReport, dense_score, task_metric_of
 
 ALIKE = 0.05
 """Relative difference of two times below which nothing is said about it."""
@@ -26,7 +26,7 @@ def models_view(title: str, records: Sequence[PlanRecord]) -> RenderableType:
     metric = task_metric_of(records)
     named = f"{metric},\n" if metric else ""
     scores = {
-        role: [_estimate(dense_score(records, role)), *(_score(r, role) for r in records)] for role in _ROLES
+        role: [_estimate(dense_score(records, role)), *(_score(r, role) for r in records)] for role in ROLES
     }
     tested = any(cell != NOTHING for cell in scores["test"])
     columns = [
@@ -38,27 +38,6 @@ def models_view(title: str, records: Sequence[PlanRecord]) -> RenderableType:
         Column(f"{named}test", scores["test"]),
     ]
     return Group(styled(title, "bold", overflow="fold"), Fitted(columns), *map(styled, remarks(records)))
-
-
-_ROLES = ("validation", "test")
-
-
-def task_metric_of(records: Sequence[PlanRecord]) -> str:
-    """What the task metric is called; "" where no record says so."""
-    told = [r.delivery.task_metric for r in records if r.delivery is not None]
-    told += [found.metric for r in records for found in r.behaviour.values()]
-    return next(iter(told), "")
-
-
-def dense_score(records: Sequence[PlanRecord], role: str) -> EstimateRecord | None:
-    """What the dense model scores on a part of the data; None where it was not measured."""
-    told = [r.delivery.dense.get(role) for r in records if r.delivery is not None]
-    told += [
-        EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)
-        for r in records
-        if (found := r.behaviour.get(role)) is not None
-    ]
-    return next((found for found in told if found is not None), None)
 
 
 def remarks(records: Sequence[PlanRecord]) -> Iterator[str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_plan, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 
 
-def plan_command(run: Path, given: Mapping[str, Any], *, front: bool, out: Path | None) -> None:
+def plan_command(
+    run: Path, given: Mapping[str, Any], answer: Answer, *, front: bool, out: Path | None
+) -> None:
     """Make plans for further budgets of a finished run, or the front over all of them."""
     from ranksearch.cli.tables import further_table
     from ranksearch.runs import differs, further_front, further_plans, tables_in
@@ -31,6 +35,11 @@ def plan_command(run: Path, given: Mapping[str, Any], *, front: bool, out: Path 
         )
         reporter.result(f"{'table':<8}  {shown(table)}")
         reporter.result(f"{'picture':<8}  {shown(picture)}")
+        answer.give(
+            table=str(table.absolute()),
+            picture=str(picture.absolute()),
+            front=[{**asdict(row), "cost": row.cost.amounts, "scores": dict(row.scores)} for row in rows],
+        )
         return
     plans = further_plans(record, given, folder, out)
     if (other := differs(record)) and not all(plan.known for plan in plans):
@@ -42,4 +51,17 @@ def plan_command(run: Path, given: Mapping[str, Any], *, front: bool, out: Path 
     for plan in plans:
         there = ", there already" if plan.known else ""
         reporter.result(f"{'plan':<8}  {shown(plan.path)}{there}")
+    answer.give(
+        plans=[
+            {
+                "budget": plan.record.asked,
+                "plan": str(plan.path.absolute()),
+                "known": plan.known,
+                "cost": dict(plan.record.cost),
+                "dense": dict(plan.record.dense),
+                "error": plan.record.scores.get("error"),
+            }
+            for plan in plans
+        ]
+    )
     print_steps(after_plan(plans), reporter.line)

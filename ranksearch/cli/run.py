@@ -14,6 +14,7 @@ from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import NOT_KEPT
 from ranksearch.cli.export import end_by, print_exports
 from ranksearch.cli.guard import print_error, resumable
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_run, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.errors import RankSearchError, told
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ranksearch")
 
 
-def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
+def run_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
     """Carry out a run, from options to a table of results."""
     options = load_options(given, config)
     reporter = ConsoleReporter(quiet=options.quiet)
@@ -50,9 +51,28 @@ def run_command(config: Path | None, given: Mapping[str, Any]) -> None:
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
         print_steps(after_run(options, folder.path, [x.record for x in report.chosen]), reporter.line)
+        answer.give(**report_summary(report), run=str(folder.path.absolute()))
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
     end_by_promises(report)
     end_by(exports)
+
+
+def report_summary(report: RunReport) -> dict[str, Any]:
+    """What a run or a plan that was carried out came to, for a program."""
+    from ranksearch.runs import model_summary, models_summary
+
+    chosen = {found.folder for found in report.chosen}
+    models = [
+        model_summary(
+            found.record,
+            folder=found.folder,
+            plan=found.plan_file,
+            chosen=found.folder in chosen,
+            exports=found.exports.records,
+        )
+        for found in report.delivered
+    ]
+    return models_summary(models, [found.record for found in report.delivered]) | {"passed": report.passed}
 
 
 def print_behaviour(report: RunReport, reporter: ConsoleReporter) -> None:

@@ -12,14 +12,17 @@ from .quantize import quantize_delivered, wanted_formats
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import NOT_RECORDED, candidate_config, delivery_epochs
+from .summary import FORMAT, ROLES, dense_score, model_summary, models_summary, task_metric_of
 from .tasks import image_options, load_collate
 from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
 
 __all__ = [
+    "FORMAT",
     "MAIN",
     "MAIN_PANEL",
     "NOT_RECORDED",
+    "ROLES",
     "Exports",
     "FurtherPlan",
     "ProbeOptions",
@@ -31,6 +34,7 @@ __all__ = [
     "compress_pipeline",
     "delivered_in",
     "delivery_epochs",
+    "dense_score",
     "differs",
     "export_delivered",
     "further_front",
@@ -38,6 +42,8 @@ __all__ = [
     "image_options",
     "load_collate",
     "load_options",
+    "model_summary",
+    "models_summary",
     "needs_trust",
     "open_probe",
     "open_run",
@@ -50,6 +56,7 @@ __all__ = [
     "snippets",
     "stored_probe_options",
     "tables_in",
+    "task_metric_of",
     "verify_delivered",
     "wanted_formats",
     "write_toml",

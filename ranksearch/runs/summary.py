@@ -1,0 +1,115 @@
+"""Delivered models in plain values, for programs: what `--json` prints.
+
+docs/command_line.md documents the keys. They are stable: later versions add some, and take none away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ranksearch.exporting import ExportRecord
+from ranksearch.planning import EstimateRecord, PlanRecord
+
+FORMAT = 1
+"""Of the keys. It changes where one is taken away, or means something else."""
+
+ROLES = ("validation", "test")
+
+
+def models_summary(models: Sequence[dict[str, Any]], records: Sequence[PlanRecord]) -> dict[str, Any]:
+    """Models of one run, as `model_summary` gives them, beside the dense one. records: theirs, at least one."""
+    first = records[0]
+    return {
+        "model": first.model.name,
+        "metric": first.metric,
+        "task_metric": task_metric_of(records) or None,
+        "dense": _dense(records),
+        "models": [*models],
+    }
+
+
+def model_summary(
+    record: PlanRecord,
+    *,
+    folder: Path | None = None,
+    plan: Path | None = None,
+    chosen: bool = True,
+    exports: Iterable[ExportRecord] = (),
+) -> dict[str, Any]:
+    """A delivered model: what it costs, takes and scores, and where it is.
+
+    chosen: whether the run is for it; with a largest drop instead of a budget others are delivered on the way.
+    """
+    taken = record.footprint
+    time = None if taken is None else taken.time
+    return {
+        "budget": record.asked,
+        "fraction": record.budget,
+        "limit": record.limit,
+        "chosen": chosen,
+        "plan": _place(plan),
+        "folder": _place(folder),
+        "cost": dict(record.cost),
+        "bytes": None if taken is None else taken.compressed.bytes,
+        "activation_bytes": None if taken is None else taken.compressed.activation_bytes,
+        "seconds": None if time is None else time.seconds,
+        "time_ratio": None if time is None else {"median": time.ratio, "low": time.low, "high": time.high},
+        "divergence": record.scores.get("delivered"),
+        "error": record.scores.get("error"),
+        "scores": {role: found for role in ROLES if (found := _score(record, role)) is not None},
+        "behaviour": {role: found.model_dump(mode="json") for role, found in record.behaviour.items()},
+        "promise": None if record.promise is None else record.promise.model_dump(mode="json"),
+        "criteria": [found.model_dump(mode="json") for found in record.criteria],
+        "exports": [
+            {"format": found.exporter, "file": found.file, "difference": found.difference}
+            for found in exports
+        ],
+        "layers": {
+            layer.name: {"decomposition": layer.decomposition, "form": layer.form, "ranks": [*layer.ranks]}
+            for layer in record.layers
+        },
+    }
+
+
+def task_metric_of(records: Sequence[PlanRecord]) -> str:
+    """What the task metric is called; "" where no record says so."""
+    told = [r.delivery.task_metric for r in records if r.delivery is not None]
+    told += [found.metric for r in records for found in r.behaviour.values()]
+    return next(iter(told), "")
+
+
+def dense_score(records: Sequence[PlanRecord], role: str) -> EstimateRecord | None:
+    """What the dense model scores on a part of the data; None where it was not measured."""
+    told = [r.delivery.dense.get(role) for r in records if r.delivery is not None]
+    told += [
+        EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)
+        for r in records
+        if (found := r.behaviour.get(role)) is not None
+    ]
+    return next((found for found in told if found is not None), None)
+
+
+def _dense(records: Sequence[PlanRecord]) -> dict[str, Any]:
+    taken = next((r.footprint for r in records if r.footprint is not None), None)
+    time = next((r.footprint.time for r in records if r.footprint is not None and r.footprint.time), None)
+    scores = {role: dense_score(records, role) for role in ROLES}
+    return {
+        "cost": dict(records[0].dense),
+        "bytes": None if taken is None else taken.dense.bytes,
+        "activation_bytes": None if taken is None else taken.dense.activation_bytes,
+        "seconds": None if time is None else time.dense_seconds,
+        "scores": {role: found.model_dump(mode="json") for role, found in scores.items() if found},
+    }
+
+
+def _score(record: PlanRecord, role: str) -> dict[str, Any] | None:
+    if record.scores.get(role) is None:
+        return None
+    count = record.behaviour[role].examples if role in record.behaviour else None
+    return {"mean": record.scores[role], "stderr": record.scores.get(f"{role}_stderr"), "count": count}
+
+
+def _place(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

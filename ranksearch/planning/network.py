@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ranksearch.costs import ALWAYS, Cost, computed, measure_cost
 from ranksearch.networks import Layer, check_finite, discover, to
-from ranksearch.tasks import Task, check_fit
+from ranksearch.tasks import Task, check_fit, check_metric
 from ranksearch.timing import Timer, TimingSettings, nanoseconds
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ def inspect_network(
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)
     for note in check_fit(task):
         log.info("%s", note)
+    check_metric(task)
     cost = measure_cost(task.model, task.example, computed(metrics))
     measured = [name for name in metrics if name not in cost.amounts]
     if not measured:

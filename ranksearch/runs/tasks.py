@@ -14,7 +14,16 @@ from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Batch, call, one_tensor, outputs_of, read_weights, shapes_of, to
 from ranksearch.objects import load_object
 from ranksearch.runs.options import RunOptions
-from ranksearch.tasks import CROSS_ENTROPY, Role, Task, check_fit, check_targets, loss_of, make_splits
+from ranksearch.tasks import (
+    CROSS_ENTROPY,
+    Role,
+    Task,
+    check_fit,
+    check_targets,
+    loss_of,
+    make_splits,
+    way_to_scores,
+)
 from ranksearch.tasks.sources import (
     Data,
     ImageOptions,
@@ -202,4 +211,4 @@ def _check_metric(task: Task, outputs: Tensor, targets: Tensor) -> None:
         raise InputError(expected("--metric-fn", what, told(error))) from error
     if not isinstance(scores, Tensor) or scores.shape != (1,):
         got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(expected("--metric-fn", what, got))
+        raise InputError(expected("--metric-fn", what, got, way_to_scores(scores)))

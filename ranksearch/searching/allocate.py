@@ -5,6 +5,8 @@ Where the budget is a time, the allocator is asked again until the time of its p
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +14,15 @@ from optuna.pruners import NopPruner
 
 from ranksearch.cache import digest
 from ranksearch.costs import Budget
-from ranksearch.objectives import Objective
+from ranksearch.objectives import Objective, score_label
 from ranksearch.planning import Choice
 from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import Job, are_numbers, storable_scores, strange, trained_with
 from ranksearch.searching.studies import restored, storable
 from ranksearch.searching.timed import meet, with_time
+
+log = logging.getLogger(__name__)
 
 
 def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated]:
@@ -67,7 +71,29 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
             found["evaluations"] = context.evaluate.used
         records.append(Evaluated(plan, job.budget, name, objective.name, {"error": plan.error} | found))
     best = next(record for record in records if record.origin == settings.allocator)
+    warn_if_far(records, best, objective.name)
     if timed is not None:
         best = with_time(best, job.budget, timed.ratio, timed.predicted)
         records = [best]
     return records, best
+
+
+FAR = 3.0
+"""Times the score of the analytic plan from which on an allocator's plan is far worse."""
+
+
+def warn_if_far(records: Sequence[Evaluated], best: Evaluated, score: str) -> None:
+    """Warn where the analytic plan of the same candidates is much better than an allocator's."""
+    for record in records:
+        own, analytic = best.scores[score], record.scores[score]
+        if record.origin == "analytic" and own > FAR * analytic:
+            log.warning(
+                "budget %s: the plan that %s chose has a %s of %.3g, %s the %.3g of the analytic plan. It is delivered "
+                "as asked; `allocator=knapsack` takes the analytic plan.",
+                best.budget.name,
+                best.origin,
+                score_label(score),
+                own,
+                f"{own / analytic:.3g} times" if analytic else "beside",
+                analytic,
+            )

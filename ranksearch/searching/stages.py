@@ -16,8 +16,9 @@ from ranksearch.objectives import Scoring, make_objective
 from ranksearch.planning import Plan, Problem, Tables, aligned, analytic
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
+from ranksearch.searching.better_state import by_better_state
 from ranksearch.searching.front import Evaluated, merged
-from ranksearch.searching.job import PLAIN, Job, ranking
+from ranksearch.searching.job import PLAIN, Job
 from ranksearch.searching.outlook import draw_outlook, outlook
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
@@ -149,7 +150,7 @@ def _stages(job: Job, scoring: Scoring) -> tuple[list[Evaluated], list[Evaluated
     settings = job.settings
     if settings.searches:
         records = scan(job, make_objective(settings.objective, scoring))
-        ranked = ranking(records, settings.objective)
+        ranked = by_better_state(records, settings.objective, job.budget)
         tunes = settings.finetune_trials > 0
         stage = "finetune" if tunes else "refitted"
         count = settings.finetune_trials if tunes else settings.refit_trials
@@ -162,7 +163,7 @@ def _stages(job: Job, scoring: Scoring) -> tuple[list[Evaluated], list[Evaluated
     if rivals:
         tuned = tune(job, make_objective(stage, scoring), rivals)
         records += tuned
-        ranked = ranking(tuned, stage)
+        ranked = by_better_state(tuned, stage, job.budget)
     return records, ranked
 
 

@@ -7,14 +7,22 @@ from .behaviour import (
     classifies,
     compare_answers,
 )
-from .fitness import check_fit, check_targets
+from .fitness import check_fit, check_metric, check_targets
 from .items import Reader
 from .losses import CROSS_ENTROPY, Loss, MetricFn, top1
 from .metrics import Metric
 from .named import loss_of, metric_of
 from .paired import INTERVAL, Drop, least_upper
 from .registry import LOSSES, METRICS
-from .scores import Estimate, divergence, evaluate, example_scores, metric_name, show_estimate
+from .scores import (
+    Estimate,
+    divergence,
+    evaluate,
+    example_scores,
+    metric_name,
+    show_estimate,
+    way_to_scores,
+)
 from .splits import make_splits
 from .task import Role, Task
 
@@ -37,6 +45,7 @@ __all__ = [
     "answers",
     "calibration_error",
     "check_fit",
+    "check_metric",
     "check_targets",
     "classifies",
     "compare_answers",
@@ -50,4 +59,5 @@ __all__ = [
     "metric_of",
     "show_estimate",
     "top1",
+    "way_to_scores",
 ]

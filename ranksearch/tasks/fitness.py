@@ -23,6 +23,7 @@ from ranksearch.networks import (
     usual_path,
 )
 from ranksearch.tasks.losses import Loss
+from ranksearch.tasks.scores import parts_of
 from ranksearch.tasks.task import Role, Task
 
 _LOOKED_AT = 8
@@ -64,6 +65,18 @@ def check_targets(task: Task, role: Role) -> None:
     _, outputs = _outputs(task, placed)
     with blaming(f"loss {task.loss.name}", "one that takes the model's outputs and the targets"):
         task.loss.value(outputs, wanted.to(outputs.device))
+
+
+def check_metric(task: Task) -> None:
+    """Raises InputError where the metric gives no score for each of the first examples that it is to be measured on."""
+    roles: tuple[Role, ...] = ("validation", "test")
+    for role in roles:
+        if task.dataset(role) is None:
+            continue
+        placed, wanted = task.placed(role, *_examples(task, role, 2))
+        if wanted is not None:
+            _, outputs = _outputs(task, placed)
+            parts_of(task, outputs, wanted.to(outputs.device))
 
 
 def _examples(task: Task, role: Role, count: int) -> tuple[Batch, Any]:

@@ -83,8 +83,14 @@ def parts_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
         found = metric.parts(outputs, targets) if isinstance(metric, Metric) else metric(outputs, targets)
     if not isinstance(found, Tensor) or found.shape[:1] != (len(outputs),) or found.dim() != 1 + pooled:
         got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise InputError(expected(what, wanted, got))
+        raise InputError(expected(what, wanted, got, way_to_scores(found)))
     return found
+
+
+def way_to_scores(found: object) -> str:
+    """What to do about a metric that gives a number for a batch."""
+    one = found.dim() == 0 if isinstance(found, Tensor) else isinstance(found, int | float)
+    return "Return the score of every example, without the mean over them." if one else ""
 
 
 def spread(task: Task, parts: Tensor) -> Tensor:

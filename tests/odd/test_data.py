@@ -160,6 +160,8 @@ def test_metrics_that_do_not_score_examples(metric: Any, message: str) -> None:
     task = task_of(images(), metric_fn=metric)
     with pytest.raises(InputError, match=message):
         evaluate(task.model, task, "validation")
+    with pytest.raises(InputError, match="one score per example"):
+        ranksearch.search(task, 0.7)  # before anything long, as on the command line
 
 
 # --- extremes

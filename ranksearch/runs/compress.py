@@ -13,6 +13,7 @@ from ranksearch.runs.account import Account
 from ranksearch.runs.command import OF_A_DELIVERY, command
 from ranksearch.runs.deliver import RunReport, carry_out, handed_over, shared_moments
 from ranksearch.runs.evaluation import Saved, evaluated
+from ranksearch.runs.expectation import describe_training, expectation
 from ranksearch.runs.footprints import with_footprint
 from ranksearch.runs.measured_time import with_measured_time
 from ranksearch.runs.narrate import describe_dense, describe_task
@@ -30,19 +31,20 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         wanted_formats(options)  # raises early what would end this late
         criteria = parse_criteria(options)
         candidate_config(options)  # registers cost metrics and the user's own decompositions
-        task, data = build_task_and_data(options, reporter.line)
+        task, data = build_task_and_data(options, reporter.line, reporter.progress)
         check_stages(task, training)
         check_measurable(criteria, task)
         network = inspect_network(task, ignore=options.ignore, metrics=computed(tuple(record.cost)))
         check_plan(record, network.layers, task.model)
         describe_task(task, network.cost, reporter)
         validation = describe_dense(task, reporter)
+        describe_training(expectation(task, options), task, options, reporter)
         record = with_measured_time(record, task, network, options, reporter)
         moments = shared_moments(task, network, [to_plan(record)], options, reporter)
         said = command(f"ranksearch compress {PLAN_FILE}", options, OF_A_DELIVERY)
         account = Account(task, data, options, said, {} if validation is None else {"validation": validation})
         made = Saved(carry_out(task, network, record, options, out, reporter, moments), out)
-        (saved,) = evaluated(task, [made], account)
+        (saved,) = evaluated(task, [made], account, progress=reporter.progress)
         saved = with_footprint(Gauge(task, network, timing_settings(options)), saved)
         saved = judge(saved, criteria, task, network, options)
         delivered = handed_over(task, saved.record, options, out, out / PLAN_FILE)

@@ -73,7 +73,8 @@ def deliver(
             compressed = carry_out(task, network, record, options, out, reporter, moments)
         saved.append(Saved(compressed, out))
     gauge = Gauge(task, network, timing_settings(options))
-    return tuple(with_footprint(gauge, each) for each in evaluated(task, saved, account, roles))
+    measured = evaluated(task, saved, account, roles, progress=reporter.progress)
+    return tuple(with_footprint(gauge, each) for each in measured)
 
 
 def handed_over(task: Task, record: PlanRecord, options: RunOptions, out: Path, plan_file: Path) -> Delivered:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ranksearch.compression import load_compressed, save_plan
 from ranksearch.planning import BehaviourRecord, PlanRecord, behaviour_record, dense_estimate
+from ranksearch.progress import Progress, Ticks, no_progress, no_ticks, ticks
 from ranksearch.runs.account import Account
 from ranksearch.tasks import Behaviour, Role, Task, answers, compare_answers, metric_name
 
@@ -27,7 +28,12 @@ class Saved:
 
 
 def evaluated(
-    task: Task, saved: Sequence[Saved], account: Account, roles: Sequence[Role] = FINAL
+    task: Task,
+    saved: Sequence[Saved],
+    account: Account,
+    roles: Sequence[Role] = FINAL,
+    *,
+    progress: Progress = no_progress,
 ) -> tuple[Saved, ...]:
     """Saved models with their final scores and their behaviour beside the dense model, written again.
 
@@ -40,7 +46,9 @@ def evaluated(
         models = [
             task.laid_out(load_compressed(found[k].folder, found[k].record, task.model)) for k in lacking
         ]
-        beside = final_behaviour(task, models, role) if lacking else None
+        names = ", ".join(found[k].record.asked for k in lacking)
+        tell = ticks(progress, f"evaluation {names}, {role}")
+        beside = final_behaviour(task, models, role, tell) if lacking else None
         for k, behaviour in zip(lacking, beside or (), strict=bool(beside)):
             told = behaviour_record(behaviour, metric_name(task), account.data.classes)
             found[k] = _with_behaviour(found[k], role, told)
@@ -55,9 +63,11 @@ def evaluated(
     )
 
 
-def final_behaviour(task: Task, models: Sequence[nn.Module], role: Role) -> list[Behaviour] | None:
+def final_behaviour(
+    task: Task, models: Sequence[nn.Module], role: Role, progress: Ticks = no_ticks
+) -> list[Behaviour] | None:
     """Compressed models beside the dense one on the data of a role; None without data or labels."""
-    answered = answers([task.model, *models], task, role)
+    answered = answers([task.model, *models], task, role, progress=progress)
     if answered is None:
         return None
     dense, *others = answered

@@ -8,7 +8,7 @@ from typing import Any
 
 from ranksearch.costs import Budget, Cost, shown, unit_of
 from ranksearch.planning import Problem
-from ranksearch.progress import Reporter
+from ranksearch.progress import Reporter, ticks
 from ranksearch.searching import SearchResult
 from ranksearch.tasks import CROSS_ENTROPY, Estimate, Task, evaluate, metric_name, show_estimate
 
@@ -41,7 +41,8 @@ def show_cost(cost: Cost) -> str:
 
 def describe_dense(task: Task, reporter: Reporter) -> Estimate | None:
     """Evaluate the dense model on the validation images, where there are some."""
-    found = evaluate(task.model, task, "validation")
+    what = "dense model, validation"
+    found = evaluate(task.model, task, "validation", progress=ticks(reporter.progress, what))
     if found is not None:
         reporter.line(f"dense model: {metric_name(task)} {show_estimate(found)} on validation images")
         if (chance := _chance(task)) is not None and found.mean - 2 * found.stderr <= chance:

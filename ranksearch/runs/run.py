@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from ranksearch.runs.accept import check_measurable, judge, parse_criteria
 from ranksearch.runs.account import Account
 from ranksearch.runs.command import command
 from ranksearch.runs.deliver import Delivered, RunReport, deliver, handed_over
+from ranksearch.runs.expectation import describe_left, describe_training, expectation
 from ranksearch.runs.export import Exports
 from ranksearch.runs.front_files import write_whole_front
 from ranksearch.runs.measured_record import record_measured
@@ -54,7 +56,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
                 check_unused(open_storage(settings.storage), f"{settings.study_name}-")
         training = compress_config(options)  # raises early what would end the run late
         criteria = parse_criteria(options)
-        task, data = build_task_and_data(options, reporter.line)
+        task, data = build_task_and_data(options, reporter.line, reporter.progress)
         check_stages(task, training)
         check_measurable(criteria, task)
         if options.max_drop is not None:
@@ -70,6 +72,9 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         validation = describe_dense(task, reporter)
         known: dict[Role, Estimate] = {} if validation is None else {"validation": validation}
         account = Account(task, data, options, command("ranksearch run", options), known)
+        expected = expectation(task, options)
+        describe_training(expected, task, options, reporter)
+        begun = time.monotonic()
         problem = prepare(
             task,
             network=network,
@@ -79,6 +84,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             progress=reporter.progress,
         )
         describe_layers(problem, reporter)
+        describe_left(expected, task, len(problem.tables), time.monotonic() - begun, reporter)
         results: Sequence[SearchResult]
         if options.max_drop is None:
             results = search(problem, settings, progress=reporter.progress)

@@ -13,6 +13,7 @@ from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Batch, call, one_tensor, outputs_of, read_weights, shapes_of, to
 from ranksearch.objects import load_object
+from ranksearch.progress import Progress
 from ranksearch.runs.options import RunOptions
 from ranksearch.tasks import (
     CROSS_ENTROPY,
@@ -33,6 +34,7 @@ from ranksearch.tasks.sources import (
     is_builtin,
     load_data,
     load_model,
+    look_through,
     make_model,
     text_options,
     wishes,
@@ -45,9 +47,14 @@ def build_task(options: RunOptions) -> Task:
 
 
 def build_task_and_data(
-    options: RunOptions, tell: Callable[[str], None] = lambda text: None
+    options: RunOptions,
+    tell: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
 ) -> tuple[Task, Data]:
-    """The task, and what its data source yielded; `tell` hears of what was chosen without being asked for."""
+    """The task, and what its data source yielded; `tell` hears of what was chosen without being asked for.
+
+    progress: of looking for damaged images, which is left out without it.
+    """
     check_name(options.model)
     device = pick_device(options.device)
     loss = loss_of(options.loss)
@@ -104,6 +111,8 @@ def build_task_and_data(
     )
     for note in check_task(task, data):
         tell(note)
+    if progress is not None:
+        look_through(data, progress=progress)
     return task, data
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.glance import AtAGlance
-from ranksearch.networks import forward
+from ranksearch.networks import forward, size
+from ranksearch.progress import Ticks, no_ticks
 from ranksearch.tasks.losses import top1
 from ranksearch.tasks.paired import Drop
-from ranksearch.tasks.scores import Estimate, evaluating, parts_of, spread
+from ranksearch.tasks.scores import Estimate, counting, evaluating, parts_of, spread
 from ranksearch.tasks.task import Role, Task
 
 BINS = 15
@@ -90,17 +91,21 @@ def classifies(task: Task) -> bool:
     return task.loss.metric is top1
 
 
-def answers(models: Sequence[nn.Module], task: Task, role: Role) -> list[Answers] | None:
+def answers(
+    models: Sequence[nn.Module], task: Task, role: Role, *, progress: Ticks = no_ticks
+) -> list[Answers] | None:
     """The answers of several models to the data of a role, which is read once; None without data or labels."""
     if task.dataset(role) is None:
         return None
     found: list[list[Answers]] = [[] for _ in models]
+    tell = counting(task, role, progress)
     with evaluating(models):
         for inputs, targets in task.batches(role):
             if targets is None:
                 return None
             for model, parts in zip(models, found, strict=True):
                 parts.append(_answers(task, forward(model, inputs, task.output), targets))
+            tell(size(inputs))
     return [_joined(task, parts) for parts in found]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import sqrt
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ranksearch.errors import InputError, blaming, expected
-from ranksearch.networks import eval_mode, forward
+from ranksearch.networks import eval_mode, forward, size
+from ranksearch.progress import Ticks, no_ticks
 from ranksearch.tasks.losses import Loss
 from ranksearch.tasks.metrics import Metric
 from ranksearch.tasks.task import Role, Task
@@ -42,17 +44,36 @@ def divergence(dense_outputs: Tensor, outputs: Tensor, loss: Loss) -> Estimate:
     return Estimate.of(torch.nan_to_num(values, nan=torch.inf, posinf=torch.inf))
 
 
-def evaluate(model: nn.Module, task: Task, role: Role) -> Estimate | None:
+def evaluate(model: nn.Module, task: Task, role: Role, *, progress: Ticks = no_ticks) -> Estimate | None:
     """The task's metric on the data of a role; None where it has no data or no labels."""
     if task.dataset(role) is None:
         return None
-    scores = []
+    scores: list[Tensor] = []
+    tell = counting(task, role, progress)
     with eval_mode(model):
         for inputs, targets in task.batches(role):
             if targets is None:
                 return None
             scores.append(parts_of(task, forward(model, inputs, task.output), targets).cpu())
+            tell(size(inputs))
     return Estimate.of(spread(task, torch.cat(scores)))
+
+
+MANY = 2000
+"""Examples from which on reading them all is told of while it goes on."""
+
+
+def counting(task: Task, role: Role, progress: Ticks) -> Callable[[int], None]:
+    """What hears of every batch of a role by its size, and tells how far the role is, where there are many examples."""
+    total, done = len(cast(Sized, task.dataset(role))), 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if total >= MANY:
+            progress(min(done, total), total)
+
+    return tell
 
 
 def example_scores(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:

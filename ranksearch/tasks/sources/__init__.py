@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ranksearch.tasks.sources.architectures import dense_name, has_architecture, write_architecture
-from ranksearch.tasks.sources.data import Data, ImageOptions, load_data
+from ranksearch.tasks.sources.data import Data, ImageOptions, load_data, look_through
 from ranksearch.tasks.sources.digits import DIGITS_SHAPE
 from ranksearch.tasks.sources.models import (
     check_name,
@@ -34,6 +34,7 @@ __all__ = [
     "is_plain",
     "load_data",
     "load_model",
+    "look_through",
     "make_model",
     "text_options",
     "wishes",

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Subset
 
 from ranksearch.errors import InputError, expected, told
 from ranksearch.objects import close_match, load_object
+from ranksearch.progress import Progress, no_progress, no_ticks, ticks
 from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
@@ -141,6 +142,20 @@ def load_data(
         way_out = f"Did you mean 'imagefolder:{spec}'?" if is_folder else close_match(spec, ["digits"])
         raise InputError(expected("data", FORMS, repr(spec), way_out))
     return data if data.test is not None else _split_test(data, test_split, seed)
+
+
+def look_through(data: Data, *, progress: Progress = no_progress) -> None:
+    """Find damaged images before anything long: a run evaluates at its end. Raises InputError for the first one."""
+    for role in ("validation", "test", "train"):
+        images = getattr(data, role)
+        images = images.dataset if isinstance(images, Subset) else images
+        if isinstance(images, ImageSet):
+            tell = ticks(progress, f"looking at {role} images")
+            images.look_through(decode=role != "train", progress=tell if len(images) >= MANY else no_ticks)
+
+
+MANY = 2000
+"""Images from which on looking at them is told of."""
 
 
 def _split_test(data: Data, fraction: float, seed: int) -> Data:

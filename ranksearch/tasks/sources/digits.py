@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -93,10 +94,19 @@ def digits_data() -> Digits:
     return Digits(*(TensorDataset(inputs[i], targets[i]) for i in (train, validation, test)))
 
 
+def digits_is_trained(recipe: Recipe = RECIPE) -> bool:
+    """Whether the trained model is in the cache."""
+    return _cached(recipe).is_file()
+
+
+def _cached(recipe: Recipe) -> Path:
+    return cache_dir() / f"digits-{recipe.digest}.safetensors"
+
+
 def digits_model(recipe: Recipe = RECIPE) -> DigitsNet:
     """The trained model in evaluation mode: from the cache, or trained now and put there."""
     model = DigitsNet(recipe.channels)
-    path = cache_dir() / f"digits-{recipe.digest}.safetensors"
+    path = _cached(recipe)
     if path.is_file():
         try:
             model.load_state_dict(load_file(path))

@@ -13,9 +13,13 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ranksearch.errors import InputError, expected
+from ranksearch.progress import Ticks, no_ticks
 
 KEEP_BYTES = 512 * 2**20
 """Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
+
+SAMPLE, HEADERS = 256, 50_000
+"""Images of a set that are decoded, and that are opened, to find damaged ones, where not all are."""
 
 _LONGEST = 2**17
 """Pixels of the longer side of an image that has been resized: a stripe would fill the memory."""
@@ -70,7 +74,10 @@ class Preprocess:
 
 
 class ImageSet(Dataset[tuple[Tensor, int]]):
-    """`read(index)` gives (image, label) of one of `size` images; items are (input, label)."""
+    """`read(index)` gives (image, label) of one of `size` images; items are (input, label).
+
+    look(index): opens one without decoding it. Raises InputError where it is damaged.
+    """
 
     def __init__(
         self,
@@ -78,10 +85,11 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         size: int,
         classes: Sequence[str],
         preprocess: Preprocess,
+        look: Callable[[int], None] | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.preprocess = preprocess
-        self._read = read
+        self._read, self._look = read, look
         self._size = size
         shape = (size, preprocess.channels, *preprocess.size)
         self._keep = torch.Size(shape).numel() <= KEEP_BYTES
@@ -99,6 +107,22 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         pairs = [self._decoded(index) for index in indices]
         inputs = self.preprocess.normalise(torch.stack([pixels for pixels, _ in pairs]))
         return [(x, label) for x, (_, label) in zip(inputs, pairs, strict=True)]
+
+    def look_through(self, *, decode: bool, progress: Ticks = no_ticks) -> None:
+        """Find images that cannot be read, before anything long. Raises InputError for the first one.
+
+        decode: whether images that stay in memory are decoded, which is done once anyhow, and of others a sample.
+        Beyond that files are opened, which reads their headers, at most `HEADERS` of them.
+        """
+        every = max(1, -(-self._size // HEADERS))
+        step = 1 if self._keep else max(1, self._size // SAMPLE)
+        for index in range(self._size):
+            if decode and index % step == 0:
+                self._decoded(index)
+            elif self._look is not None and index % every == 0:
+                self._look(index)
+            if index % 500 == 0 or index == self._size - 1:
+                progress(index + 1, self._size)
 
     def _decoded(self, index: int) -> tuple[Tensor, int]:
         if self._keep and self._labels[index] >= 0:

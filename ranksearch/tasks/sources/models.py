@@ -83,6 +83,8 @@ def load_model(
     """
     if spec == "digits" and weights is None:
         _check_digits(num_classes)
+        if not digits.digits_is_trained():
+            tell("training the digits network, once: about half a minute")
         return digits.digits_model()
     if spec.partition(":")[0] == transformers_models.SOURCE and weights is None:
         _check_transformers(spec, num_classes)

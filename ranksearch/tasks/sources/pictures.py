@@ -69,12 +69,17 @@ class _Files:
         with opened(path) as image:
             return as_mode(image, self.mode), label
 
+    def look(self, index: int) -> None:
+        """Open a file, which reads its header."""
+        with opened(self.samples[index][0]):
+            pass
+
 
 def image_set(path: Path, preprocess: Preprocess) -> ImageSet:
     """The images of a folder of class folders, as inputs."""
     folder = folder_of(path)
     files = _Files(folder.samples, "L" if preprocess.channels == 1 else "RGB")
-    return ImageSet(files, len(folder.samples), folder.classes, preprocess)
+    return ImageSet(files, len(folder.samples), folder.classes, preprocess, files.look)
 
 
 def folder_of(path: Path) -> Any:

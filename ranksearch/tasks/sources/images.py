@@ -18,8 +18,8 @@ from ranksearch.progress import Ticks, no_ticks
 KEEP_BYTES = 512 * 2**20
 """Up to this size decoded images stay in memory: decoding costs more than a small model's forward pass."""
 
-SAMPLE, HEADERS = 256, 50_000
-"""Images of a set that are decoded, and that are opened, to find damaged ones, where not all are."""
+SAMPLE, HEADERS = 256, 10_000
+"""Images of a set that are decoded, and training images that are opened, to find damaged ones."""
 
 _LONGEST = 2**17
 """Pixels of the longer side of an image that has been resized: a stripe would fill the memory."""
@@ -112,9 +112,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         """Find images that cannot be read, before anything long. Raises InputError for the first one.
 
         decode: whether images that stay in memory are decoded, which is done once anyhow, and of others a sample.
-        Beyond that files are opened, which reads their headers, at most `HEADERS` of them.
+        Beyond that files are opened, which reads their headers: all where images are decoded, else `HEADERS` at most.
         """
-        every = max(1, -(-self._size // HEADERS))
+        every = 1 if decode else max(1, -(-self._size // HEADERS))
         step = 1 if self._keep else max(1, self._size // SAMPLE)
         for index in range(self._size):
             if decode and index % step == 0:

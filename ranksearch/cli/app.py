@@ -21,7 +21,7 @@ app = typer.Typer(
     name="ranksearch",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     epilog=EXIT_CODES,
@@ -305,6 +305,23 @@ def report(
         from ranksearch.cli.report import report_command
 
         report_command(runs, out, lang)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Compare the delivered models of several runs in one table.
+
+    ranksearch compare runs/digits runs/other
+
+    Charts of the same runs: ranksearch report RUN RUN --out FILE.
+    """
+    with guarded(), answering("compare", as_json) as answer:
+        from ranksearch.cli.compare import compare_command
+
+        compare_command(runs, answer)
 
 
 def probe(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) -> None:

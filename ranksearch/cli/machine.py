@@ -14,7 +14,10 @@ import typer
 
 from ranksearch.cli.endings import ending
 from ranksearch.cli.flags import in_flags
-from ranksearch.runs import FORMAT, MAIN_PANEL
+from ranksearch.runs import MAIN_PANEL
+
+FORMAT = 1
+"""Of the keys. It changes where one is taken away, or means something else."""
 
 Json = Annotated[
     bool,

@@ -12,15 +12,7 @@ from ranksearch.cli.paths import shown
 from ranksearch.cli.taken import DELIVERY, VERIFY
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError
-from ranksearch.runs import (
-    NOT_RECORDED,
-    RunFolder,
-    RunOptions,
-    command_here,
-    delivery_epochs,
-    needs_trust,
-    parse,
-)
+from ranksearch.runs import RunFolder, RunOptions, needs_trust, parse
 
 if TYPE_CHECKING:
     from ranksearch.planning import PlanRecord
@@ -101,6 +93,7 @@ def look_at(folder: Path) -> Step:
 
 def verify(options: RunOptions, folder: Path, record: PlanRecord, model: Path) -> Step:
     """What was delivered, measured again on the same data. model: the folder of one of the models."""
+    from ranksearch.runs import NOT_RECORDED, command_here
     from ranksearch.tasks.sources import dense_name
 
     changes: dict[str, Any] = {"data": options.data_spec}
@@ -122,11 +115,15 @@ def other_budgets(options: RunOptions, folder: Path) -> Step:
 
 def train_longer(options: RunOptions, plan: Path) -> Iterator[Step]:
     """The same plan with twice the fine-tuning, where there was some."""
+    from ranksearch.runs import delivery_epochs
+
     if epochs := delivery_epochs(options):
         yield Step("train longer", _compress(options.model_copy(update={"epochs": 2 * epochs}), plan))
 
 
 def _compress(options: RunOptions, plan: Path) -> str:
+    from ranksearch.runs import NOT_RECORDED, command_here
+
     begin = f"ranksearch compress {_path(plan)}"
     return command_here(begin, options, DELIVERY) + _trust(options, {*DELIVERY, *NOT_RECORDED})
 
@@ -138,6 +135,8 @@ def run_for_time(options: RunOptions) -> Step:
 
 def run_again(options: RunOptions, *, budget: float, **changes: Any) -> str:
     """A run with another budget and a folder of its own."""
+    from ranksearch.runs import command_here
+
     changes |= {"budget": (Kept(fraction=budget),), "max_drop": None, "limit": (), "accept": ()}
     return command_here("ranksearch run", options.model_copy(update=changes), RunOptions.model_fields)
 

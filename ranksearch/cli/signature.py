@@ -72,10 +72,31 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
         help=help_text(field.description or "", extra["choices"], default),
         metavar=escape(extra["metavar"]),
         rich_help_panel=MAIN_PANEL if name in MAIN else extra["panel"],
+        autocompletion=_completions(name, extra["choices"]),
         show_default=False,
     )
     annotation = Annotated[kind, declared]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+STARTS = {
+    "model": ("digits", "torchvision:", "timm:", "transformers:"),
+    "data": ("digits", "imagefolder:", "torchvision:", "text:", "jsonl:"),
+}
+"""How values begin, of options that are not chosen from a registry."""
+
+
+def _completions(name: str, choices: Registry[Any] | None) -> Callable[[str], list[str]] | None:
+    """What a shell offers for an option's value: names of a registry, the last of several after a comma."""
+    known = STARTS.get(name, tuple(choices or ()))
+    if not known:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{value}" for value in known if value.startswith(last)]
+
+    return complete
 
 
 def option_of(name: str) -> Any:

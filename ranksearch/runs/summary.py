@@ -12,9 +12,6 @@ from typing import Any
 from ranksearch.exporting import ExportRecord
 from ranksearch.planning import EstimateRecord, PlanRecord
 
-FORMAT = 1
-"""Of the keys. It changes where one is taken away, or means something else."""
-
 ROLES = ("validation", "test")
 
 

@@ -178,10 +178,10 @@ def search(
     budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
     limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
     registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
-    mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 8
-    or 4 where that costs next to nothing, else 1; and 8 if latency counts. runtime, latency_batch: what runs the model, and on how many examples at once, where the
-    cost metric is `latency`. ignore: patterns of layers that stay dense. protect_early: how many of the first layers
-    stay dense, or (how many, what their errors are multiplied by).
+    mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 8 or 4
+    where that costs next to nothing, else 1; and 8 if latency counts. runtime, latency_batch: what runs the model, and
+    on how many examples at once, where the cost metric is `latency`. ignore: patterns of layers that stay dense.
+    protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
     n_trials to seed are those of `SearchSettings`. progress: bars in a terminal or a notebook, or a function of your

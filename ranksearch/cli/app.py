@@ -12,7 +12,7 @@ from ranksearch.cli.gathering import Gathering
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.machine import Json, answering
 from ranksearch.cli.signature import help_text, option_of, with_options
-from ranksearch.cli.taken import ALL, DELIVERY, LAYERS, PLAN, PROBE, VERIFY
+from ranksearch.cli.taken import ALL, DELIVERY, INIT, LAYERS, PLAN, PROBE, VERIFY
 from ranksearch.exporting import EXPORTERS
 from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.runs import MAIN_PANEL
@@ -75,6 +75,25 @@ def ranksearch(
 
     Start with:  ranksearch run --budget 0.2
     """
+
+
+def init(
+    file: Annotated[
+        Path, typer.Argument(help="The file to write.", metavar="[FILE]", show_default="study.toml")
+    ] = Path("study.toml"),
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Look at a model and its data, and write a commented file of options for run --config.
+
+    ranksearch init --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k
+
+    Nothing is compressed. What does not fit together is found in seconds.
+    """
+    with guarded():
+        from ranksearch.cli.init import init_command
+
+        init_command(file, given)
 
 
 def run(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) -> None:
@@ -347,6 +366,7 @@ def layers(config: Config = None, as_json: Json = False, *, given: dict[str, Any
         layers_command(config, given, answer)
 
 
+app.command(cls=Gathering)(with_options(init, INIT, shown={"budget": "0.5,0.3"}))
 app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
 app.command(epilog=EXIT_CODES)(
     with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"})

@@ -51,5 +51,17 @@ PROBE = (
     *ProbeOptions.model_fields,
 )
 PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
+INIT = (
+    *MODEL_AND_DATA,
+    "budget",
+    "metric",
+    "max_drop",
+    "epochs",
+    "runtime",
+    "seed",
+    "device",
+    "threads",
+    "quiet",
+)
 LAYERS = ("model", "num_classes", "output", "ignore", "data", "collate", "input_size", "decompositions")
 VERIFY = ("data", "model", "metric_fn", "loss", "device", "threads", "trust")

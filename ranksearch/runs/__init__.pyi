@@ -4,6 +4,7 @@ from .config import load_options, parse, read_toml, write_toml
 from .deliver import RunReport
 from .export import Exports, export_delivered, snippets
 from .further import FurtherPlan, differs, further_front, further_plans, tables_in
+from .initial import initial_study
 from .options import MAIN, MAIN_PANEL, RunOptions
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
@@ -39,6 +40,7 @@ __all__ = [
     "further_front",
     "further_plans",
     "image_options",
+    "initial_study",
     "load_collate",
     "load_options",
     "model_summary",

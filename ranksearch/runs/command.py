@@ -74,6 +74,13 @@ def _given(name: str, value: Any, base: Path | None) -> list[str]:
     return [flag(name), ",".join(parts)]
 
 
+def from_folder(base: Path, name: str, value: Any) -> Any:
+    """The value of an option with its paths as seen from a folder."""
+    if name not in _WITH_PLACES:
+        return value
+    return [_from(base, str(x)) for x in value] if isinstance(value, list) else _from(base, str(value))
+
+
 def _from(base: Path, text: str) -> str:
     """A path, or a name with a path in it, which starts at a folder where it can: `imagefolder:data`."""
     return re.sub(rf"(^|[:=]){re.escape(str(base).rstrip('/'))}/(?=[^/-])", r"\1", text)

@@ -31,7 +31,8 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.exporting import export_file, exporters
 from ranksearch.folders import TABLES
-from ranksearch.interchange import PLAN_EXPORTERS, PlanExport, export_of, export_plan_file
+from ranksearch.interchange import DEFAULT, PLAN_EXPORTERS, PlanExport, export_of, export_plan_file, plan_of
+from ranksearch.interchange import read_ranks as read_ranks_file
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
     Batch,
@@ -577,6 +578,33 @@ def export_plan(
     else:
         record = _record(task, plan.plan, plan.budget)
     return export_of(exporter, record) if path is None else export_plan_file(record, exporter, Path(path))
+
+
+@checks_keywords
+@draws_alone
+def read_ranks(
+    path: str | Path,
+    task: Task,
+    *,
+    decomposition: str = DEFAULT,
+    budget: float | str | None = None,
+    metric: str = "params",
+    ignore: str | Sequence[str] = (),
+) -> SearchResult:
+    """Ranks from elsewhere as the plan of a task's model, for `compress`; its errors are not known, and 0.
+
+    path: JSON with a rank for each module, `{module: rank}`, or a file of chains; or AIMET's greedy scores,
+    `{layer: {ratio: score}}`, of which a `budget` in the cost metric `metric` chooses the ratios. decomposition: what a
+    rank alone stands for. ignore: patterns of layers that stay dense.
+
+    Raises InputError for a file that holds neither, and MismatchError where it does not fit the model. A pickle is not
+    read.
+    """
+    given = read_ranks_file(Path(path), DECOMPOSITIONS.resolve(decomposition).name)
+    network = inspect_network(task, ignore=_several(ignore))
+    kept = None if budget is None else Kept.parse(budget)
+    found, own = plan_of(given, network.layers, network.cost, kept, metric)
+    return SearchResult(own, found, "elsewhere", {}, (), None)
 
 
 @checks_keywords

@@ -27,6 +27,7 @@ CALLED = (
     "footprint",
     "export",
     "export_plan",
+    "read_ranks",
     "quantize",
     "smallest",
     "behaviour",

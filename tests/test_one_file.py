@@ -24,9 +24,10 @@ from ranksearch.cli import app
 from ranksearch.costs import COSTS
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.exporting import read_exports
-from ranksearch.planning import read_plan
+from ranksearch.planning import read_plan, write_plan
 from ranksearch.searching import read_front
 from ranksearch.tasks import Task, evaluate
+from ranksearch.testing import made_up_plan
 
 PAGE = (Path(__file__).parent.parent / "docs" / "write_your_own.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
@@ -191,6 +192,16 @@ def test_an_exporter(carried_out: Callable[[str], Path]) -> None:
     assert "channels_last.py:ChannelsLast" in result.output
 
 
+def test_a_plan_exporter(place: Path) -> None:
+    namespace: dict[str, Callable[[], nn.Module]] = {}
+    exec(MODEL, namespace)
+    write_plan(place / "plan.json", made_up_plan(namespace["model"](), torch.zeros(1, 3, 6, 6), "svd"))
+    result = CliRunner().invoke(app, ["export", "plan.json", "--to", "pairs.py:Pairs,ranks"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((place / "plan.pairs.json").read_text())["layers"] == {"8": 1}
+    assert "left dense        0: svd 4, it has pairs of Linear layers alone" in result.output
+
+
 def test_the_same_from_python(place: Path) -> None:
     namespace: dict[str, Callable[[], object]] = {}
     exec(MODEL, namespace)
@@ -246,7 +257,7 @@ def test_a_package_brings_one_by_an_entry_point(place: Path) -> None:
 
 def test_the_contract_suites_run_as_the_page_says(place: Path) -> None:
     tests = [name for name in FILES if name.startswith("test_")]
-    assert len(tests) == 7
+    assert len(tests) == 8
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=place, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(place)},

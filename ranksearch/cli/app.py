@@ -112,7 +112,30 @@ def run(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) 
 
 
 def compress(
-    plan: Annotated[Path, typer.Argument(help="Plan file.", metavar="PLAN", show_default=False)],
+    plan: Annotated[
+        Path | None, typer.Argument(help="Plan file; or use --ranks.", metavar="PLAN", show_default=False)
+    ] = None,
+    ranks: Annotated[
+        Path | None,
+        typer.Option(
+            "--ranks",
+            metavar="FILE",
+            help="In place of a plan: JSON with ranks from elsewhere, {module: rank}, or a file of chains; or "
+            "AIMET's greedy scores, {layer: {ratio: score}}, with --budget.",
+            rich_help_panel=MAIN_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    decomposition: Annotated[
+        str | None,
+        typer.Option(
+            "--decomposition",
+            metavar="NAME",
+            help=help_text("With --ranks: what a rank alone stands for, where it applies.", default="svd"),
+            rich_help_panel=MAIN_PANEL,
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     as_json: Json = False,
     *,
@@ -122,12 +145,14 @@ def compress(
 
     ranksearch compress runs/digits/plan-0.2.json --epochs 10
 
+    ranksearch compress --ranks ranks.json --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k
+
     Options default to those of the run that made the plan.
     """
     with guarded(), answering("compress", as_json) as answer:
         from ranksearch.cli.compress import compress_command
 
-        compress_command(plan, config, given, answer)
+        compress_command(plan, config, given, answer, ranks, decomposition)
 
 
 def plan(
@@ -368,8 +393,16 @@ def layers(config: Config = None, as_json: Json = False, *, given: dict[str, Any
 
 app.command(cls=Gathering)(with_options(init, INIT, shown={"budget": "0.5,0.3"}))
 app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
-app.command(epilog=EXIT_CODES)(
-    with_options(compress, DELIVERY, shown={"out": "PLAN-compressed, beside the plan"})
+app.command(cls=Gathering, epilog=EXIT_CODES)(
+    with_options(
+        compress,
+        (*DELIVERY, "budget", "metric"),
+        shown={
+            "out": "PLAN-compressed, beside the plan",
+            "budget": "none: only for scores, which leave the choice of ranks open",
+            "metric": "params; only for scores",
+        },
+    )
 )
 app.command(cls=Gathering)(
     with_options(

@@ -18,18 +18,33 @@ from ranksearch.folders import LOCK, locked, make_folder, usable
 from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
+    from ranksearch.interchange import AimetScores, ImportedRanks
     from ranksearch.planning import PlanRecord
 
 LOG = "log.txt"
 
 
-def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
-    """Carry out the plan of a file on the model of its run, or on the one that the options name."""
-    from ranksearch.planning import read_plan
-
-    record = read_plan(plan)
-    options = plan_options(record, config, given, plan)
-    out = options.out or plan.with_name(f"{plan.stem}-compressed").absolute()
+def compress_command(
+    plan: Path | None,
+    config: Path | None,
+    given: Mapping[str, Any],
+    answer: Answer,
+    ranks: Path | None = None,
+    decomposition: str | None = None,
+) -> None:
+    """Carry out the plan of a file on the model of its run, or on the one that the options name; or ranks of a file."""
+    source: PlanRecord | ImportedRanks | AimetScores
+    if ranks is None:
+        if plan is None:
+            raise InputError(expected("PLAN", "a plan file, or --ranks FILE", "none"))
+        source, options = _from_plan(plan, config, given, decomposition)
+    elif plan is not None:
+        raise InputError(expected("--ranks", "either a plan file or ranks", f"{plan} and {ranks}"))
+    else:
+        source, options = _from_ranks(ranks, config, given, decomposition)
+    file = plan or ranks
+    assert file is not None
+    out = options.out or file.with_name(f"{file.stem}-compressed").absolute()
     with usable(out):
         check_no_links(out, (LOG, LOCK))
         used = out.exists() and (not out.is_dir() or any(p.name not in (LOG, LOCK) for p in out.iterdir()))
@@ -42,7 +57,7 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any], 
         from ranksearch.runs import compress_pipeline
 
         with reporter.live():
-            report = compress_pipeline(record, options, out, reporter)
+            report = compress_pipeline(source, options, out, reporter)
         reporter.result(results_table(report))
         print_behaviour(report, reporter)
         reporter.result(f"{'compressed model':<16}  {shown(out)}")
@@ -52,6 +67,35 @@ def compress_command(plan: Path, config: Path | None, given: Mapping[str, Any], 
         print_steps(after_compress(options, out, report.chosen[0].record), reporter.line)
     end_by_promises(report)
     end_by(exports)
+
+
+def _from_plan(
+    plan: Path, config: Path | None, given: Mapping[str, Any], decomposition: str | None
+) -> tuple[PlanRecord, RunOptions]:
+    """A plan file, and the options of its run under those of a file and of the command line."""
+    from ranksearch.planning import read_plan
+
+    only = {"decomposition": decomposition, **{name: given.get(name) for name in ("budget", "metric")}}
+    for name, value in only.items():
+        if value is not None:
+            raise InputError(expected(f"--{name}", "--ranks, without which it has no effect", "a plan file"))
+    record = read_plan(plan)
+    return record, plan_options(record, config, given, plan)
+
+
+def _from_ranks(
+    ranks: Path, config: Path | None, given: Mapping[str, Any], decomposition: str | None
+) -> tuple[ImportedRanks | AimetScores, RunOptions]:
+    """Ranks from elsewhere, and the options of a file and of the command line."""
+    from ranksearch.decompositions import DECOMPOSITIONS
+    from ranksearch.interchange import DEFAULT, read_ranks
+
+    options = load_options(given, config)
+    try:
+        name = DEFAULT if decomposition is None else DECOMPOSITIONS.resolve(decomposition).name
+    except InputError as error:
+        raise InputError(f"--decomposition{str(error).removeprefix('decompositions')}") from error
+    return read_ranks(ranks, name), options
 
 
 def plan_options(record: PlanRecord, config: Path | None, given: Mapping[str, Any], plan: Path) -> RunOptions:

@@ -1,12 +1,22 @@
-"""A plan file carried out: task → check → full compression → evaluation."""
+"""A plan file, or ranks from elsewhere, carried out: task → check → full compression → evaluation."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ranksearch.compression import PLAN_FILE, check_stages
-from ranksearch.costs import Cost, computed
-from ranksearch.planning import Gauge, PlanRecord, check_plan, inspect_network, to_plan
+from ranksearch.costs import ALWAYS, Cost, computed
+from ranksearch.errors import InputError, expected
+from ranksearch.interchange import AimetScores, ImportedRanks, plan_of
+from ranksearch.planning import (
+    Gauge,
+    Network,
+    PlanRecord,
+    check_plan,
+    inspect_network,
+    make_record,
+    to_plan,
+)
 from ranksearch.progress import Reporter
 from ranksearch.runs.accept import check_measurable, judge, parse_criteria
 from ranksearch.runs.account import Account
@@ -19,13 +29,21 @@ from ranksearch.runs.measured_time import with_measured_time
 from ranksearch.runs.narrate import describe_dense, describe_task
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.quantize import wanted_formats
-from ranksearch.runs.settings import candidate_config, compress_config, timing_settings, torch_threads
+from ranksearch.runs.settings import (
+    candidate_config,
+    compress_config,
+    recorded,
+    timing_settings,
+    torch_threads,
+)
 from ranksearch.runs.tasks import build_task_and_data
-from ranksearch.tasks import metric_name
+from ranksearch.tasks import Task, metric_name
 
 
-def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, reporter: Reporter) -> RunReport:
-    """Carry out a plan on the model that the options name, and save it in `out`."""
+def compress_pipeline(
+    given: PlanRecord | ImportedRanks | AimetScores, options: RunOptions, out: Path, reporter: Reporter
+) -> RunReport:
+    """Carry out a plan, or ranks from elsewhere, on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         training = compress_config(options)
         wanted_formats(options)  # raises early what would end this late
@@ -34,7 +52,9 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         task, data = build_task_and_data(options, reporter.line, reporter.progress)
         check_stages(task, training)
         check_measurable(criteria, task)
-        network = inspect_network(task, ignore=options.ignore, metrics=computed(tuple(record.cost)))
+        metrics = computed(tuple(given.cost)) if isinstance(given, PlanRecord) else ALWAYS
+        network = inspect_network(task, ignore=options.ignore, metrics=metrics)
+        record = given if isinstance(given, PlanRecord) else planned(given, task, network, options)
         check_plan(record, network.layers, task.model)
         describe_task(task, network.cost, reporter)
         validation = describe_dense(task, reporter)
@@ -52,3 +72,24 @@ def compress_pipeline(record: PlanRecord, options: RunOptions, out: Path, report
         return RunReport(
             Cost(**record.dense), metric_name(task), validation, test, (delivered,), (delivered,)
         )
+
+
+def planned(
+    given: ImportedRanks | AimetScores, task: Task, network: Network, options: RunOptions
+) -> PlanRecord:
+    """The record of a plan that comes from elsewhere."""
+    if len(options.budget) > 1:
+        raise InputError(expected("budget", "one at a time", f"{len(options.budget)} of them"))
+    kept = options.budget[0] if options.budget else None
+    plan, budget = plan_of(given, network.layers, network.cost, kept, options.metric)
+    return make_record(
+        task.model,
+        network.layers,
+        plan,
+        example=task.example,
+        dense=network.cost,
+        budget=budget,
+        seed=options.seed,
+        model_name=task.model_name,
+        options=recorded(options),
+    )

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ranksearch.costs import Budget, Kept, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.interchange import (
+    ImportedRanks,
     PlanExporter,
     Wanted,
     export_of,
     export_plan_file,
-    plan_of_ranks,
     plan_path,
 )
 from ranksearch.networks import copy_model, discover
@@ -85,7 +85,7 @@ def made_up_plan(model: nn.Module, example: Tensor, decomposition: str, form: st
         if layer.reason is None and form in known.forms(layer)
     }
     dense = measure_cost(model, example)
-    plan = plan_of_ranks(wanted, layers, dense)
+    plan = ImportedRanks(wanted).plan(layers, dense)
     return make_record(
         model,
         layers,

@@ -1,4 +1,4 @@
-"""Plans for other compressors from the command line."""
+"""Plans for other compressors, and ranks from them, from the command line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from typer.testing import Result
 
-from ranksearch.planning import write_plan
+from ranksearch.planning import read_plan, to_plan, write_plan
 from ranksearch.testing import made_up_plan, tiny_task
 
 Invoke = Callable[..., Result]
@@ -76,3 +77,77 @@ def test_nothing_is_written_through_a_link(invoke: Invoke, plan: Path) -> None:
     result = invoke("export", plan, "--to", "ranks")
     assert result.exit_code == 2, result.output
     assert target.read_text() == "mine"
+
+
+def test_ranks_from_elsewhere_are_carried_out(invoke: Invoke, own_folder: Path, tmp_path: Path) -> None:
+    """As a plan is: a folder with the model, its plan and its card; the plan can be carried out again."""
+    ranks = tmp_path / "ranks.json"
+    ranks.write_text(json.dumps({"0": 3, "3": {"decomposition": "tucker2", "ranks": [4, 5]}}))
+    of_model = ("--model", f"{own_folder}/own.py:model", "--data", f"{own_folder}/own.py:data")
+    quick = ("--epochs", "0", "--export", "none", "--decomposition", "spatial_svd")
+    result = invoke("compress", "--ranks", ranks, *of_model, *quick)
+    assert result.exit_code == 0, result.output
+    record = read_plan(tmp_path / "ranks-compressed" / "plan.json")
+    assert to_plan(record).ranks == {"0": "spatial_svd 3", "3": "tucker2 4×5", "7": "dense"}
+    assert all(x.error > 0 for x in record.layers if x.decomposition != "dense")
+    weights = load_file(tmp_path / "ranks-compressed" / "model.safetensors")
+    assert weights["0.0.weight"].shape == (3, 3, 3, 1)
+    again = invoke(
+        "compress",
+        tmp_path / "ranks-compressed" / "plan.json",
+        *of_model,
+        *quick[:4],
+        "--out",
+        tmp_path / "b",
+    )
+    assert again.exit_code == 0, again.output
+    assert to_plan(read_plan(tmp_path / "b" / "plan.json")).key == to_plan(record).key
+
+
+def test_scores_need_a_budget_and_meet_it(invoke: Invoke, own_folder: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"0": {"0.5": 0.7, "0.9": 0.9}, "3": {"0.3": 0.6, "0.6": 0.8}}))
+    of_model = ("--model", f"{own_folder}/own.py:model", "--data", f"{own_folder}/own.py:data")
+    quick = ("--epochs", "0", "--export", "none")
+    result = invoke("compress", "--ranks", scores, *of_model, *quick, "--budget", "0.6", "--metric", "flops")
+    assert result.exit_code == 0, result.output
+    record = read_plan(tmp_path / "scores-compressed" / "plan.json")
+    assert (record.metric, record.asked) == ("flops", "0.6")
+    assert record.cost["flops"] <= record.limit == int(0.6 * record.dense["flops"])
+    assert {x.name: x.decomposition for x in record.layers}["3"] == "spatial_svd"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "PLAN: expected a plan file, or --ranks FILE, got none"),
+        (("plan.json", "--ranks", "r.json"), "--ranks: expected either a plan file or ranks"),
+        (("plan.json", "--budget", "0.5"), "--budget: expected --ranks, without which it has no effect"),
+        (("plan.json", "--decomposition", "cp"), "--decomposition: expected --ranks, without which"),
+        (("--ranks", "none.json"), "none.json: expected a file of ranks, got No such file"),
+        (("--ranks", "r.json", "--decomposition", "cpp"), "--decomposition: expected svd or spatial_svd"),
+        (
+            ("--ranks", "r.json", "--budget", "0.5"),
+            "--budget: expected none, as the ranks are given, got 0.5",
+        ),
+        (("--ranks", "r.json"), "--ranks: expected layers of the model, got '99'"),
+        (("--ranks", "s.json"), "--budget: expected one, for scores, got none"),
+        (("--ranks", "s.json", "--budget", "0.5,0.4"), "--budget: expected one at a time, got 2 of them"),
+        (("--ranks", "s.json", "--budget", "1MB", "--metric", "bytes"), "--metric: expected params or flops"),
+    ],
+)
+def test_mistakes_about_ranks(
+    arguments: tuple[str, ...],
+    message: str,
+    invoke: Invoke,
+    own_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text('{"99": 3}')
+    (tmp_path / "s.json").write_text('{"3": {"0.5": 0.7}}')
+    of_model = ("--model", f"{own_folder}/own.py:model", "--data", f"{own_folder}/own.py:data")
+    result = invoke("compress", *arguments, *of_model, "--epochs", "0")
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr

@@ -16,7 +16,8 @@ from ranksearch.searching import SearchResult
 from ranksearch.tasks import Task
 from ranksearch.testing import made_up_plan
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "chains.schema.json"
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMA = DOCS / "chains.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,13 @@ def test_chains_follow_the_published_schema(record: PlanRecord) -> None:
     content["layers"]["0"]["chain"] = []
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, schema)
+
+
+@pytest.mark.parametrize("name", PLAN_EXPORTERS.names())
+def test_the_page_shows_the_lines_that_the_tests_run(name: str) -> None:
+    page = (DOCS / "plans_elsewhere.md").read_text(encoding="utf-8")
+    assert PLAN_EXPORTERS.get(name).usage(f"plan-0.5.{name}.json").rstrip() in page
+    assert f"| `{name}` |" in page
 
 
 def test_a_map_of_ranks_holds_nothing_else(record: PlanRecord) -> None:

@@ -84,7 +84,7 @@ class Cache:
 
     def get(self, key: str) -> Entry | None:
         """The entry of that key, if there is a sound one."""
-        if self.folder is None or not (path := self._path(key)).is_file():
+        if self.folder is None or not (path := self.path(key)).is_file():
             return None
         try:
             with safe_open(path, framework="pt") as file:
@@ -104,7 +104,7 @@ class Cache:
         if self.folder is None:
             return
         try:
-            with whole_file(self._path(key)) as path:
+            with whole_file(self.path(key)) as path:
                 own = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
                 text = json.dumps(plain)
                 save_file(own, path, {"plain": text, "digest": digest(own, text)})
@@ -112,7 +112,8 @@ class Cache:
         except (OSError, SafetensorError) as error:
             log.warning("cannot cache anything in %s: %s", self.folder, error)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the entry of a key is, or would be."""
         assert self.folder is not None
         return self.folder / f"{key}.safetensors"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ranksearch.calibration.digests import computation_digest, source_of, task_digest
+from ranksearch.calibration.digests import computation_digest, source_of, task_digest, task_parts
 from ranksearch.calibration.error_kinds import ErrorKind, simplify
 from ranksearch.calibration.moments import WIDE, Moments, shrink
 from ranksearch.calibration.of_task import calibration_moments, moments_keys, task_moments
@@ -36,6 +36,7 @@ __all__ = [
     "symmetric",
     "task_digest",
     "task_moments",
+    "task_parts",
     "unfold_chunks",
     "whiten",
 ]

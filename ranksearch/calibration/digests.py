@@ -31,6 +31,19 @@ def task_digest(task: Task) -> str:
     return digest(*_computes(task), *(task.inputs_digest(role) for role in ("moments", "divergence")))
 
 
+def task_parts(task: Task) -> dict[str, str]:
+    """Digests of what the scores of a task's plans depend on, part by part: they tell in what two tasks differ."""
+    source, tensors, plain, *rest = _computes(task)
+    first = task.first("finetune")
+    return {
+        "weights": digest(tensors),
+        "code of the model": digest(source, plain),
+        "loss": digest(*rest),
+        "calibration images": digest(*(task.inputs_digest(role) for role in ("moments", "divergence"))),
+        "fine-tuning images": digest(task.splits.finetune, None if first is None else first[0]),
+    }
+
+
 def _computes(task: Task) -> tuple[object, ...]:
     """What a forward pass and its loss depend on, apart from the inputs."""
     model = task.model

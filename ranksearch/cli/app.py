@@ -12,7 +12,7 @@ from ranksearch.cli.gathering import Gathering
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.machine import Json, answering
 from ranksearch.cli.signature import help_text, option_of, with_options
-from ranksearch.cli.taken import ALL, DELIVERY, INIT, LAYERS, PLAN, PROBE, VERIFY
+from ranksearch.cli.taken import ALL, DELIVERY, INIT, LAYERS, MODEL_AND_DATA, PLAN, PROBE, VERIFY, WORKER
 from ranksearch.exporting import EXPORTERS
 from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.runs import MAIN_PANEL
@@ -39,6 +39,13 @@ _FORMATS = (
     f"Formats. Can be repeated. Of a plan: "
     f"{', '.join(f'{name} ({PLAN_EXPORTERS.summary(name)})' for name in PLAN_EXPORTERS)}; or your own. Of a model:"
 )
+
+OF_THE_RUN = {
+    **dict.fromkeys(MODEL_AND_DATA, "the run's"),
+    "storage": "RANKSEARCH_STORAGE, else that of RUN",
+    "artifacts": "that of RUN",
+    "threads": "the run's",
+}
 
 Config = Annotated[
     Path | None,
@@ -109,6 +116,33 @@ def run(config: Config = None, as_json: Json = False, *, given: dict[str, Any]) 
         from ranksearch.cli.run import run_command
 
         run_command(config, given, answer)
+
+
+def worker(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of the run that leads the search, where it is seen from here.",
+            metavar="[RUN]",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Join the search of a run that was started with --workers, and score plans for it until it has ended.
+
+    ranksearch worker runs/digits
+
+    ranksearch worker --storage postgresql+psycopg://user@host/db --artifacts /shared/artifacts \
+    --model torchvision:resnet18 --weights r18.pth --data imagefolder:/data/in1k
+
+    Any number of workers may join and leave, on any machine. Options that are not given are those of the run.
+    """
+    with guarded():
+        from ranksearch.cli.worker import worker_command
+
+        worker_command(run, given)
 
 
 def compress(
@@ -393,6 +427,7 @@ def layers(config: Config = None, as_json: Json = False, *, given: dict[str, Any
 
 app.command(cls=Gathering)(with_options(init, INIT, shown={"budget": "0.5,0.3"}))
 app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
+app.command()(with_options(worker, WORKER, shown=OF_THE_RUN))
 app.command(cls=Gathering, epilog=EXIT_CODES)(
     with_options(
         compress,

@@ -50,6 +50,19 @@ PROBE = (
     "verbose",
     *ProbeOptions.model_fields,
 )
+WORKER = (
+    *MODEL_AND_DATA,
+    "storage",
+    "study_name",
+    "storage_timeout",
+    "artifacts",
+    "cache",
+    "trust",
+    "device",
+    "threads",
+    "quiet",
+    "verbose",
+)
 PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
 INIT = (
     *MODEL_AND_DATA,

@@ -62,13 +62,14 @@ from ranksearch.planning.plan_file import (
     make_record,
     misfit,
     model_record,
+    package_versions,
     read_plan,
     record_of,
     to_plan,
     write_plan,
 )
 from ranksearch.planning.plan_record import FactorRecord, LayerRecord, ModelRecord, PlanRecord
-from ranksearch.planning.problem import Problem, judged, prepare
+from ranksearch.planning.problem import Problem, judged, prepare, problem_from
 from ranksearch.planning.refinement import Fit, refine
 from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
 from ranksearch.planning.tables_record import (
@@ -148,7 +149,9 @@ __all__ = [
     "metric_in",
     "misfit",
     "model_record",
+    "package_versions",
     "prepare",
+    "problem_from",
     "rates",
     "read_plan",
     "read_tables",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,10 +102,7 @@ def prepare(
     able = _able(layers)
     checked_on = moments_of("divergence", "held-out moments")
 
-    def whitened(name: str) -> Whitened:
-        return whiten(_kernel(task, name), *simplify(*fitted_to[name].shrunk(), config.error))
-
-    fits = Fits(whitened, config)
+    fits = fits_to(task, fitted_to, config)
     cache = Cache(task.cache)
     keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
@@ -146,6 +143,32 @@ def prepare(
         fits=fits,
         layer_weights=layer_weights,
         timer=timer,
+    )
+
+
+def fits_to(task: Task, moments: Mapping[str, Moments], config: CandidateConfig) -> Fits:
+    """Fits of a task's layers to their moments."""
+
+    def whitened(name: str) -> Whitened:
+        return whiten(_kernel(task, name), *simplify(*moments[name].shrunk(), config.error))
+
+    return Fits(whitened, config)
+
+
+def problem_from(
+    task: Task, tables: Tables, config: CandidateConfig, *, seed: int, computes: str, progress: Progress
+) -> Problem:
+    """The problem of a task whose tables another process has made; computes: the digest that its moments go by."""
+    layers = [table.layer for table in tables.tables]
+    on_batch = ticks(progress, "moments")
+    moments = task_moments(task, layers, ("moments",), seed=seed, computes=computes, on_batch=on_batch)
+    return Problem(
+        layers=tables.layers,
+        dense=tables.dense,
+        tables=tables.tables,
+        times=tables.times,
+        task=task,
+        fits=fits_to(task, moments, config),
     )
 
 

@@ -17,6 +17,7 @@ from .summary import ROLES, dense_score, model_summary, models_summary, task_met
 from .tasks import image_options, load_collate
 from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
+from .worker import find_search, worker_pipeline
 
 __all__ = [
     "MAIN",
@@ -37,6 +38,7 @@ __all__ = [
     "dense_score",
     "differs",
     "export_delivered",
+    "find_search",
     "further_front",
     "further_plans",
     "image_options",
@@ -60,5 +62,6 @@ __all__ = [
     "task_metric_of",
     "verify_delivered",
     "wanted_formats",
+    "worker_pipeline",
     "write_toml",
 ]

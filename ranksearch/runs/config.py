@@ -22,7 +22,8 @@ from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
 
 FREE = frozenset(
     {
-        *("out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"),
+        *("out", "resume", "trust", "quiet", "verbose", "timeout", "loader_workers", "cache"),
+        *("workers", "artifacts", "storage_timeout"),
         *("accept", "export", "quantize", "quantize_tolerance"),
     }
 )

@@ -265,8 +265,8 @@ class RunOptions(BaseModel):
     batch_size: int = option("Data", 128, "N", ge=1)
     """Examples per batch."""
 
-    workers: int = option("Data", 0, "N", ge=0)
-    """Number of data loader processes."""
+    loader_workers: int = option("Data", 0, "N", ge=0)
+    """Number of processes that load data."""
 
     budget: Budgets = option("Budget", (), "F[,F...]", "required, unless there is --max-drop")
     """How much of the whole model to KEEP: a fraction (0.2 keeps a fifth), a percentage (20%) or an amount
@@ -357,6 +357,16 @@ class RunOptions(BaseModel):
 
     study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
     """Prefix of the names of studies in the storage."""
+
+    storage_timeout: float = option("Search", 120.0, "SECONDS", ge=0, allow_inf_nan=False)
+    """How long to wait for a database that does not answer, before the run ends; --resume then continues it."""
+
+    workers: int | None = option("Search", None, "N", "none: this process alone", ge=1)
+    """With --n-trials: number of processes on this machine that score plans, this one included. Others may join with
+    ranksearch worker, on this machine and on others, while the search goes on."""
+
+    artifacts: Path | None = option("Search", None, "DIR", "artifacts in the run folder")
+    """Folder where workers find the moments and tables of the search; all of them must see it."""
 
     match_epochs: int = option("Delivery", 0, "N", ge=0)
     """Epochs of feature matching before fine-tuning, on the calibration images for moments only, without

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from optuna.storages import BaseStorage
+
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError, expected
 from ranksearch.planning import LookRecord, Network, Problem, PromiseRecord, drop_of, finite
@@ -25,6 +27,7 @@ from ranksearch.searching import (
     search,
     smallest_within,
 )
+from ranksearch.searching.studies import Board
 from ranksearch.tasks import Drop, metric_name
 
 
@@ -45,6 +48,8 @@ def keep_promise(
     folder: RunFolder,
     reporter: Reporter,
     account: Account,
+    storage: BaseStorage | None,
+    board: Board | None,
 ) -> Promise:
     """Deliver models until the smallest budget is known whose model loses no more than `max_drop`.
 
@@ -56,7 +61,8 @@ def keep_promise(
     results: list[SearchResult] = []
 
     def make(kept: Kept) -> tuple[Saved, Drop]:
-        results.extend(search(problem, replace(settings, budgets=(kept,)), progress=reporter.progress))
+        own = replace(settings, budgets=(kept,))
+        results.extend(search(problem, own, storage=storage, progress=reporter.progress, board=board))
         record_search(problem, results, options, folder, reporter, tell=len(results) - 1)
         (saved,) = deliver(
             task,

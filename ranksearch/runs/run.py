@@ -38,9 +38,9 @@ from ranksearch.runs.settings import (
     torch_threads,
 )
 from ranksearch.runs.tasks import build_task_and_data
+from ranksearch.runs.workers import opened_storage, workers
 from ranksearch.searching import SearchResult, check_max_drop, search
 from ranksearch.searching.baselines import ALLOCATORS, check_weights
-from ranksearch.searching.studies import check_unused, open_storage, quiet_optuna
 from ranksearch.tasks import Estimate, Role, Task, metric_name
 
 
@@ -51,9 +51,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
         wanted_formats(options)
-        if options.storage is not None:
-            with quiet_optuna():
-                check_unused(open_storage(settings.storage), f"{settings.study_name}-")
+        storage = opened_storage(options, settings)
         training = compress_config(options)  # raises early what would end the run late
         criteria = parse_criteria(options)
         task, data = build_task_and_data(options, reporter.line, reporter.progress)
@@ -87,7 +85,8 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         describe_left(expected, task, len(problem.tables), time.monotonic() - begun, reporter)
         results: Sequence[SearchResult]
         if options.max_drop is None:
-            results = search(problem, settings, progress=reporter.progress)
+            with workers(problem, settings, storage, options, folder, reporter) as board:
+                results = search(problem, settings, storage=storage, progress=reporter.progress, board=board)
             describe_times(results, reporter)
             tables = record_tables(problem, results, options, folder)
             record_search(problem, results, options, folder, reporter)
@@ -95,7 +94,10 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             saved = deliver(task, network, options, folder, reporter, account, budgets=names)
             chosen = saved
         else:
-            promise = keep_promise(problem, network, settings, options, folder, reporter, account)
+            with workers(problem, settings, storage, options, folder, reporter) as board:
+                promise = keep_promise(
+                    problem, network, settings, options, folder, reporter, account, storage, board
+                )
             describe_times(promise.results, reporter)
             tables = record_tables(problem, promise.results, options, folder)
             saved, chosen = promise.delivered, (promise.chosen,)

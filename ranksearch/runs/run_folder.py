@@ -22,6 +22,7 @@ from ranksearch.runs.options import RunOptions
 
 WRITTEN = (
     *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "*.html", "times", "times/*"),
+    *("artifacts", "artifacts/*"),
     *("compressed", "compressed/*", "compressed/*/*", "compressed/*/transformers/*"),
 )
 """Patterns of what a run writes in its folder."""
@@ -80,6 +81,15 @@ class RunFolder:
     def times(self) -> Path:
         """What was measured for budgets of time, so that a resumed run need not measure it again."""
         return self.path / "times"
+
+    @property
+    def artifacts(self) -> Path:
+        """What processes that join the search are given, unless another folder is named."""
+        return self.path / "artifacts"
+
+    def worker_log(self, number: int) -> Path:
+        """What a worker that the run has started says."""
+        return self.path / f"worker-{number}.txt"
 
     @property
     def tables(self) -> Path:

@@ -59,7 +59,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
     return settings
 
 
-OF_SEARCH: tuple[str, ...] = ("space", "sampler", "timeout")
+OF_SEARCH: tuple[str, ...] = ("space", "sampler", "timeout", "workers")
 """Options that say how the knapsack's search goes."""
 
 OF_TRIALS: tuple[str, ...] = (*OF_SEARCH, "objective", "finetune_trials", "finetune_steps")
@@ -126,6 +126,7 @@ def early_weights(options: RunOptions) -> LayerWeights:
 
 NOT_RECORDED = {
     *("resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name"),
+    *("storage_timeout", "workers", "artifacts"),
     *("export", "quantize", "quantize_tolerance"),
 }
 """Options that are about one machine's folders and one run's output: nobody else has a use for them."""

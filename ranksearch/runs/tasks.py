@@ -103,7 +103,7 @@ def build_task_and_data(
         model_name=full_name(options.model, num_classes),
         device=device,
         batch_size=options.batch_size,
-        workers=options.workers,
+        workers=options.loader_workers,
         seed=options.seed,
         calibration_size=options.calibration_size,
         val_split=options.val_split,

@@ -12,7 +12,7 @@ from typing import Any
 from ranksearch.errors import InputError, expected
 from ranksearch.runs.options import RunOptions, listed
 
-PATHS = ("weights", "probe", "out", "cache")
+PATHS = ("weights", "probe", "out", "cache", "artifacts")
 """Options that are paths."""
 
 OBJECTS = (

@@ -9,6 +9,7 @@ from .front_file import (
     write_trials,
 )
 from .settings import SearchSettings
+from .sharing import Shared, check_same_task, read_shared, shared
 from .stages import SearchResult, search
 from .within_drop import (
     CONFIDENCE,
@@ -20,6 +21,7 @@ from .within_drop import (
     predicted_errors,
     smallest_within,
 )
+from .worker import work
 
 __all__ = [
     "CONFIDENCE",
@@ -30,8 +32,10 @@ __all__ = [
     "PlanEntry",
     "SearchResult",
     "SearchSettings",
+    "Shared",
     "WithinDrop",
     "check_max_drop",
+    "check_same_task",
     "describe_correlation",
     "front_record",
     "look_confidence",
@@ -39,8 +43,11 @@ __all__ = [
     "pareto_front",
     "predicted_errors",
     "read_front",
+    "read_shared",
     "search",
+    "shared",
     "smallest_within",
+    "work",
     "write_front",
     "write_trials",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -15,14 +15,14 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.costs import Budget
+from ranksearch.costs import Budget, Kept
 from ranksearch.errors import MismatchError, expected
 from ranksearch.objectives import Objective, Score
-from ranksearch.planning import Choice, Plan, Problem, analytic, energy, uniform
+from ranksearch.planning import Choice, Plan, Problem, aligned, analytic, energy, uniform
 from ranksearch.progress import Progress
 from ranksearch.searching.front import Evaluated, State
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.studies import CHOOSE_ANOTHER, finished, open_study, restored, storable
+from ranksearch.searching.studies import CHOOSE_ANOTHER, Board, finished, open_study, restored, storable
 
 UNSEARCHED: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
@@ -35,7 +35,8 @@ PLAIN = "plain"
 class Job:
     """A problem, a budget, and where its studies are stored and its progress is reported.
 
-    leases: Of the studies that were opened; closing it leaves them to other processes.
+    leases: Of the studies that were opened; closing it leaves them to other processes. board: where other processes
+    find trials to run; None where this one runs them all.
     """
 
     problem: Problem
@@ -45,6 +46,7 @@ class Job:
     progress: Progress
     task_digest: str = ""
     leases: ExitStack = field(default_factory=ExitStack)
+    board: Board | None = None
 
     @cached_property
     def baselines(self) -> dict[str, Choice]:
@@ -71,12 +73,39 @@ class Job:
         if self.budget.also:
             common["limits"] = {other.metric: other.limit for other in self.budget.also}
         name = f"{self.settings.study_name}-{self.budget.name}-{stage}"
-        study = open_study(self.storage, name, common | made_for, pruner, self.leases)
+        shared = self.board is not None
+        study = open_study(self.storage, name, common | made_for, pruner, self.leases, shared=shared)
         check_stored(study, self.problem)
         return study
 
+    def board_for(self, kind: str, objective: Objective) -> Board | None:
+        """The board, where there is one, for a stage of a kind (`scan`, `tune`) that scores by an objective."""
+        if self.board is None:
+            return None
+        sampler = self.settings.sampler if kind == "scan" else "random"
+        budget = plain_budget(self.budget)
+        stage = {"kind": kind, "objective": objective.name, "sampler": sampler, "budget": budget}
+        return replace(self.board, stage=stage)
+
     def news(self, stage: str, done: int, total: int, values: Iterable[float]) -> None:
         self.progress(f"{stage} {self.budget.name}", done, total, min(values, default=None))
+
+
+def plain_budget(budget: Budget) -> dict[str, Any]:
+    """A budget as JSON knows it."""
+    return asdict(budget)
+
+
+def budget_of(plain: Mapping[str, Any]) -> Budget:
+    """The budget that `plain_budget` wrote. Raises KeyError, TypeError or ValueError for something else."""
+    kept, also = Kept(**plain["kept"]), tuple(map(budget_of, plain["also"]))
+    dense, limit = int(plain["dense"]), int(plain["limit"])
+    return Budget(str(plain["metric"]), kept, dense, limit, also)
+
+
+def offered_to(problem: Problem, settings: SearchSettings, budget: Budget) -> Problem:
+    """The problem with the candidates that a budget's plans are made of. Methods of the literature choose among all."""
+    return aligned(problem, budget, settings.multiples) if settings.allocator == "knapsack" else problem
 
 
 def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
@@ -110,7 +139,6 @@ def check_found(study: Study, what: str, problem: Problem, found: object) -> Non
         and len(choice) == len(tables)
         and all(type(k) is int and 0 <= k < len(t.candidates) for k, t in zip(choice, tables, strict=True)),
         "origin": isinstance(kept.get("origin"), str),
-        "duplicate_of": isinstance(kept.get("duplicate_of"), str | None),
     }
     for name, is_right in right.items():
         if not is_right:
@@ -137,6 +165,22 @@ def records_of(job: Job, study: Study, stage: str) -> list[Evaluated]:
     return [_record(job, trial, stage, ordinal) for ordinal, trial in enumerate(finished(study))]
 
 
+def with_sources(beside: Sequence[Evaluated], trials: Sequence[Evaluated]) -> list[Evaluated]:
+    """The trials, by ordinal, each with the first evaluation of the same plan, whichever was measured first."""
+    known: dict[object, str] = {}
+    for found in beside:
+        known.setdefault(found.plan.key, found.origin)
+    first: dict[object, str] = {}
+    told = []
+    for found in trials:
+        if found.state != "complete":
+            told.append(found)
+            continue
+        told.append(replace(found, duplicate_of=first.get(found.plan.key, known.get(found.plan.key))))
+        first.setdefault(found.plan.key, f"trial {found.trial}")
+    return told
+
+
 def _record(job: Job, trial: FrozenTrial, stage: str, ordinal: int) -> Evaluated:
     plan = job.problem.plan(choice_of(trial))
     attrs, state = trial.user_attrs, state_of(trial)
@@ -144,8 +188,7 @@ def _record(job: Job, trial: FrozenTrial, stage: str, ordinal: int) -> Evaluated
     if state == "complete":
         scores[stage] = value_of(trial)
     scores |= {name: restored(value) for name, value in attrs.get("scores", {}).items()}
-    origin, earlier = attrs["origin"], attrs.get("duplicate_of")
-    return Evaluated(plan, job.budget, origin, stage, scores, ordinal, state, earlier)
+    return Evaluated(plan, job.budget, attrs["origin"], stage, scores, ordinal, state)
 
 
 def state_of(trial: FrozenTrial) -> State:

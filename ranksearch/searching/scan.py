@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from ranksearch.objectives import Objective
 from ranksearch.planning import Choice, Plan
-from ranksearch.search_spaces import SEARCH_SPACES
+from ranksearch.search_spaces import SEARCH_SPACES, SearchSpace
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import (
     Job,
@@ -24,8 +24,18 @@ from ranksearch.searching.job import (
     storable_scores,
     trained_with,
     value_of,
+    with_sources,
 )
-from ranksearch.searching.studies import finished, reporter, restored, run_trials, same_parameters, storable
+from ranksearch.searching.studies import (
+    Queue,
+    Queued,
+    finished,
+    reporter,
+    restored,
+    run_trials,
+    same_parameters,
+    storable,
+)
 
 
 def scan(job: Job, objective: Objective) -> list[Evaluated]:
@@ -34,21 +44,64 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     Baselines that the space can express are the study's first trials; the others are scored outside the study.
     """
     settings, stage = job.settings, objective.name
-    make = SEARCH_SPACES.get(settings.space)
-    space = make(job.problem.tables, job.budget)
     kinds = {"space": settings.space, "sampler": settings.sampler}
     study = job.study(stage, NopPruner(), **kinds, **trained_with(objective, settings))
-    params = {name: space.express(choice) for name, choice in job.baselines.items()}
+    trials = ScanTrials.of(job, study, objective)
+    params = {name: trials.space.express(choice) for name, choice in job.baselines.items()}
     first = {choice: name for name, choice in reversed(job.baselines.items())}
-    queue = [name for name in first.values() if params[name] is not None][::-1][: settings.trials]
-    scores = _Known(job, study)
-    worst = sum(float(table.errors().max()) for table in job.problem.tables)
+    begin = [name for name in first.values() if params[name] is not None][::-1][: settings.trials]
 
-    def evaluate(trial: Trial, ordinal: int) -> float:
-        with same_parameters(study, f"space {settings.space}"):
-            choice = space.suggest(trial)
+    def queued(ordinal: int) -> Queued:
+        if ordinal >= len(begin):
+            return Queued()
+        return Queued(params[begin[ordinal]] or {}, {"origin": begin[ordinal]})
+
+    def news(count: int) -> None:
+        trials.known.refresh()
+        job.news(stage, count, settings.trials, trials.known.values())
+
+    news(len(finished(study)))
+    for name, choice in job.baselines.items():
+        if name not in begin:
+            trials.known.add_beside(name, choice, objective)
+            news(len(finished(study)))
+    run_trials(
+        Queue(study, settings.trials, queued),
+        trials.evaluate,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        deadline=None if settings.timeout is None else time.monotonic() + settings.timeout,
+        after=news,
+        board=job.board_for("scan", objective),
+    )
+    beside = trials.known.beside_records(stage)
+    records = beside + with_sources(beside, records_of(job, study, stage))
+    order = {name: k for k, name in enumerate(job.baselines)}
+    return sorted(records, key=lambda found: order.get(found.origin, len(order)))
+
+
+@dataclass(frozen=True)
+class ScanTrials:
+    """How a trial of the stage is evaluated, in the process that leads the search and in others."""
+
+    job: Job
+    study: Study
+    objective: Objective
+    space: SearchSpace
+    known: _Known
+
+    @classmethod
+    def of(cls, job: Job, study: Study, objective: Objective) -> ScanTrials:
+        space = SEARCH_SPACES.get(job.settings.space)(job.problem.tables, job.budget)
+        return cls(job, study, objective, space, _Known(job, study))
+
+    def evaluate(self, trial: Trial) -> float:
+        """Propose a plan, describe it in the trial, and score it, unless it is above the budget or known."""
+        job, settings = self.job, self.job.settings
+        with same_parameters(self.study, f"space {settings.space}"):
+            choice = self.space.suggest(trial)
         plan = job.problem.plan(choice)
-        describe(trial, plan, choice, queue[ordinal] if ordinal < len(queue) else settings.space)
+        describe(trial, plan, choice, trial.user_attrs.get("origin", settings.space))
         overshoot = max(plan.cost.of(each.metric) / each.limit for each in job.budget.every) - 1
         if overshoot > 0:
             # Not run on the model. Samplers that support constraints learn from the overshoot itself; for the
@@ -56,38 +109,16 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
             if not trial.constraints:
                 trial.set_constraint("budget", overshoot)
             trial.set_user_attr("state", "infeasible")
+            worst = sum(float(table.errors().max()) for table in job.problem.tables)
             return plan.error + worst * overshoot
-        found = scores.of(plan)
+        self.known.refresh()
+        found = self.known.of(plan)
         if found is None:
-            score = objective.score(plan, reporter(trial))
-            found = {"value": storable(score.value), "scores": storable_scores(stage, score)}
-        else:
-            trial.set_user_attr("duplicate_of", found["source"])
+            score = self.objective.score(plan, reporter(trial))
+            scores = storable_scores(self.objective.name, score)
+            found = {"value": storable(score.value), "scores": scores}
         trial.set_user_attr("scores", found["scores"])
         return float(found["value"])
-
-    def after(count: int) -> None:
-        scores.add(finished(study)[-1], count - 1)
-        job.news(stage, count, settings.trials, scores.values())
-
-    job.news(stage, len(finished(study)), settings.trials, scores.values())
-    for name, choice in job.baselines.items():
-        if name not in queue:
-            scores.add_beside(name, choice, objective)
-            job.news(stage, len(finished(study)), settings.trials, scores.values())
-    run_trials(
-        study,
-        evaluate,
-        total=settings.trials,
-        sampler=settings.sampler,
-        seed=settings.seed,
-        fixed=lambda ordinal: params[queue[ordinal]] if ordinal < len(queue) else None,
-        deadline=None if settings.timeout is None else time.monotonic() + settings.timeout,
-        after=after,
-    )
-    records = scores.beside_records(stage) + records_of(job, study, stage)
-    order = {name: k for k, name in enumerate(job.baselines)}
-    return sorted(records, key=lambda found: order.get(found.origin, len(order)))
 
 
 @dataclass
@@ -98,15 +129,14 @@ class _Known:
     study: Study
     _trials: dict[object, tuple[int, FrozenTrial]] = field(default_factory=dict)
     _beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _read: set[int] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
+    def refresh(self) -> None:
+        """Know the trials that are finished by now."""
         for ordinal, trial in enumerate(finished(self.study)):
-            self.add(trial, ordinal)
-
-    def add(self, trial: FrozenTrial, ordinal: int) -> None:
-        """Know a trial, which so many finished ones came before."""
-        if state_of(trial) == "complete":
-            self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, (ordinal, trial))
+            if trial.number not in self._read and state_of(trial) == "complete":
+                self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, (ordinal, trial))
+            self._read.add(trial.number)
 
     def add_beside(self, name: str, choice: Choice, objective: Objective) -> None:
         """Score a plan outside the study; the result is stored in the study's own attributes."""

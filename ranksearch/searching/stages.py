@@ -13,16 +13,16 @@ from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.glance import AtAGlance
 from ranksearch.objectives import Scoring, make_objective
-from ranksearch.planning import Plan, Problem, Tables, aligned, analytic
+from ranksearch.planning import Plan, Problem, Tables, analytic
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
 from ranksearch.searching.better_state import by_better_state
 from ranksearch.searching.front import Evaluated, merged
-from ranksearch.searching.job import PLAIN, Job
+from ranksearch.searching.job import PLAIN, Job, offered_to
 from ranksearch.searching.outlook import draw_outlook, outlook
 from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
-from ranksearch.searching.studies import open_storage, quiet_optuna
+from ranksearch.searching.studies import Board, open_storage, quiet_optuna
 from ranksearch.searching.timed import first_that_meets, meet
 from ranksearch.searching.tune import shortlist, tune
 
@@ -72,12 +72,13 @@ def search(
     *,
     storage: BaseStorage | None = None,
     progress: Progress = no_progress,
+    board: Board | None = None,
 ) -> list[SearchResult]:
     """One search per budget, in the order given; all budgets are checked before the first begins.
 
-    `storage` replaces the one that the settings name. A search that was interrupted or killed
-    continues from the state in the storage. Raises BudgetError if a budget cannot be met, and MismatchError if the
-    storage has studies of that name for something else.
+    `storage` replaces the one that the settings name. `board` is where other processes find trials to run, see
+    `shared`. A search that was interrupted or killed continues from the state in the storage. Raises BudgetError if a
+    budget cannot be met, and MismatchError if the storage has studies of that name for something else.
     """
     if not problem.tables:
         raise InputError(expected("model", "at least one layer that can be factorised", "none"))
@@ -90,7 +91,7 @@ def search(
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""
     jobs = [
-        Job(_offered(problem, settings, budget), settings, budget, storage, progress, told)
+        Job(offered_to(problem, settings, budget), settings, budget, storage, progress, told, board=board)
         for budget in settings.budgets_of(problem.dense)
     ]
     for job in jobs:
@@ -105,11 +106,6 @@ def search(
         for found, job in zip(results, jobs, strict=True)
     ]
     return _sharing(whole)
-
-
-def _offered(problem: Problem, settings: SearchSettings, budget: Budget) -> Problem:
-    """The candidates that a budget's plans are made of. Methods of the literature choose among all."""
-    return aligned(problem, budget, settings.multiples) if settings.allocator == "knapsack" else problem
 
 
 def _leaving(job: Job, scoring: Scoring) -> SearchResult:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import optuna
-from optuna.pruners import MedianPruner, NopPruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import Trial, TrialState
 
 from ranksearch.objectives import Objective, geometric_steps
@@ -20,7 +21,7 @@ from ranksearch.searching.job import (
     trained_with,
     value_of,
 )
-from ranksearch.searching.studies import finished, reporter, run_trials
+from ranksearch.searching.studies import Queue, Queued, finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:
@@ -41,25 +42,58 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
     Objectives that train report steps. The pruner compares held-out divergence at these with the median of the
     completed trials. It never looks at step 0, which only repeats the first stage, and lets two trials complete first.
     """
-    settings, stage, steps = job.settings, objective.name, objective.steps
-    warmup = geometric_steps(steps)[0] if steps else 0
-    pruner = MedianPruner(n_startup_trials=2, n_warmup_steps=warmup) if steps else NopPruner()
-    study = job.study(stage, pruner, **trained_with(objective, settings))
+    stage = objective.name
+    study = job.study(stage, pruner_of(objective), **trained_with(objective, job.settings))
     before = len(finished(study))
     tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
     todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]
     total = before + len(todo)
 
+    def queued(ordinal: int) -> Queued:
+        place = todo[ordinal - before]
+        found = plans[place - 1]
+        choice = [
+            table.candidates.index(found.plan.choices[table.layer.name]) for table in job.problem.tables
+        ]
+        return Queued({"place": place}, {"choice": choice, "origin": found.origin, "places": len(plans)})
+
     def news(count: int) -> None:
         complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
         job.news(stage, count, total, map(value_of, complete))
 
-    def evaluate(trial: Trial, ordinal: int) -> float:
-        found = plans[trial.suggest_int("place", 1, len(plans)) - 1]
-        choice = tuple(
-            table.candidates.index(found.plan.choices[table.layer.name]) for table in job.problem.tables
-        )
-        describe(trial, found.plan, choice, found.origin)
+    news(before)
+    run_trials(
+        Queue(study, total, queued),
+        TuneTrials(job, objective).evaluate,
+        sampler="random",
+        seed=job.settings.seed,
+        after=news,
+        board=job.board_for("tune", objective),
+    )
+    return records_of(job, study, stage)
+
+
+def pruner_of(objective: Objective) -> BasePruner:
+    """What ends unpromising trials of an objective early."""
+    if not objective.steps:
+        return NopPruner()
+    return MedianPruner(n_startup_trials=2, n_warmup_steps=geometric_steps(objective.steps)[0])
+
+
+@dataclass(frozen=True)
+class TuneTrials:
+    """How a trial of the stage is evaluated, in the process that leads the search and in others."""
+
+    job: Job
+    objective: Objective
+
+    def evaluate(self, trial: Trial) -> float:
+        """Score the plan that the trial was queued with."""
+        attrs, steps = trial.user_attrs, self.objective.steps
+        trial.suggest_int("place", 1, attrs["places"])
+        choice = tuple(attrs["choice"])
+        plan = self.job.problem.plan(choice)
+        describe(trial, plan, choice, attrs["origin"])
         report, last = reporter(trial), 0
 
         def noting(step: int, value: float) -> None:
@@ -68,22 +102,10 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
             report(step, value)
 
         try:
-            score = objective.score(found.plan, noting)
+            score = self.objective.score(plan, noting)
         except optuna.TrialPruned:
             trial.set_user_attr("scores", {"steps": last, "steps_saved": steps - last})
             raise
         saved = {"steps": steps, "steps_saved": 0} if steps else {}
-        trial.set_user_attr("scores", storable_scores(stage, score) | saved)
+        trial.set_user_attr("scores", storable_scores(self.objective.name, score) | saved)
         return score.value
-
-    news(before)
-    run_trials(
-        study,
-        evaluate,
-        total=total,
-        sampler="random",
-        seed=settings.seed,
-        fixed=lambda ordinal: {"place": todo[ordinal - before]},
-        after=news,
-    )
-    return records_of(job, study, stage)

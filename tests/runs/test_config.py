@@ -61,7 +61,10 @@ OTHER: dict[str, Any] = {
     "ignore_index": 255,
     "loss": "a.b:d",
     "batch_size": 6,
-    "workers": 7,
+    "loader_workers": 7,
+    "workers": 3,
+    "artifacts": "/elsewhere/artifacts",
+    "storage_timeout": 7.5,
     "cache": "/elsewhere/cache",
     "budget": [0.5, 0.25, "54k"],
     "limit": ["flops=0.5", "params=54k"],
@@ -266,7 +269,8 @@ def test_missing_file(tmp_path: Path) -> None:
         load_options({}, tmp_path / "c.toml")
 
 
-FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "workers", "cache"} | {
+FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "loader_workers", "cache"} | {
+    *("workers", "artifacts", "storage_timeout"),
     *("accept", "export", "quantize", "quantize_tolerance"),
 }
 

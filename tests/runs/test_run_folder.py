@@ -95,10 +95,10 @@ def test_resume_goes_on_and_clears_what_a_killed_run_left_half_written(tmp_path:
         (tmp_path / ".front.json.0123abcd.ranksearch.tmp").write_text("half")
         (tmp_path / ".mine").mkdir()
         (tmp_path / ".mine" / ".notes.tmp").write_text("somebody else's")
-    with open_run(options(tmp_path, resume=True, workers=2, timeout=9)) as folder:
+    with open_run(options(tmp_path, resume=True, workers=2, loader_workers=2, timeout=9)) as folder:
         assert folder.study.read_text() == "journal\n"
         assert [path.name for path in tmp_path.rglob(".*.tmp")] == [".notes.tmp"]
-        assert read_toml(folder.config)["workers"] == 0
+        assert read_toml(folder.config)["loader_workers"] == 0
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_defaults() -> None:
     ("options", "check"),
     [
         ({"batch_size": 7}, lambda t: t.batch_size == 7),
-        ({"workers": 1}, lambda t: t.workers == 1),
+        ({"loader_workers": 1}, lambda t: t.workers == 1),
         ({"seed": 5}, lambda t: t.seed == 5 and t.splits.seed == 5),
         ({"seed": 5, "split_seed": 6}, lambda t: t.seed == 5 and t.splits.seed == 6),
         ({"val_split": 0.5}, lambda t: len(t.splits.validation) == 20),

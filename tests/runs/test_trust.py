@@ -17,6 +17,7 @@ RISKY: dict[str, Any] = {
     "data": "imagefolder:/d",
     "weights": "/w.pt",
     "cache": "/c",
+    "artifacts": "/a",
     "out": "/o",
     "probe": "/p",
     "storage": "sqlite:////s.db",

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from ranksearch.errors import InputError
 from ranksearch.planning import Problem
 from ranksearch.searching import SearchSettings, search
-from ranksearch.searching.studies import check_unused, lease, open_storage
+from ranksearch.searching.studies import check_unused, lease, life, open_storage
 from ranksearch.searching.studies.lease import KEY, Lease, leased
 
 SETTINGS = SearchSettings(budgets=(0.5,), n_trials=3, finetune_trials=0, refit_trials=0, study_name="shared")
@@ -48,13 +48,13 @@ def opened(location: str) -> Callable[[], Study]:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT", 0.05)
-    monkeypatch.setattr(lease, "EXPIRY", 1.0)
+    monkeypatch.setattr(life, "BEAT", 0.05)
+    monkeypatch.setattr(life, "EXPIRY", 1.0)
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on leases are those of another machine."""
-    monkeypatch.setattr(lease, "_place", lambda: "elsewhere")
+    monkeypatch.setattr(life, "_place", lambda: "elsewhere")
 
 
 def test_who_is_alive_is_left_alone(opened: Callable[[], Study], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_who_is_silent_is_taken_for_dead(
     elsewhere(monkeypatch)
     second, began = Lease(opened()), time.monotonic()
     second.take()
-    assert time.monotonic() - began >= lease.EXPIRY
+    assert time.monotonic() - began >= life.EXPIRY
     # The first finds out, and neither speaks for itself any more nor gives back what it does not hold.
     first.beat()
     first.give_back()
@@ -88,7 +88,7 @@ def test_of_two_that_come_at_once_one_is_refused(
     opened: Callable[[], Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Lease(opened()), Lease(opened())
-    monkeypatch.setattr(lease.time, "sleep", lambda _: second._say({**second._own, "beat": 0}))
+    monkeypatch.setattr(lease.time, "sleep", lambda _: second._say({**second.sign, "beat": 0}))
     with pytest.raises(InputError, match="one that no other process is at work on"):
         first.take()
 

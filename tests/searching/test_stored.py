@@ -71,7 +71,8 @@ def changed(storage: BaseStorage, change: dict[str, Any]) -> Study:
     optuna.copy_study(from_study_name=NAME, from_storage=storage, to_storage=(copy := InMemoryStorage()))
     other = optuna.load_study(study_name=NAME, storage=copy)
     last = study.trials[-1]
-    attrs = {key: value for key, value in (last.user_attrs | change).items() if value is not None}
+    wanted = last.user_attrs | {"ordinal": len(study.trials)} | change
+    attrs = {key: value for key, value in wanted.items() if value is not None}
     other.add_trial(
         optuna.trial.create_trial(
             value=last.value, params=last.params, distributions=last.distributions, user_attrs=attrs
@@ -85,7 +86,7 @@ def changed(storage: BaseStorage, change: dict[str, Any]) -> Study:
     [
         {"choice": None}, {"choice": [0]}, {"choice": [0, 0, 10**6]}, {"choice": [0, 0, -1]}, {"choice": "abc"},
         {"choice": [0, 0, True]}, {"scores": None}, {"scores": {"a": "b"}}, {"scores": [1]}, {"origin": 5},
-        {"duplicate_of": 7},
+        {"ordinal": -1}, {"ordinal": "1"},
     ],
 )  # fmt: skip
 def test_trials_without_what_makes_a_plan_are_refused(tiny_problem: Problem, change: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
+from .artifacts import Artifact, Artifacts
+from .board import SEARCH, Board, Found, find_board, leading
 from .lease import check_unused
+from .queue import Queue, Queued, finished
 from .quiet import quiet_optuna
 from .registry import SAMPLERS
-from .storage import open_storage
+from .storage import TIMEOUT, open_storage
 from .trials import (
     CHOOSE_ANOTHER,
-    finished,
     open_study,
     reporter,
     restored,
+    run_next,
     run_trials,
     same_parameters,
     storable,
@@ -16,13 +19,24 @@ from .trials import (
 __all__ = [
     "CHOOSE_ANOTHER",
     "SAMPLERS",
+    "SEARCH",
+    "TIMEOUT",
+    "Artifact",
+    "Artifacts",
+    "Board",
+    "Found",
+    "Queue",
+    "Queued",
     "check_unused",
+    "find_board",
     "finished",
+    "leading",
     "open_storage",
     "open_study",
     "quiet_optuna",
     "reporter",
     "restored",
+    "run_next",
     "run_trials",
     "same_parameters",
     "storable",

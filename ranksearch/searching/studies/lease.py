@@ -1,40 +1,28 @@
-"""One process at a time on a study.
+"""One process at a time leads the work on a study.
 
-Its holder leaves a sign of life in the study, which keeps changing. Whoever comes watches that sign by its own clock,
-so that machines whose clocks disagree see the same.
+Its holder leaves a sign of life in the study (see `life`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
-from threading import Event, Thread
-from typing import Any
-from uuid import uuid4
 
 from optuna import load_study
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import Study
 
 from ranksearch.errors import InputError, expected
-from ranksearch.redaction import redact
+from ranksearch.searching.studies import life
+from ranksearch.searching.studies.life import Sign, has_ended, is_own, named, new_sign, repeating, sign_in
+from ranksearch.searching.studies.patient import impatient
 
 log = logging.getLogger(__name__)
 
 KEY = "in use"
 """The attribute of a study that says who is at work on it; None where nobody is."""
-
-BEAT = 4.0
-"""Seconds from one sign of life to the next."""
-
-EXPIRY = 20.0
-"""Seconds without one after which the holder is taken for dead."""
 
 SETTLED = 0.1
 """Seconds after which, of two processes that came at once, one has overwritten the other."""
@@ -50,40 +38,33 @@ def leased(study: Study) -> Iterator[None]:
         return
     lease = Lease(study)
     lease.take()
-    beating = Thread(target=lease.beat, name=f"lease of {study.study_name}", daemon=True)
-    beating.start()
+    beating = Lease(impatient(study), lease.sign)
     try:
-        yield
+        with repeating(beating.beat, f"lease of {study.study_name}"):
+            yield
     finally:
-        lease.ended.set()
-        beating.join()
         lease.give_back()
 
 
 def check_unused(storage: BaseStorage, prefix: str) -> None:
     """Raise InputError where another process is at work on a study whose name begins with the prefix."""
     for summary in storage.get_all_studies():
-        if summary.study_name.startswith(prefix) and _said(summary.user_attrs) is not None:
+        if summary.study_name.startswith(prefix) and sign_in(summary.user_attrs, KEY) is not None:
             Lease(load_study(study_name=summary.study_name, storage=storage)).wait()
 
 
 class Lease:
     """The right to work on a study."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, sign: Sign | None = None) -> None:
         self.study = study
-        self.ended = Event()
-        self._own = {
-            "token": uuid4().hex,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "place": _place(),
-        }
+        self.sign = sign or new_sign()
+        self._beats = 0
 
     def take(self) -> None:
         """Take it, once it is free. Raises InputError where its holder is alive."""
         self.wait()
-        self._say({**self._own, "beat": 0})
+        self._say({**self.sign, "beat": 0})
         time.sleep(SETTLED)
         if (holder := self._holder()) is not None:
             raise self._in_use(holder)
@@ -91,12 +72,12 @@ class Lease:
     def wait(self) -> None:
         """Return once nobody holds it. Raises InputError where its holder is alive."""
         holder = self._holder()
-        if holder is None or _has_ended(holder):
+        if holder is None or has_ended(holder) or is_own(holder):
             return
         log.info("study %r: watching whether the process that used it is alive", self.study.study_name)
-        end = time.monotonic() + EXPIRY
+        end = time.monotonic() + life.EXPIRY
         while time.monotonic() < end:
-            time.sleep(EXPIRY / 20)
+            time.sleep(life.EXPIRY / 20)
             found = self._holder()
             if found is None:
                 return
@@ -104,16 +85,10 @@ class Lease:
                 raise self._in_use(found)
 
     def beat(self) -> None:
-        """Leave signs of life until the lease has ended, or was taken by a process to which this one seemed dead."""
-        beats = 0
-        while not self.ended.wait(BEAT):
-            try:
-                if self._holder() is not None:
-                    return
-                beats += 1
-                self._say({**self._own, "beat": beats})
-            except Exception as error:  # a database that is busy or away; the next sign may get through
-                log.debug("study %r: no sign of life (%s)", self.study.study_name, redact(str(error)))
+        """Leave a sign of life, unless a process to which this one seemed dead has taken the study."""
+        if self._holder() is None:
+            self._beats += 1
+            self._say({**self.sign, "beat": self._beats})
 
     def give_back(self) -> None:
         """Leave the study to others, unless one has taken it."""
@@ -121,44 +96,15 @@ class Lease:
             if self._holder() is None:
                 self._say(None)
 
-    def _holder(self) -> dict[str, Any] | None:
+    def _holder(self) -> Sign | None:
         """What another process says."""
-        said = _said(self.study.user_attrs)
-        return None if said is None or said.get("token") == self._own["token"] else said
+        said = sign_in(self.study.user_attrs, KEY)
+        return None if said is None or said.get("token") == self.sign["token"] else said
 
-    def _say(self, text: dict[str, Any] | None) -> None:
+    def _say(self, text: Sign | None) -> None:
         self.study.set_user_attr(KEY, text)
 
-    def _in_use(self, holder: dict[str, Any]) -> InputError:
+    def _in_use(self, holder: Sign) -> InputError:
         what = f"study {self.study.study_name!r}"
-        got = f"process {holder.get('pid')} on {holder.get('host')!s:.80}"
-        return InputError(expected(what, "one that no other process is at work on", got, _WAY_OUT))
-
-
-def _said(attributes: dict[str, Any]) -> dict[str, Any] | None:
-    said = attributes.get(KEY)
-    return said if isinstance(said, dict) else None
-
-
-def _has_ended(holder: dict[str, Any]) -> bool:
-    """Whether a process of this machine is known to be gone."""
-    place, pid = _place(), holder.get("pid")
-    if place is None or holder.get("place") != place or type(pid) is not int or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return pid == os.getpid()
-
-
-@cache
-def _place() -> str | None:
-    """Where numbers of processes mean the same; None where that cannot be known, as outside Linux."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return None
+        wanted = "one that no other process is at work on"
+        return InputError(expected(what, wanted, named(holder), _WAY_OUT))

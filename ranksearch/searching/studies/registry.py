@@ -23,5 +23,6 @@ SAMPLERS: Registry[Sampler] = Registry("sampler", "", _is_one, "a Sampler")
 _HERE = "ranksearch.searching.studies.samplers"
 SAMPLERS.offer("tpe", f"{_HERE}:TPE", "tree-structured Parzen estimators")
 SAMPLERS.offer("random", f"{_HERE}:RANDOM", "at random")
+SAMPLERS.offer("qmc", f"{_HERE}:QMC", "a Sobol sequence")
 SAMPLERS.offer("nsgaii", f"{_HERE}:NSGAII", "a genetic algorithm")
 SAMPLERS.offer("gp", f"{_HERE}:GP", "a Gaussian process")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from ranksearch.errors import InputError, expected, told
 from ranksearch.reading import decoded, parse_json
 from ranksearch.redaction import conceal, redact
+from ranksearch.searching.studies.patient import patient
 
 try:
     import fcntl
@@ -39,13 +41,24 @@ class _KernelLock(JournalFileOpenLock):
         os.close(self._held.pop())
 
 
-def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
-    """Storage at a journal's path or an RDB URL (with `://`); in memory for None."""
+TIMEOUT = 120.0
+"""Seconds for which a database may be away."""
+
+
+def open_storage(location: str | os.PathLike[str] | None, timeout: float = TIMEOUT) -> BaseStorage:
+    """Storage at a journal's path or an RDB URL (with `://`); in memory for None.
+
+    timeout: for how many seconds a database, once opened, may be away before a call of the storage fails.
+    """
     if location is None:
         return InMemoryStorage()
     if "://" in str(location):
         try:
-            return RDBStorage(str(location))
+            url = str(location)
+            storage = RDBStorage(url, engine_kwargs=_engine(url))
+            if storage.engine.dialect.name == "sqlite":
+                _one_at_a_time(storage.engine)
+            return patient(get_storage(storage), timeout)
         except (
             Exception
         ) as error:  # databases, their drivers and Optuna's check of the schema raise kinds of their own
@@ -63,6 +76,41 @@ def open_storage(location: str | os.PathLike[str] | None) -> BaseStorage:
     except Exception as error:  # Optuna carries out whatever stands in the file, and raises what it runs into
         got, way_out = f"{path} ({told(error)})", "Name another file, or remove this one to start over."
         raise InputError(expected("storage", "an Optuna journal", got, way_out)) from error
+
+
+def _engine(url: str) -> dict[str, Any]:
+    """How SQLAlchemy connects: so that a server that is gone shows, and a lock of another process is waited for."""
+    backend, driver = (*url.partition("://")[0].split("+"), "")[:2]
+    if backend == "sqlite":
+        return (
+            {} if ":memory:" in url or driver not in ("", "pysqlite") else {"connect_args": {"timeout": 30}}
+        )
+    kwargs: dict[str, Any] = {"pool_pre_ping": True}
+    if backend == "postgresql" and driver in ("", "psycopg", "psycopg2"):
+        given = url.partition("?")[2]
+        options = {name: value for name, value in _LIBPQ.items() if f"{name}=" not in given}
+        kwargs["connect_args"] = options
+    return kwargs
+
+
+def _one_at_a_time(engine: Any) -> None:
+    """Have SQLite lock the database when a transaction begins, as it knows no SELECT … FOR UPDATE: two processes that
+    look at a trial before either has written would both claim it."""
+    from sqlalchemy import event
+
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # else Python's sqlite3 begins transactions by itself, and later
+
+    def begun(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    engine.dispose()
+
+
+_LIBPQ = {"connect_timeout": 10, "keepalives_idle": 15, "keepalives_interval": 5, "tcp_user_timeout": 30_000}
+"""After how long a PostgreSQL server that went without a word is given up: seconds, the last in milliseconds."""
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One study of plans, by Optuna's ask-and-tell interface, and its records.
+"""One study of plans: opened, its trials run, its records.
 
 Finished trials are the only state. Everything that a plan's record needs is in the trial's own attributes
 before its value is reported, so a killed run loses only the current trial.
@@ -6,39 +6,68 @@ before its value is reported, so a killed run loses only the current trial.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from math import isfinite
 from typing import Any
 
-import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
-from ranksearch.errors import InputError, MismatchError, expected, told
+from ranksearch.errors import InputError, MismatchError, RankSearchError, expected, told
 from ranksearch.redaction import redact
+from ranksearch.searching.studies.board import Board
 from ranksearch.searching.studies.lease import leased
+from ranksearch.searching.studies.life import repeating
+from ranksearch.searching.studies.patient import is_away
+from ranksearch.searching.studies.queue import (
+    FINISHED,
+    LEFT,
+    WHY,
+    WORKER,
+    Queue,
+    alive,
+    check_ordinals,
+    finished,
+)
 from ranksearch.searching.studies.registry import SAMPLERS
+
+log = logging.getLogger(__name__)
 
 CHOOSE_ANOTHER = "Choose another `study_name` or `storage`."
 
 BROKEN = 1e9
 """Represents an infinite score in a study: samplers and databases need finite numbers."""
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+class TrialError(RankSearchError):
+    """A trial failed wherever it was run."""
+
+
+POLL = 0.25
+"""Seconds between looks at a study whose trials are all with others."""
 
 
 def open_study(
-    storage: BaseStorage, name: str, made_for: Mapping[str, Any], pruner: BasePruner, leases: ExitStack
+    storage: BaseStorage,
+    name: str,
+    made_for: Mapping[str, Any],
+    pruner: BasePruner,
+    leases: ExitStack,
+    *,
+    shared: bool = False,
 ) -> Study:
     """The study of that name, new or continued; trials that a killed run left running are marked as failed.
 
-    leases: Holds the study for this process until it is closed. Raises MismatchError if the study was made for
+    leases: Holds the study for this process until it is closed. shared: whether others may be at work on its trials, so
+    that those that run are left to them for as long as they are alive. Raises MismatchError if the study was made for
     something other than `made_for`, and InputError if another process is at work on it.
     """
     with _readable(name):
@@ -61,8 +90,9 @@ def open_study(
                 raise MismatchError(expected(what, repr(known.get(key)), repr(wanted), CHOOSE_ANOTHER))
     leases.enter_context(leased(study))
     with _readable(name):
+        check_ordinals(study, CHOOSE_ANOTHER)
         for trial in study.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING:
+            if trial.state == TrialState.RUNNING and not (shared and WORKER in trial.user_attrs):
                 study.tell(trial.number, state=TrialState.FAIL)
     return study
 
@@ -75,6 +105,8 @@ def _readable(name: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
+        if is_away(error):
+            raise
         got = redact(told(error))
         raise MismatchError(
             expected(f"study {name!r}", "a study that can be read", got, CHOOSE_ANOTHER)
@@ -95,68 +127,141 @@ def same_parameters(study: Study, what: str) -> Iterator[None]:
         raise MismatchError(expected(name, wanted, told(error), CHOOSE_ANOTHER)) from error
 
 
-def finished(study: Study) -> list[FrozenTrial]:
-    """Trials with an outcome, in order."""
-    return study.get_trials(deepcopy=False, states=FINISHED)
-
-
 def run_trials(
-    study: Study,
-    evaluate: Callable[[Trial, int], float],
+    queue: Queue,
+    evaluate: Callable[[Trial], float],
     *,
-    total: int,
     sampler: str,
     seed: int,
-    fixed: Callable[[int], dict[str, Any] | None] = lambda ordinal: None,
     deadline: float | None = None,
     after: Callable[[int], None] = lambda done: None,
+    board: Board | None = None,
 ) -> None:
-    """Ask, evaluate and tell until `total` trials are finished.
+    """Lead the work on the trials of a study until they are finished: queue them, and run what nobody else does.
 
-    The ordinal of a trial is the number of finished ones before it; it, and not the trial's number, which
-    counts failed trials too, seeds the sampler. `fixed(ordinal)` may dictate the parameters. `evaluate`
-    returns the value, or raises TrialPruned; any other exception fails the trial and ends the loop.
-    After `deadline` (of `time.monotonic`) no trial starts, except the first.
+    `evaluate` returns the value, or raises TrialPruned; any other exception fails the trial and ends the loop. After
+    `deadline` (of `time.monotonic`) no trial starts, except the first. `after` hears how many are finished. board:
+    where others find the study to work on its trials too; None where nobody else does.
 
-    Raises InputError if a process to which this one seemed dead has taken the study and failed the current trial.
+    Raises InputError if a process to which this one seemed dead has taken the study and failed the current trial, and
+    TrialError if a trial failed twice in other processes.
     """
-    while (ordinal := len(finished(study))) < total:
-        if deadline is not None and ordinal and time.monotonic() >= deadline:
-            return
-        params = fixed(ordinal)
-        if params is not None and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(params)
-        study.sampler = fresh_sampler(sampler, seed, ordinal)
-        trial = study.ask()
+
+    def late() -> bool:
+        return deadline is not None and time.monotonic() >= deadline and queue.done() > 0
+
+    def mend() -> None:
+        queue.mend()
+        if late() and board is not None:
+            board.close()
+
+    with ExitStack() as shared:
+        if board is not None:
+            queue.fill()
+            shared.enter_context(board.opened(queue.study, queue.total))
+            shared.enter_context(repeating(mend, f"care for {queue.study.study_name}"))
+        while (done := queue.done()) < queue.total:
+            if queue.lost:
+                raise TrialError(expected(f"study {queue.study.study_name!r}", _EVERY, queue.lost, _RESUME))
+            if late():
+                if board is None or not queue.runs():
+                    return
+                board.close()
+                time.sleep(POLL)
+                continue
+            if board is None:
+                # One by one, so that trials that are repeated are numbered as if they had not been: samplers may look
+                # at their order.
+                queue.fill(1)
+            if run_next(queue, evaluate, sampler=sampler, seed=seed, signs=board is not None):
+                after(queue.done())
+            else:
+                time.sleep(POLL)
+                if (more := queue.done()) > done:
+                    after(more)
+
+
+_EVERY = "trials that each end with a score"
+_RESUME = "What is finished is kept; `resume` tries the others again."
+
+
+def run_next(
+    queue: Queue,
+    evaluate: Callable[[Trial], float],
+    *,
+    sampler: str,
+    seed: int,
+    signs: bool,
+    joined: bool = False,
+) -> bool:
+    """Claim a trial, evaluate and tell; whether there was one to claim.
+
+    Its ordinal, and not the trial's number, which counts failed trials too, seeds the sampler. signs: whether to leave
+    signs of life in it. joined: whether another process leads the work, and may have given this one up.
+    """
+    claimed = queue.claim()
+    if claimed is None:
+        return False
+    trial_id, ordinal = claimed
+    study = queue.study
+    study.sampler = fresh_sampler(sampler, seed, ordinal)
+    with alive(study, trial_id, queue.own) if signs else nullcontext():
+        trial = Trial(study, trial_id)
         try:
-            value = evaluate(trial, ordinal)
+            value = evaluate(trial)
         except optuna.TrialPruned:
-            _tell(study, trial, state=TrialState.PRUNED)
-        except BaseException:
-            _tell(study, trial, state=TrialState.FAIL)
+            _tell(study, trial, state=TrialState.PRUNED, joined=joined)
+        except UpdateFinishedTrialError as error:
+            _given_up(study, trial, error, joined=joined)
+        except BaseException as error:
+            with suppress(Exception) if joined else nullcontext():  # the database may be what failed
+                why = redact(told(error)) if isinstance(error, Exception) else LEFT
+                _tell(study, trial, state=TrialState.FAIL, why=why, joined=joined)
             raise
         else:
-            _tell(study, trial, storable(value))
-        after(ordinal + 1)
+            _tell(study, trial, storable(value), joined=joined)
+    return True
 
 
 def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:
-    """A sampler whose only state is the study, seeded by the number of finished trials.
+    """A sampler whose only state is the study, seeded by the ordinal of the trial.
 
-    A study that was killed and resumed therefore continues exactly like an uninterrupted one.
+    A study that was killed and resumed therefore continues exactly like an uninterrupted one, and a sampler that does
+    not look at other trials proposes the same whoever runs which.
     """
-    return SAMPLERS.get(name).make(int(np.random.SeedSequence([seed, ordinal]).generate_state(1)[0]))
+    return SAMPLERS.get(name).of_trial(seed, ordinal)
 
 
-def _tell(study: Study, trial: Trial, value: float | None = None, state: TrialState | None = None) -> None:
+def _tell(
+    study: Study,
+    trial: Trial,
+    value: float | None = None,
+    state: TrialState | None = None,
+    why: str | None = None,
+    *,
+    joined: bool,
+) -> None:
     try:
+        if why is not None:
+            trial.set_user_attr(WHY, why)
         study.tell(trial, value, state=state)
-    except ValueError as error:
-        if study.get_trials(deepcopy=False)[trial.number].state != TrialState.FAIL:
+    except (ValueError, UpdateFinishedTrialError) as error:
+        found = study.get_trials(deepcopy=False)[trial.number].state
+        if found == (state or TrialState.COMPLETE):  # told, though the answer was lost
+            return
+        if found != TrialState.FAIL:
             raise
-        got = "one that another process has taken"
-        wanted = "a study that no other process is using"
-        raise InputError(expected(f"study {study.study_name!r}", wanted, got, CHOOSE_ANOTHER)) from error
+        _given_up(study, trial, error, joined=joined)
+
+
+def _given_up(study: Study, trial: Trial, error: Exception, *, joined: bool) -> None:
+    """Another process has taken this one for dead, and failed its trial."""
+    if joined:
+        log.warning("trial %d was given up to others meanwhile", trial.number)
+        return
+    got = "one that another process has taken"
+    wanted = "a study that no other process is using"
+    raise InputError(expected(f"study {study.study_name!r}", wanted, got, CHOOSE_ANOTHER)) from error
 
 
 def reporter(trial: Trial) -> Callable[[int, float], None]:

@@ -1,0 +1,96 @@
+"""A storage whose server may go away for a while: what fails for that reason is tried again, at growing intervals."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from functools import partial
+from typing import Any, cast
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from ranksearch.errors import told
+from ranksearch.redaction import redact
+
+log = logging.getLogger(__name__)
+
+FIRST, LONGEST = 0.1, 10.0
+"""Seconds until the first new attempt, and between attempts at most."""
+
+_SQLITE_BUSY = ("locked", "busy")
+"""What SQLite says of what may pass; of all else, a full disk or a missing table, trying again does not help."""
+
+
+def patient(storage: BaseStorage, timeout: float) -> BaseStorage:
+    """An RDB storage, every call of which is repeated for up to `timeout` seconds while the database is away.
+
+    A call may have been carried out although its answer was lost. No caller minds: what is queued twice is found by its
+    ordinal, a trial that was claimed without knowing leaves no signs of life, and one that was told is told already.
+    """
+    return cast(BaseStorage, _Patient(storage, timeout))
+
+
+class _Patient:
+    def __init__(self, storage: BaseStorage, timeout: float) -> None:
+        self.direct = storage
+        self._timeout = timeout
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.direct, name)
+        return partial(self._call, name) if callable(found) else found
+
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        began, pause = time.monotonic(), FIRST
+        warned = False
+        while True:
+            try:
+                found = getattr(self.direct, name)(*args, **kwargs)
+            except StorageInternalError as error:
+                left = began + self._timeout - time.monotonic()
+                if left <= 0 or not is_away(error):
+                    raise
+                if not warned:
+                    log.warning(
+                        "storage: the database does not answer (%s); trying for another %.0f s",
+                        redact(_reason(error)),
+                        left,
+                    )
+                    warned = True
+                time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
+                pause = min(2 * pause, LONGEST)
+            else:
+                if warned:
+                    log.warning("storage: the database answers again")
+                return found
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error of a storage is that its database does not answer, which may pass."""
+    from sqlalchemy import exc  # takes a third of a second, which runs without a database need not wait for
+
+    cause = error.__cause__
+    if not isinstance(
+        cause, exc.DisconnectionError | exc.InterfaceError | exc.OperationalError | exc.TimeoutError
+    ):
+        return False
+    original = getattr(cause, "orig", None)
+    if type(original).__module__.startswith("sqlite3"):
+        return any(word in str(original) for word in _SQLITE_BUSY)
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return told(getattr(cause, "orig", None) or cause)
+
+
+def impatient(study: Study) -> Study:
+    """The study for a thread that comes back to it anyway: nothing is tried again."""
+    storage = study._storage
+    if not isinstance(storage, _Patient):
+        return study
+    return optuna.load_study(study_name=study.study_name, storage=storage.direct)

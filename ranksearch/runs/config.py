@@ -84,10 +84,18 @@ def load_options(
 
 def _over(values: Mapping[str, Any], stored: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The values over stored ones, of which those that are left have to be harmless, or trusted."""
-    left = {key: value for key, value in stored.items() if key not in values and key != "trust"}
+    left = {key: value for key, value in of_now(stored).items() if key not in values and key != "trust"}
     if values.get("trust") is not True:
         check_trusted(left, where)
     return left | dict(values)
+
+
+def of_now(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that a run has written, by the names of this version: `loader_workers` was once `workers`."""
+    found = dict(stored)
+    if "workers" in found and "loader_workers" not in found:
+        found["loader_workers"] = found.pop("workers")
+    return found
 
 
 def unset(values: Mapping[str, Any], model: type[BaseModel] = RunOptions) -> dict[str, Any]:

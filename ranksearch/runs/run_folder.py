@@ -17,7 +17,7 @@ from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.folders import CONFIG, TABLES, held
 from ranksearch.records import Record, read_record
-from ranksearch.runs.config import absolute, check_same, parse, read_toml, write_toml
+from ranksearch.runs.config import absolute, check_same, of_now, parse, read_toml, write_toml
 from ranksearch.runs.options import RunOptions
 
 WRITTEN = (
@@ -165,7 +165,8 @@ def open_run(options: RunOptions) -> Iterator[RunFolder]:
         found=folder.has_results,
     ) as resumed:
         if resumed:
-            check_same(parse(absolute(read_toml(folder.config), folder.path)), options, folder.path)
+            stored = of_now(absolute(read_toml(folder.config), folder.path))
+            check_same(parse(stored), options, folder.path)
         else:
             write_text(folder.config, write_toml(options.model_copy(update={"resume": False})))
         yield folder

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.progress import Reporter
-from ranksearch.runs.config import absolute, flag, load_options, read_toml
+from ranksearch.runs.config import absolute, flag, load_options, of_now, read_toml
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.runs.settings import candidate_config, recorded, search_settings, torch_threads
@@ -41,7 +41,7 @@ def find_search(given: Mapping[str, Any], run: Path | None) -> Joining:
     `trust`. Raises InputError where there is no such search, and MismatchError where options differ from the search's.
     """
     folder = None if run is None else RunFolder(run.absolute())
-    own = {} if folder is None else absolute(read_toml(folder.config), folder.path)
+    own = {} if folder is None else of_now(absolute(read_toml(folder.config), folder.path))
     own = {name: value for name, value in own.items() if name not in ("workers", "resume", "out", "quiet")}
     first = load_options(given, under=own, under_name=str(run))
     location = first.storage or (None if folder is None else str(folder.study))

@@ -164,7 +164,8 @@ def test_none_takes_back_what_is_underneath(name: str, tmp_path: Path) -> None:
     for none in ("none", ["none"]):
         assert load_options({name: none}, path) == RunOptions()
     path.write_text(f"{name} = 'none'\n", encoding="utf-8")
-    assert load_options({"trust": True}, path, under={name: OTHER[name]}) == RunOptions(trust=True)
+    under = {"loader_workers": 0, name: OTHER[name]}  # as a run of this version has written it
+    assert load_options({"trust": True}, path, under=under) == RunOptions(trust=True)
 
 
 def test_none_that_is_a_value_stays_one() -> None:
@@ -267,6 +268,12 @@ def test_errors_name_the_file(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--config: expected a TOML file that can be read"):
         load_options({}, tmp_path / "c.toml")
+
+
+def test_a_plan_from_before_loader_workers_were_called_so() -> None:
+    found = load_options({}, under={"workers": 0, "seed": 3}, under_name="plan.json")
+    assert (found.loader_workers, found.workers, found.seed) == (0, None, 3)
+    assert load_options({}, under={"workers": 2, "loader_workers": 0}, under_name="p").workers == 2
 
 
 FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "loader_workers", "cache"} | {

@@ -55,7 +55,7 @@ class CandidateConfig(Effort):
     min_rank: int = 1
     rank_multiple: tuple[tuple[str, int | str], ...] = (("*", 1),)
     fits_per_form: int = 6
-    iterations: int = 15
+    iterations: int = 60
     fit_flops: float = 2e10
     error: ErrorKind = "fisher"
     metrics: tuple[str, ...] = ALWAYS

@@ -45,7 +45,6 @@ from ranksearch.networks import (
     output_of,
 )
 from ranksearch.planning import (
-    PREFERRED,
     CandidateConfig,
     DeliveryRecord,
     FootprintRecord,
@@ -59,6 +58,7 @@ from ranksearch.planning import (
     input_records,
     inspect_network,
     make_record,
+    preferred,
     prepare,
     read_plan,
     read_tables,
@@ -192,7 +192,7 @@ def search(
     """
     several = isinstance(budget, Sequence) and not isinstance(budget, str)
     wanted = SearchSettings(
-        multiples=PREFERRED if rank_multiple is None else (),
+        multiples=preferred(rank_multiple),
         budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
@@ -308,7 +308,7 @@ def smallest(
     """
     check_max_drop(task, max_drop)
     wanted = SearchSettings(
-        multiples=PREFERRED if rank_multiple is None else (),
+        multiples=preferred(rank_multiple),
         budgets=(Kept(fraction=1.0),),
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
@@ -419,16 +419,17 @@ def plan(
     """
     if isinstance(source, SearchResult):
         also = tuple((each.metric, each.kept) for each in source.budget.also)
-        tables, of_run = source.tables, (source.budget.metric, also)
+        tables, of_run, multiples = source.tables, (source.budget.metric, also), source.multiples
         if tables is None:
             raise InputError(expected("source", "the result of `ranksearch.search`", "one without tables"))
     else:
         record = read_tables(Path(source) / TABLES)
         tables, of_run = record.content(), record.of_run
+        multiples = preferred(record.options.get("rank_multiple"))
     asked = None if limits is None else tuple((name, Kept.parse(kept)) for name, kept in limits.items())
     (wanted,) = further_budgets(tables.dense, [Kept.parse(budget)], of_run, metric, asked)
-    found = further_plan(tables, wanted)
-    return SearchResult(wanted, found.plan, "analytic", found.scores, (), tables)
+    found = further_plan(tables, wanted, multiples)
+    return SearchResult(wanted, found.plan, "analytic", found.scores, (), tables, multiples)
 
 
 def _several(names: str | Sequence[str]) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ranksearch.planning.alignment import PREFERRED, aligned
+from ranksearch.planning.alignment import aligned, preferred
 from ranksearch.planning.allocation import analytic, balanced_errors, energy, knapsack, uniform
 from ranksearch.planning.behaviour_records import (
     BehaviourRecord,
@@ -82,7 +82,6 @@ from ranksearch.planning.tables_record import (
 
 __all__ = [
     "DENSE",
-    "PREFERRED",
     "BehaviourRecord",
     "Candidate",
     "CandidateConfig",
@@ -150,6 +149,7 @@ __all__ = [
     "misfit",
     "model_record",
     "package_versions",
+    "preferred",
     "prepare",
     "problem_from",
     "rates",

@@ -27,7 +27,12 @@ T = TypeVar("T", bound=Tables)
 log = logging.getLogger(__name__)
 
 
-def aligned(tables: T, budget: Budget, multiples: Sequence[int] = PREFERRED) -> T:
+def preferred(rank_multiple: object) -> tuple[int, ...]:
+    """Multiples for ranks that nobody has said anything about: none where somebody has."""
+    return () if rank_multiple else PREFERRED
+
+
+def aligned(tables: T, budget: Budget, multiples: Sequence[int]) -> T:
     """The tables without candidates whose ranks are not multiples of the first of some numbers that costs next to
     nothing within a budget; all of them where each costs more, and for budgets of time, which tell by themselves.
     """

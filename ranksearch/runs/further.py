@@ -13,13 +13,13 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.folders import TABLES
 from ranksearch.planning import (
-    PREFERRED,
     PlanRecord,
     Tables,
     TablesRecord,
     further_budgets,
     further_plan,
     metric_in,
+    preferred,
     read_plan,
     read_tables,
     record_of,
@@ -76,7 +76,7 @@ def further_plans(
     tables = _chosen_from(record, options)
     replaced = {"decompositions", *({"metric", "limit"} if metric else {"limit"} & given.keys())}
     asked = record.options | options.model_dump(mode="json", include=replaced)
-    multiples = () if record.options.get("rank_multiple") else PREFERRED
+    multiples = preferred(record.options.get("rank_multiple"))
     plans = []
     for budget in budgets:
         path = out or RunFolder(folder).plan(budget.name)

@@ -11,7 +11,7 @@ from ranksearch.costs import COSTS, Kept, counted
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import threads
-from ranksearch.planning import PREFERRED, CandidateConfig, LayerWeights, usual_multiple
+from ranksearch.planning import CandidateConfig, LayerWeights, preferred, usual_multiple
 from ranksearch.runs.config import flag
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.run_folder import RunFolder
@@ -53,7 +53,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         seed=options.seed,
         study_name=options.study_name,
         storage=options.storage or str(folder.study),
-        multiples=() if options.rank_multiple else PREFERRED,
+        multiples=preferred(options.rank_multiple),
     )
     _check_trials(options)
     return settings

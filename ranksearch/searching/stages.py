@@ -31,7 +31,8 @@ from ranksearch.searching.tune import shortlist, tune
 class SearchResult(AtAGlance):
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
-    `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from.
+    `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from, and `multiples`
+    what its ranks had best be multiples of.
     """
 
     budget: Budget
@@ -40,6 +41,7 @@ class SearchResult(AtAGlance):
     scores: Mapping[str, float]
     records: tuple[Evaluated, ...]
     tables: Tables | None = field(default=None, repr=False, compare=False)
+    multiples: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     def front(self) -> list[dict[str, float]]:
         """The front over all budgets by rising cost, for `pandas.DataFrame`: of each plan `budget`, the fraction that
@@ -194,5 +196,11 @@ def _unscored(job: Job) -> Iterator[Evaluated]:
 def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
     whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
     return SearchResult(
-        job.budget, best.plan, whole.origin, whole.scores, tuple(records), job.problem.offered
+        job.budget,
+        best.plan,
+        whole.origin,
+        whole.scores,
+        tuple(records),
+        job.problem.offered,
+        job.settings.multiples,
     )

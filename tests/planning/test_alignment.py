@@ -9,8 +9,8 @@ import pytest
 from ranksearch.costs import Budget, Cost
 from ranksearch.errors import BudgetError
 from ranksearch.networks import Call, Layer
-from ranksearch.planning import PREFERRED, Candidate, Table, Tables, aligned, analytic
-from ranksearch.planning.alignment import SLACK
+from ranksearch.planning import Candidate, Table, Tables, aligned, analytic
+from ranksearch.planning.alignment import PREFERRED, SLACK
 
 
 def tables(*errors: float) -> Tables:
@@ -35,10 +35,14 @@ def ranks(whole: Tables) -> set[tuple[int, ...]]:
 
 def test_the_first_multiple_that_costs_next_to_nothing_is_taken() -> None:
     whole = tables(1.0, SLACK - 1e-6, 0.9)
-    assert ranks(aligned(whole, budget(0.42, whole))) == {(8,), ()}
+    assert ranks(aligned(whole, budget(0.42, whole), PREFERRED)) == {(8,), ()}
     dear = tables(1.0, 1.2, 0.9)
-    assert ranks(aligned(dear, budget(0.5, dear))) == {(8,), (12,), ()}  # 8 costs a third more, 4 nothing
-    assert aligned(dear, budget(0.42, dear)) is dear
+    assert ranks(aligned(dear, budget(0.5, dear), PREFERRED)) == {
+        (8,),
+        (12,),
+        (),
+    }  # 8 costs a third more, 4 nothing
+    assert aligned(dear, budget(0.42, dear), PREFERRED) is dear
 
 
 def test_all_candidates_stay_where_no_multiple_is_asked_for_or_fits() -> None:
@@ -46,13 +50,13 @@ def test_all_candidates_stay_where_no_multiple_is_asked_for_or_fits() -> None:
     assert aligned(whole, budget(0.42, whole), ()) is whole
     assert aligned(whole, budget(0.42, whole), (16,)) is whole
     with pytest.raises(BudgetError):
-        aligned(whole, budget(0.1, whole))
+        aligned(whole, budget(0.1, whole), PREFERRED)
 
 
 def test_weights_of_layers_count() -> None:
     whole = tables(1.0, 1.04, 0.9)
     heavy = replace(whole, tables=(replace(whole.tables[0], weight=0.0),))
-    assert ranks(aligned(heavy, budget(0.42, heavy))) == {(8,), ()}
+    assert ranks(aligned(heavy, budget(0.42, heavy), PREFERRED)) == {(8,), ()}
 
 
 def test_the_plan_keeps_to_the_multiple() -> None:

@@ -1,7 +1,8 @@
-"""Networks of embeddings and transposed convolutions, from the search to the delivered folder."""
+"""Networks of embeddings, transposed and grouped convolutions, from the search to the delivered folder."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import ranksearch
+from ranksearch.calibration import kernel_error
+from ranksearch.calibration.moments import collect_moments
 from ranksearch.costs import Budget, chain_cost, layer_cost, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError
-from ranksearch.networks import discover, list_layers
+from ranksearch.networks import discover, list_layers, reconstruct
 from ranksearch.planning import (
     Candidate,
+    CandidateConfig,
     Plan,
     PlanRecord,
     check_plan,
+    fit_candidate,
     make_record,
     prepare,
     read_plan,
@@ -27,8 +32,10 @@ from ranksearch.planning import (
 )
 from ranksearch.planning.plan import DENSE
 from ranksearch.tasks import Task
+from ranksearch.tasks.losses import SQUARED_ERROR
 
 VOCABULARY, LENGTH = 60, 8
+TUCKER = DECOMPOSITIONS.get("tucker2")
 
 
 class Tokens(nn.Module):
@@ -65,6 +72,23 @@ class UNet(nn.Module):
         return logits
 
 
+class Grouped(nn.Sequential):
+    """As in ResNeXt: grouped convolutions between pointwise ones."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 12, 3, padding=1, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+            nn.Conv2d(12, 24, 3, stride=2, padding=1, groups=3),
+            nn.ReLU(),
+            nn.Conv2d(24, 16, (1, 3), padding=(0, 1), groups=2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, 4),
+        )
+
+
 def tokens_task(**options: Any) -> Task:
     torch.manual_seed(0)
     ids = (torch.rand(160, LENGTH).square() * VOCABULARY).long()
@@ -77,7 +101,13 @@ def unet_task() -> Task:
     return Task(UNet(), TensorDataset(images, images.argmax(1)), loss="segmentation", calibration_size=96)
 
 
-TASKS = {"tokens": tokens_task, "unet": unet_task}
+def grouped_task() -> Task:
+    torch.manual_seed(0)
+    images = torch.randn(120, 3, 8, 8)
+    return Task(Grouped(), TensorDataset(images, torch.randint(4, (120,))), calibration_size=96)
+
+
+TASKS = {"tokens": tokens_task, "unet": unet_task, "grouped": grouped_task}
 QUICK = ranksearch.CompressConfig(epochs=1, iterations=5)
 
 
@@ -93,13 +123,22 @@ def test_from_the_search_to_the_delivered_folder(name: str, tmp_path: Path) -> N
     assert (measured.params, measured.flops) == (result.plan.cost.params, result.plan.cost.flops)
     bigger = ranksearch.plan(result, 0.7)
     assert result.plan.cost.params < bigger.plan.cost.params
-    exported = ranksearch.export(tmp_path / "small", loaded, task.example, to="pt2")
-    assert exported
+    ranksearch.export(tmp_path / "small", loaded, task.example, to="pt2")
+    program = torch.export.load(tmp_path / "small" / "model.pt2").module()
+    wanted = loaded(task.example).detach()
+    torch.testing.assert_close(
+        program(task.example), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "layer", "decomposition"),
-    [("tokens", "tokens", "svd"), *(("unet", "up", d) for d in ("svd", "spatial_svd", "tucker2", "cp"))],
+    [
+        ("tokens", "tokens", "svd"),
+        *(("unet", "up", d) for d in ("svd", "spatial_svd", "tucker2", "cp")),
+        *(("grouped", "3", d) for d in ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")),
+        ("grouped", "5", "svd"),
+    ],
 )
 def test_more_of_a_layer_is_never_worse(name: str, layer: str, decomposition: str) -> None:
     """Whole networks: at full rank outputs are the dense model's, and far from it they are not."""
@@ -189,6 +228,59 @@ def test_a_large_vocabulary_takes_no_square_matrix() -> None:
     built = problem.build(Plan({"0": chosen}, problem.dense))
     apart = built[0](torch.arange(65_536)) - table
     assert float(apart.square().mean()) < 2e-4
+
+
+def test_groups_are_fitted_one_by_one() -> None:
+    """Moments, factors and ε of a grouped convolution are those of its groups as layers of their own."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 8, 3, padding=1, groups=2)
+    images = torch.randn(40, 6, 6, 6)
+    (layer,) = discover(conv, images[:1])
+    options: dict[str, Any] = {"seed": 0, "device": torch.device("cpu")}
+    found = collect_moments(conv, [layer], [images], SQUARED_ERROR, **options)[""]
+    white, config = found.whitened(conv.weight), CandidateConfig(iterations=5)
+    whole = fit_candidate(white, layer, TUCKER, "", (2, 2), config=config)
+    errors = []
+    for k in range(2):
+        part = nn.Conv2d(3, 4, 3, padding=1)
+        part.weight = nn.Parameter(conv.weight.detach()[4 * k : 4 * k + 4])
+        own = images[:, 3 * k : 3 * k + 3]
+        (single,) = discover(part, own[:1])
+        assert single == layer.group
+        moments = collect_moments(part, [single], [own], SQUARED_ERROR, **options)[""]
+        torch.testing.assert_close(moments.A, found.A[k])
+        one = replace(moments, G=found.G[k])
+        fit = fit_candidate(one.whitened(part.weight), single, TUCKER, "", (2, 2), config=config)
+        errors.append(fit.error)
+        weights = fit.weights(one.whitened(part.weight))
+        for wide, narrow in zip(whole.weights(white), weights, strict=True):
+            torch.testing.assert_close(wide.chunk(2)[k], narrow)
+    assert whole.error == pytest.approx(sum(errors))
+    approximation = reconstruct(whole.chain, whole.weights(white), layer.kernel_size)
+    assert kernel_error(conv.weight.detach(), approximation, *found.shrunk()) == pytest.approx(
+        whole.error, rel=1e-3
+    )
+
+
+def test_moments_of_groups_add_up_over_images() -> None:
+    conv = nn.Conv1d(4, 4, 3, groups=2)
+    signals = torch.randn(30, 4, 9)
+    (layer,) = discover(conv, signals[:1])
+    options: dict[str, Any] = {"seed": 0, "device": torch.device("cpu")}
+    one, two, both = (
+        collect_moments(conv, [layer], [part], SQUARED_ERROR, **options)[""]
+        for part in (signals[:20], signals[20:], signals)
+    )
+    assert (one.A.shape, one.G.shape) == ((2, 6, 6), (2, 2, 2))
+    torch.testing.assert_close(one.merged(two).A, both.A, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("allocator", ["evbmf", "alds", "fwsvd", "balf", "energy", "uniform"])
+def test_methods_of_the_literature_take_groups(allocator: str) -> None:
+    task = grouped_task()
+    result = ranksearch.search(task, budget=0.6, allocator=allocator)
+    assert result.plan.choices.keys() == {"0", "3", "5", "8"}
+    assert result.plan.cost.params <= result.budget.limit
 
 
 class Both(nn.Module):

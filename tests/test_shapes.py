@@ -246,6 +246,9 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
         Example({"layer": conv(), **chain_of_two(), "bias": bias}) for bias in (randn(OUT), None)
     ],
     "networks.contract": lambda: [Example(chain_of_two(), sizes={"taps": KERNEL, "O": OUT, "I": IN})],
+    "networks.kernel_of": lambda: [
+        Example({"model": nn.Sequential(nn.Conv2d(IN, OUT, KERNEL)), "name": "0"}, sizes=LAYER_SIZES)
+    ],
     "networks.reconstruct": lambda: [Example({**chain_of_two(), "kernel_size": KERNEL}, sizes=LAYER_SIZES)],
     "networks.forward": lambda: [Example({"model": linear(), "batch": randn(N, 8).float()}, sizes={"N": N})],
     "networks.run": lambda: [

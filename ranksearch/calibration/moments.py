@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class Moments:
         the share of each index. Positions that a mask says are padding are left out.
     G: An (O, O) float64 tensor: the mean over samples of the sum over positions of g gᵀ, g being the loss's gradient
         at the output. For a layer with O > 2048, about 1,024 `Columns` represent it.
+    Of a grouped convolution both have one more axis in front, for the groups; what connects groups is left out.
     samples, patches: how many images, and how many columns x, they were estimated from.
     """
 
@@ -80,14 +82,10 @@ class Moments:
         """
         A, G = self.A, self.G
         return (
-            Columns(A.X, _weight(*A.X.shape))
-            if isinstance(A, Columns)
-            else smoothed(A, self.patches)
-            if A.dim() == 1
-            else shrink(A, self.patches),
+            Columns(A.X, _weight(*A.X.shape)) if isinstance(A, Columns) else _shrunk(A, self.patches),
             Columns(G.X, _weight(len(G.X), self.samples))
             if isinstance(G, Columns)
-            else shrink(G, self.samples),
+            else _shrunk(G, self.samples),
         )
 
     @property
@@ -102,7 +100,8 @@ class Moments:
         """
         known: tuple[Tensor, Whitened] | None = vars(self).get("_whitened")
         if known is None or not torch.equal(known[0], kernel):
-            known = (kernel.detach().clone(), whiten(kernel, *self.shrunk()))
+            groups = len(self.A) if isinstance(self.A, Tensor) and self.A.dim() == 3 else 1
+            known = (kernel.detach().clone(), whiten(kernel, *self.shrunk(), groups))
             object.__setattr__(self, "_whitened", known)
         return known[1]
 
@@ -125,6 +124,15 @@ def _merged(one: Tensor | Columns, a: float, other: Tensor | Columns, b: float) 
 def _weight(size: int, count: int) -> float:
     """Of what moments are shrunk towards."""
     return size / (size + count)
+
+
+def _shrunk(moments: Tensor, count: int) -> Tensor:
+    """Moments of `count` samples: a vector of shares, a matrix, or one for each group."""
+    if moments.dim() == 1:
+        return smoothed(moments, count)
+    if moments.dim() == 3:
+        return torch.stack([shrink(matrix, count) for matrix in moments])
+    return shrink(moments, count)
 
 
 def shrink(matrix: Tensor, count: int) -> Tensor:
@@ -210,23 +218,47 @@ class _Sums:
 
 @dataclass
 class _Seen:
-    """What is summed up of one layer: its inputs, ordered as patches are, and the gradients at its outputs."""
+    """What is summed up of one layer, or of one group of its channels: its inputs, ordered as patches are, and the
+    gradients at its outputs."""
 
     layer: Layer
     inputs: _Sums | _Lookups
     gradients: _Sums
 
     @classmethod
-    def of(cls, layer: Layer, device: torch.device) -> _Seen:
-        n, o = layer.fan_in, layer.out_channels
-        inputs = _Lookups.of(n, device) if layer.traits.lookup else _Sums.of(n, n > WIDE, device)
-        return cls(layer, inputs, _Sums.of(o, o > WIDE_OUTPUTS, device))
+    def of(cls, layer: Layer, device: torch.device) -> list[_Seen]:
+        """One for each group of a layer. Those of several are never wide, so that they can be stacked."""
+        one, several = layer.group, layer.groups > 1
+
+        def sums() -> _Sums | _Lookups:
+            n = one.fan_in
+            return (
+                _Lookups.of(n, device) if one.traits.lookup else _Sums.of(n, n > WIDE and not several, device)
+            )
+
+        o = one.out_channels
+        return [
+            cls(one, sums(), _Sums.of(o, o > WIDE_OUTPUTS and not several, device))
+            for _ in range(layer.groups)
+        ]
 
     def moments(self, samples: int) -> Moments:
         A = self.inputs.over(self.inputs.count)
         if isinstance(A, Tensor) and A.dim() == 2:
             A = square_in_kernel_order(A, self.layer)
         return Moments(A, self.gradients.over(samples), samples, self.inputs.count)
+
+
+def _joined(groups: Sequence[Moments]) -> Moments:
+    """Moments of a layer from those of its groups."""
+    first, *others = groups
+    if not others:
+        return first
+    A, G = (
+        torch.stack([cast(Tensor, part) for part in parts])
+        for parts in zip(*((m.A, m.G) for m in groups), strict=True)
+    )
+    return replace(first, A=A, G=G)
 
 
 def collect_moments(
@@ -292,7 +324,7 @@ def collect_moments(
         raise InputError(
             expected("model", "outputs that differ between the calibration images", got, way_out)
         )
-    return {name: seen.pop(name).moments(samples) for name in list(seen)}
+    return {name: _joined([each.moments(samples) for each in seen.pop(name)]) for name in list(seen)}
 
 
 @dataclass
@@ -303,28 +335,30 @@ class _Padding:
 
 
 def _attach(
-    module: nn.Module, seen: _Seen, generator: torch.Generator, total: int, padding: _Padding
+    module: nn.Module, seen: Sequence[_Seen], generator: torch.Generator, total: int, padding: _Padding
 ) -> None:
     """Accumulate on every call. The first layers' outputs become leaves, as the model's parameters need no gradient."""
-    layer, signs = seen.layer, torch.Generator().manual_seed(generator.initial_seed())
+    layer, signs = seen[0].layer, torch.Generator().manual_seed(generator.initial_seed())
 
     def accumulate_gradient(gradient: Tensor | None) -> None:
         if gradient is None:  # what follows is differentiable by name alone, as quantised layers are
             return
-        if seen.gradients.square is None:
-            seen.gradients.add(drawn_gradients(gradient, layer, signs, total))
-        else:
-            seen.gradients.add(gradient_rows(gradient, layer))
+        for own, part in zip(seen, _by_group(gradient, layer, len(seen)), strict=True):
+            if own.gradients.square is None:
+                own.gradients.add(drawn_gradients(part, layer, signs, total))
+            else:
+                own.gradients.add(gradient_rows(part, layer))
 
     def hook(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> Tensor:
         inputs = input_of(args, kwargs).detach()
-        if isinstance(seen.inputs, _Lookups):
-            seen.inputs.add(lookups(inputs, layer, padding.real))
-        elif seen.inputs.square is None:
-            seen.inputs.add(drawn_columns(inputs, layer, generator, total, padding.real).T)
-        else:
-            for rows in unfold_chunks(inputs, layer, generator, real=padding.real):
-                seen.inputs.add(rows)
+        for own, part in zip(seen, _by_group(inputs, layer, len(seen)), strict=True):
+            if isinstance(own.inputs, _Lookups):
+                own.inputs.add(lookups(part, layer, padding.real))
+            elif own.inputs.square is None:
+                own.inputs.add(drawn_columns(part, layer, generator, total, padding.real).T)
+            else:
+                for rows in unfold_chunks(part, layer, generator, real=padding.real):
+                    own.inputs.add(rows)
         if not output.requires_grad:
             output = output.detach().requires_grad_().clone()
         if output.requires_grad:
@@ -334,12 +368,18 @@ def _attach(
     module.register_forward_hook(hook, with_kwargs=True)
 
 
-def _layer_to_blame(layers: Sequence[Layer], seen: Mapping[str, _Seen]) -> NonFiniteError | None:
+def _by_group(tensor: Tensor, layer: Layer, groups: int) -> Sequence[Tensor]:
+    """The channels of a convolution's input or output by group."""
+    return tensor.chunk(groups, dim=tensor.dim() - layer.spatial_dims - 1) if groups > 1 else (tensor,)
+
+
+def _layer_to_blame(layers: Sequence[Layer], seen: Mapping[str, Sequence[_Seen]]) -> NonFiniteError | None:
     for layer in layers:
+        own = seen[layer.name]
         for what, sums in (
-            ("inputs", seen[layer.name].inputs),
-            ("output gradients", seen[layer.name].gradients),
+            ("inputs", [each.inputs for each in own]),
+            ("output gradients", [each.gradients for each in own]),
         ):
-            if not sums.finite:
+            if not all(each.finite for each in sums):
                 return layer_not_finite(f"layer {layer.name}", what)
     return None

@@ -9,16 +9,16 @@ too the plain reconstruction error.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ranksearch.calibration.roots import Columns, Map, apply, diagonal_root, root_of_columns, symmetric_root
-from ranksearch.networks import Chain, Factors, reconstruct
+from ranksearch.networks import Chain, Factors, by_group, joined, narrowed, reconstruct
 
 _WIDE_MODE = 1024
 """Modes with more entries are whitened with their diagonals only: the root of a full matrix would cost too much."""
@@ -45,13 +45,22 @@ def kernel_error(
         `Columns`; None stands for the identity.
     G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
 
-    Of `Columns` only X is used: the error on the patches or gradients themselves.
+    Of `Columns` only X is used: the error on the patches or gradients themselves. Of a grouped convolution A and G have
+    one more axis in front, for the groups; ε is the sum of theirs.
     """
+    if isinstance(A, Tensor) and A.dim() == 3:
+        own = zip(kernel.chunk(len(A)), approximation.chunk(len(A)), A, _each(G, len(A)), strict=True)
+        return sum(kernel_error(*each) for each in own)
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
         delta, A = delta.to(A.X.dtype) @ A.X, None
     right = delta if A is None else delta.to(A.dtype) @ A if A.dim() == 2 else delta.to(A.dtype) * A
     return 0.5 * float((_weighed(G, delta).double() * right).sum())
+
+
+def _each(moments: Tensor | Columns | None, groups: int) -> Sequence[Any]:
+    """Those of each group; None for each where there are none."""
+    return [None] * groups if moments is None else list(cast(Tensor, moments))
 
 
 def _weighed(G: Tensor | Columns | None, rows: Tensor) -> Tensor:
@@ -107,6 +116,7 @@ class Whitened:
     input_root: Two (I, …) float64 tensors, the same of A_i; without A, with a diagonal one, or with more than 1,024
         channels, only their diagonals.
     axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
+    others: of a grouped convolution the same of its further groups, as all above is of the first; see `groups`.
     """
 
     kernel: Tensor
@@ -114,6 +124,12 @@ class Whitened:
     output_root: tuple[Map, Map]
     input_root: tuple[Tensor, Tensor]
     axis_roots: tuple[tuple[Tensor, Tensor], ...]
+    others: tuple[Whitened, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Whitened, ...]:
+        """Each group of channels by itself, none of which has others."""
+        return (replace(self, others=()), *self.others) if self.others else (self,)
 
     @cached_property
     def _known(self) -> dict[object, Any]:
@@ -128,11 +144,14 @@ class Whitened:
     def forget(self) -> None:
         """Free the memory of what is known; it is made anew where it is needed."""
         self._known.clear()
+        for other in self.others:
+            other.forget()
 
     @property
     def nbytes(self) -> int:
         """Approximate memory of the kernel and its roots."""
-        return self.kernel.nbytes + self.root.matrix.nbytes + 16 * sum(k * k for k in self.kernel.shape[:2])
+        own = self.kernel.nbytes + self.root.matrix.nbytes + 16 * sum(k * k for k in self.kernel.shape[:2])
+        return own * (1 + len(self.others))
 
     @cached_property
     def _outputs(self) -> tuple[Tensor, Tensor]:
@@ -164,7 +183,7 @@ class Whitened:
     @cached_property
     def scale(self) -> float:
         """ε of the zero kernel."""
-        return 0.5 * float(self.output_energies.sum())
+        return 0.5 * float(self.output_energies.sum()) + sum(other.scale for other in self.others)
 
     def error(self, chain: Chain, factors: Sequence[Tensor]) -> float:
         """ε of whitened factors."""
@@ -182,6 +201,10 @@ class Whitened:
         return self._map(chain, factors, 0)
 
     def _map(self, chain: Chain, factors: Sequence[Tensor], which: int) -> Factors:
+        if self.others:
+            own = narrowed(chain)
+            each = zip(self.groups, by_group(chain, factors), strict=True)
+            return joined([group._map(own, parts, which) for group, parts in each])
         mapped = [f.to(self.kernel.dtype) for f in factors]
         for k, factor in enumerate(chain):
             first_tap = 1 if factor.depthwise else 2
@@ -192,14 +215,21 @@ class Whitened:
         return tuple(mapped)
 
 
-def whiten(kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | Columns | None = None) -> Whitened:
+def whiten(
+    kernel: Tensor, A: Tensor | Columns | None = None, G: Tensor | Columns | None = None, groups: int = 1
+) -> Whitened:
     """Change to whitened coordinates.
 
     kernel: An (O, I, *kernel_size) tensor.
     A: An (n, …) tensor with n = I·prod(kernel_size), a whole matrix or, without spatial axes, its diagonal, or
         `Columns`; None stands for the identity.
     G: An (O, …) tensor, a whole matrix or its diagonal, or `Columns`; None stands for the identity.
+    groups: of a grouped convolution, of which A and G have one more axis in front, for the groups.
     """
+    if groups > 1:
+        each = zip(kernel.chunk(groups), _each(A, groups), _each(G, groups), strict=True)
+        first, *others = (whiten(*own) for own in each)
+        return replace(first, others=tuple(others))
     kernel = kernel.detach().to(torch.float64 if kernel.numel() <= _PRECISE else torch.float32)
     o, *modes = kernel.shape
     output_root: tuple[Map, Map]

@@ -90,8 +90,8 @@ def refit_in_order(
     One forward pass of `inputs`, all of them twice in one batch: one half is what the dense network sees, the
     other what the compressed one sees, and each layer is fitted when the pass comes to it. As many inputs
     are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
-    keeps its factors, and so does a lookup, whose inputs are the same in both networks. `weights` contain at least one
-    layer.
+    keeps its factors, and so do a grouped convolution and a lookup, whose inputs are the same in both networks.
+    `weights` contain at least one layer.
 
     None for a model that mixes the examples of a batch, whose batch dimension is not the first, or that does not run on
     such a batch, and where there is nothing to fit.
@@ -108,7 +108,7 @@ def refit_in_order(
     def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
         nonlocal done, fitting
         fitting = True
-        if len(layer.calls) == 1 and not layer.traits.lookup:
+        if len(layer.calls) == 1 and layer.groups == 1 and not layer.traits.lookup:
             found[layer.name] = _fit(
                 task.model,
                 layer,

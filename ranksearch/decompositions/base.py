@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from ranksearch.calibration import Whitened
 from ranksearch.decompositions.spectral import Spectrum
-from ranksearch.networks import Chain, Factors, Layer
+from ranksearch.networks import Chain, Factors, Layer, widened
 
 Ranks = tuple[int, ...]
 
 
+def _of_group(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def asked(self: Decomposition, layer: Layer, *args: Any, **kwargs: Any) -> Any:
+        return method(self, layer.group, *args, **kwargs)
+
+    return asked
+
+
+def _of_groups(method: Callable[..., Chain]) -> Callable[..., Chain]:
+    @wraps(method)
+    def asked(self: Decomposition, layer: Layer, *args: Any, **kwargs: Any) -> Chain:
+        chain = method(self, layer.group, *args, **kwargs)
+        return chain if layer.groups == 1 else widened(chain, layer.groups)
+
+    return asked
+
+
 class Decomposition(ABC):
-    """One way to write a kernel as a chain. Stateless; one instance is registered under its name."""
+    """One way to write a kernel as a chain. Stateless; one instance is registered under its name.
+
+    Methods are written for layers without groups. A layer with groups is one layer for each of them: what is written
+    is asked about one, and the chains of all are one chain of grouped convolutions.
+    """
 
     name: str
     closed_form: bool = False
     """Whether `init` is already the minimum of ε and `spectra` gives ε exactly, so that nothing is refined."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, wrap in (("forms", _of_group), ("max_ranks", _of_group), ("chain", _of_groups)):
+            if name in vars(cls):
+                setattr(cls, name, wrap(vars(cls)[name]))
 
     @abstractmethod
     def forms(self, layer: Layer) -> tuple[str, ...]:

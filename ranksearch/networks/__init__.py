@@ -19,7 +19,17 @@ from ranksearch.networks.batches import (
     tensors,
     to,
 )
-from ranksearch.networks.chain import Chain, Factor, Factors, contract, reconstruct
+from ranksearch.networks.chain import (
+    Chain,
+    Factor,
+    Factors,
+    by_group,
+    contract,
+    joined,
+    narrowed,
+    reconstruct,
+    widened,
+)
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry, factor_kind
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.inventory import Inventory, take_inventory
@@ -83,6 +93,7 @@ __all__ = [
     "attention_fast_path",
     "backward",
     "blank",
+    "by_group",
     "call",
     "call_once",
     "cat",
@@ -103,6 +114,7 @@ __all__ = [
     "forward",
     "head",
     "input_of",
+    "joined",
     "kernel_of",
     "kernel_shape",
     "kind_of",
@@ -111,6 +123,7 @@ __all__ = [
     "made_one",
     "mask_of",
     "named_layers",
+    "narrowed",
     "one_tensor",
     "output_of",
     "outputs_of",
@@ -139,4 +152,5 @@ __all__ = [
     "to",
     "unmatched",
     "usual_path",
+    "widened",
 ]

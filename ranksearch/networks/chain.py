@@ -6,7 +6,7 @@ Cost, reconstruction, refinement and the module that is built all follow from th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,28 +22,67 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Factor:
     """One convolution of a chain: it convolves over the spatial `axes` of the kernel and is 1 wide elsewhere.
 
-    Its weight has the shape (out_channels, in_channels, *kernel_size[axes]), or, if it is depthwise,
-    (out_channels, *kernel_size[axes]) with equally many input and output channels.
+    Its weight has the shape (out_channels, in_channels / groups, *kernel_size[axes]), or, if it is depthwise,
+    (out_channels, *kernel_size[axes]) with equally many input and output channels. `groups` is that of the layer, in
+    all factors of a chain.
     """
 
     in_channels: int
     out_channels: int
     axes: tuple[int, ...] = ()
     depthwise: bool = False
+    groups: int = field(default=1, repr=False)
 
     def shape(self, kernel_size: Size) -> Size:
         taps = tuple(kernel_size[axis] for axis in self.axes)
-        return (self.out_channels, *taps) if self.depthwise else (self.out_channels, self.in_channels, *taps)
+        inputs = () if self.depthwise else (self.in_channels // self.groups,)
+        return (self.out_channels, *inputs, *taps)
 
 
 Chain = tuple[Factor, ...]
+
+
+def widened(chain: Chain, groups: int) -> Chain:
+    """A chain for each of so many groups of channels, side by side in one."""
+    return tuple(
+        replace(
+            factor,
+            in_channels=groups * factor.in_channels,
+            out_channels=groups * factor.out_channels,
+            groups=groups,
+        )
+        for factor in chain
+    )
+
+
+def narrowed(chain: Chain) -> Chain:
+    """The chain of one group of a widened one, whose factors consist of as many parts, one after the other."""
+    return tuple(
+        replace(
+            factor,
+            in_channels=factor.in_channels // factor.groups,
+            out_channels=factor.out_channels // factor.groups,
+            groups=1,
+        )
+        for factor in chain
+    )
+
+
+def by_group(chain: Chain, factors: Sequence[Tensor]) -> list[Factors]:
+    """The factors of each group of a chain."""
+    return list(zip(*(factor.chunk(chain[0].groups) for factor in factors), strict=True))
+
+
+def joined(factors: Sequence[Factors]) -> Factors:
+    """The factors of a chain from those of each of its groups."""
+    return tuple(torch.cat(parts) for parts in zip(*factors, strict=True))
 
 
 def reconstruct(chain: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Tensor:
     """The kernel that a chain with these weights represents.
 
     factors: One tensor for each factor of the chain, of its `shape`.
-    returns: An (O, I, *kernel_size) tensor.
+    returns: An (O, I / groups, *kernel_size) tensor.
     """
     kernel = contract(chain, factors)
     return kernel.reshape(kernel.shape[0], kernel.shape[1], *kernel_size)
@@ -53,8 +92,11 @@ def contract(chain: Chain, factors: Sequence[Tensor]) -> Tensor:
     """The kernel of a chain that need not cover all axes.
 
     factors: One tensor for each factor of the chain, of its `shape`.
-    returns: An (O, I, *taps) tensor; the taps are those of the axes that the chain covers, in ascending order.
+    returns: An (O, I / groups, *taps) tensor; the taps are those of the axes that the chain covers, in ascending order.
     """
+    if chain[0].groups > 1:
+        own = narrowed(chain)
+        return torch.cat([contract(own, each) for each in by_group(chain, factors)])
     axes = sorted(axis for factor in chain for axis in factor.axes)
     spatial = dict(zip(axes, _LETTERS, strict=False))
     channel = len(axes)

@@ -75,7 +75,7 @@ def factor_geometry(layer: Layer, factor: Factor) -> FactorGeometry:
         padding=padding,
         padding_mode=layer.padding_mode if factor.axes else "zeros",
         dilation=along(layer.dilation, 1),
-        groups=factor.out_channels if factor.depthwise else 1,
+        groups=factor.out_channels if factor.depthwise else factor.groups,
         output_padding=along(layer.output_padding, 0),
     )
 
@@ -95,7 +95,7 @@ def _factor_module(
         }
         options |= geometry
         # Factor.shape leaves out axes of width 1, and the input channels of a depthwise factor
-        inputs = 1 if factor.depthwise else factor.in_channels
+        inputs = factor.in_channels // geometry["groups"]
         kernel = weight.reshape(factor.out_channels, inputs, *geometry["kernel_size"])
     module = KINDS[kind].module(factor.in_channels, factor.out_channels, **options)
     module.weight = nn.Parameter((kernel if factor.depthwise else KINDS[kind].kernel(kernel)).contiguous())

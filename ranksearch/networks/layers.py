@@ -66,6 +66,14 @@ class Layer:
         return f"Layer({', '.join(f'{name}={value!r}' for name, value in stated.items())})"
 
     @property
+    def group(self) -> Layer:
+        """One of its groups of channels, as a layer of its own; the layer itself where there is one."""
+        if self.groups == 1:
+            return self
+        ins, outs = self.in_channels // self.groups, self.out_channels // self.groups
+        return replace(self, in_channels=ins, out_channels=outs, groups=1)
+
+    @property
     def traits(self) -> Traits:
         """What sets its kind apart."""
         return KINDS[self.kind]

@@ -95,7 +95,10 @@ def static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
     if groups > 1:
         kind = "transposed convolution" if traits.transposed else "convolution"
         inputs = weight.shape[0] // groups if traits.inputs_first else weight.shape[1]
-        return f"depthwise {kind}" if inputs == 1 else f"grouped {kind} (groups={groups})"
+        if inputs == 1:
+            return f"depthwise {kind}"
+        if traits.transposed:
+            return f"grouped {kind} (groups={groups})"
     if "forward" in vars(module):
         return "its forward is patched"
     hooks = (

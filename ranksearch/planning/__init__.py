@@ -27,7 +27,7 @@ from ranksearch.planning.delivery_record import (
     input_records,
     recorded_batch,
 )
-from ranksearch.planning.fits import Effort, Fits, fit_candidate
+from ranksearch.planning.fits import Effort, Fits, fit_candidate, fits_by_group
 from ranksearch.planning.footprint import Gauge
 from ranksearch.planning.footprint_record import FootprintRecord, SizeRecord, TimeRecord
 from ranksearch.planning.further import (
@@ -133,6 +133,7 @@ __all__ = [
     "energy",
     "finite",
     "fit_candidate",
+    "fits_by_group",
     "fronts_of",
     "further_budgets",
     "further_plan",

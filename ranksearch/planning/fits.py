@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ranksearch.calibration import Whitened
 from ranksearch.decompositions import DECOMPOSITIONS, Decomposition, Ranks
-from ranksearch.networks import Chain, Factors, Layer, algebra_threads
+from ranksearch.networks import Chain, Factors, Layer, algebra_threads, by_group, joined, narrowed
 from ranksearch.planning.plan import Candidate
 from ranksearch.planning.refinement import Fit, balance, fits_into, pad, refine
 
@@ -77,9 +77,12 @@ def fit_candidate(
 ) -> Fit:
     """The best of a refined new fit, from `start` (whitened) if given, and the known fits at smaller ranks.
 
-    Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`.
+    Since smaller fits are contained in larger ones, ε does not rise as ranks grow along `known`. Groups of channels are
+    fitted one by one, without a start.
     """
     chain = decomposition.chain(layer, form, ranks)
+    if whitened.others:
+        return _of_groups(whitened, layer, decomposition, form, ranks, known, config)
     if decomposition.closed_form:
         return _closed(whitened, decomposition, form, ranks, chain)
     fresh = decomposition.init(whitened, form, ranks) if start is None else start
@@ -90,6 +93,42 @@ def fit_candidate(
     if best.error < fitted.error:
         return Fit(chain, pad(best.chain, chain, best.factors, kernel_size), best.error)
     return fitted
+
+
+def fits_by_group(whitened: Whitened, fit: Fit) -> list[tuple[Whitened, Fit]]:
+    """Each group of a layer by itself, with its part of a fit."""
+    if not whitened.others:
+        return [(whitened, fit)]
+    chain = narrowed(fit.chain)
+    each = zip(whitened.groups, by_group(fit.chain, fit.factors), strict=True)
+    return [(own, Fit(chain, factors, own.error(chain, factors))) for own, factors in each]
+
+
+def _of_groups(
+    whitened: Whitened,
+    layer: Layer,
+    decomposition: Decomposition,
+    form: str,
+    ranks: Ranks,
+    known: Iterable[Fit],
+    config: Effort,
+) -> Fit:
+    """Each group fitted by itself; the errors add up."""
+    smaller = list(zip(*(fits_by_group(whitened, fit) for fit in known), strict=True))
+    fits = [
+        fit_candidate(
+            own,
+            layer.group,
+            decomposition,
+            form,
+            ranks,
+            [fit for _, fit in smaller[k]] if smaller else [],
+            config=config,
+        )
+        for k, own in enumerate(whitened.groups)
+    ]
+    chain = decomposition.chain(layer, form, ranks)
+    return Fit(chain, joined([fit.factors for fit in fits]), sum(fit.error for fit in fits))
 
 
 def _closed(whitened: Whitened, decomposition: Decomposition, form: str, ranks: Ranks, chain: Chain) -> Fit:

@@ -102,7 +102,7 @@ def prepare(
     able = _able(layers)
     checked_on = moments_of("divergence", "held-out moments")
 
-    fits = fits_to(task, fitted_to, config)
+    fits = fits_to(task, able, fitted_to, config)
     cache = Cache(task.cache)
     keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
@@ -146,11 +146,15 @@ def prepare(
     )
 
 
-def fits_to(task: Task, moments: Mapping[str, Moments], config: CandidateConfig) -> Fits:
+def fits_to(
+    task: Task, layers: Sequence[Layer], moments: Mapping[str, Moments], config: CandidateConfig
+) -> Fits:
     """Fits of a task's layers to their moments."""
+    groups = {layer.name: layer.groups for layer in layers}
 
     def whitened(name: str) -> Whitened:
-        return whiten(_kernel(task, name), *simplify(*moments[name].shrunk(), config.error))
+        own = simplify(*moments[name].shrunk(), config.error)
+        return whiten(_kernel(task, name), *own, groups[name])
 
     return Fits(whitened, config)
 
@@ -168,7 +172,7 @@ def problem_from(
         tables=tables.tables,
         times=tables.times,
         task=task,
-        fits=fits_to(task, moments, config),
+        fits=fits_to(task, layers, moments, config),
     )
 
 

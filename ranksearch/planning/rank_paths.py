@@ -9,6 +9,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -57,7 +58,8 @@ def rank_path(
     values = [_rank_values(allowed.least, limit, allowed.multiple, most) for limit in limits]
     if not all(values):
         return RankPath([], [], np.empty(0))
-    tails = [_tails(found.energies) for found in decomposition.spectra(whitened, form)]
+    cuts = zip(*(decomposition.spectra(group, form) for group in whitened.groups), strict=True)
+    tails = [_tails(torch.stack([own.energies for own in cut]).sum(0)) for cut in cuts]
     dense = layer_cost(layer, metrics)
     at = [0] * len(values)
     ranks, costs, lost = [], [], []

@@ -78,7 +78,7 @@ def probe_pipeline(
     """Carry out a probe in its folder; measurements that are there already are not made again."""
     with torch_threads(options):
         task, _ = build_task_and_data(options, reporter.line)
-        network = inspect_network(task, ignore=options.ignore)
+        network = _without_groups(inspect_network(task, ignore=options.ignore))
         describe_task(task, network.cost, reporter)
         layers = network.layers
         able = [layer for layer in layers if layer.reason is None]
@@ -112,6 +112,16 @@ def probe_pipeline(
         )
         write_record(folder.record, record)
         return record
+
+
+def _without_groups(network: Network) -> Network:
+    """The kernel of a grouped convolution is a stack of kernels, of which no cut is one of the layer."""
+    reason = "grouped convolution, which probes leave out"
+    layers = (
+        replace(layer, reason=reason) if layer.groups > 1 and not layer.reason else layer
+        for layer in network.layers
+    )
+    return replace(network, layers=tuple(layers))
 
 
 def _moments(task: Task, able: list[Layer], options: RunOptions, reporter: Reporter) -> dict[str, Moments]:

@@ -12,13 +12,13 @@ from torch import nn
 from ranksearch.costs import CostMetric
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.networks import chain_module, copy_model, discover, replace_modules
-from ranksearch.testing.decompositions import CASES, LayerCase
+from ranksearch.testing.decompositions import CASES, GROUPED, LayerCase
 
 
 class CostContract:
     """Checks of one cost metric."""
 
-    @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+    @pytest.mark.parametrize("case", [*CASES, *GROUPED], ids=lambda case: case.id)
     def test_amounts_are_whole_numbers(self, metric: CostMetric, case: LayerCase) -> None:
         amounts = [metric.of_layer(case.layer), metric.of_model(case.module, case.example)]
         for name in DECOMPOSITIONS.usable():
@@ -29,7 +29,7 @@ class CostContract:
         assert all(type(amount) is int and amount >= 0 for amount in amounts)
         assert all(metric.show(amount) for amount in amounts)
 
-    @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+    @pytest.mark.parametrize("case", [*CASES, *GROUPED], ids=lambda case: case.id)
     def test_a_model_costs_what_its_layers_do(self, metric: CostMetric, case: LayerCase) -> None:
         """Replacing a layer changes the model's cost by the cost of the chain minus that of the layer."""
         if not metric.exact:

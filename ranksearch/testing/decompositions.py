@@ -91,6 +91,13 @@ def _cases() -> list[LayerCase]:
 EFFORT = Effort(iterations=3, fit_flops=1e12)
 CASES = _cases()
 
+GROUPED = [
+    LayerCase("grouped-conv1d", nn.Conv1d(6, 9, 3, stride=2, padding=1, groups=3), (6, 11)),
+    LayerCase("grouped-conv2d", nn.Conv2d(8, 6, (3, 2), padding=(1, 0), groups=2, bias=False), (8, 5, 6)),
+    LayerCase("grouped-pointwise", nn.Conv2d(8, 12, 1, groups=2), (8, 5, 6)),
+]
+"""Whose chains consist of one for each group."""
+
 
 def inputs(case: LayerCase, count: int = 24) -> Tensor:
     """Correlated inputs, so that the moments are not the identity."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ranksearch.costs import factor_macs
 from ranksearch.decompositions import DECOMPOSITIONS
-from ranksearch.networks import Batch, Chain, Factor, Layer, discover
+from ranksearch.networks import Batch, Chain, Factor, Layer, discover, widened
 from ranksearch.timing import (
     RUNTIMES,
     Chains,
@@ -107,7 +107,8 @@ class _Computed(Profiled):
 
 def whole(layer: Layer) -> Chain:
     """The dense layer as a chain of one factor."""
-    return (Factor(layer.in_channels, layer.out_channels, tuple(range(layer.spatial_dims))),)
+    own = layer.group
+    return widened((Factor(own.in_channels, own.out_channels, tuple(range(own.spatial_dims))),), layer.groups)
 
 
 class _Model(nn.Module):

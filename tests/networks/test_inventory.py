@@ -24,6 +24,6 @@ class Mixed(nn.Module):
 def test_every_parameter_is_somewhere() -> None:
     model = Mixed()
     found = take_inventory(model, discover(model, torch.randn(1, 3, 9, 9)))
-    assert (found.able, found.dense) == (4 * 28 + 2 * 5, 4 * (2 * 9 + 1) + 40)
+    assert (found.able, found.dense) == (4 * 28 + 2 * 5 + 4 * (2 * 9 + 1), 40)
     assert [(o.kind, o.modules, o.params) for o in found.others] == [("BatchNorm2d", 2, 16)]
     assert found.total == sum(p.numel() for p in model.parameters())

@@ -247,9 +247,13 @@ def test_what_the_module_itself_tells(conv: nn.Module, reason: str | None) -> No
 
 
 def test_grouped() -> None:
-    assert reasons(nn.Sequential(nn.Conv2d(8, 8, 1, groups=2)), torch.zeros(1, 8, 4, 4)) == {
-        "0": "grouped convolution (groups=2)"
-    }
+    layer, single = discover(
+        nn.Sequential(nn.Conv2d(8, 6, 3, groups=2), nn.Conv2d(6, 4, 1)), torch.zeros(1, 8, 4, 4)
+    )
+    assert (layer.reason, layer.groups, layer.fan_in) == (None, 2, 36)
+    assert (layer.group.in_channels, layer.group.out_channels, layer.group.groups) == (4, 3, 1)
+    assert layer.group.fan_in == layer.fan_in
+    assert single.group is single
 
 
 def test_weight_shared_with_an_embedding_or_by_memory() -> None:

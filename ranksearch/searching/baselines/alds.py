@@ -26,8 +26,10 @@ def alds(context: Context) -> Choice:
 
 
 def relative_norms(problem: Problem, table: Table) -> NDArray[np.float64]:
-    """‖R‖² / ‖W‖² in the operator norm, one per candidate: exact for the SVD, else between fitted ranks."""
-    values = problem.fits.whitened(table.layer.name).output_energies.cpu().numpy()
+    """‖R‖² / ‖W‖² in the operator norm, one per candidate: exact for the SVD, else between fitted ranks. Of groups of
+    channels, the sum of theirs."""
+    groups = problem.fits.whitened(table.layer.name).groups
+    values = torch.stack([group.output_energies for group in groups]).sum(0).cpu().numpy()
     norms = interpolated(problem, table, _squared_norm)
     for k, candidate in enumerate(table.candidates):
         if not candidate.is_dense and DECOMPOSITIONS.get(candidate.decomposition).closed_form:

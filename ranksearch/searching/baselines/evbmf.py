@@ -12,7 +12,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.planning import CandidateConfig, Choice, Problem, Table
@@ -26,20 +28,28 @@ def evbmf(context: Context) -> Choice:
     return least_level(context, [needed_factors(context.problem, t) for t in context.problem.tables])
 
 
+def over_threshold(energies: Tensor, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Singular values of a matrix over its threshold."""
+    values: NDArray[np.float64] = energies.sqrt().cpu().numpy()
+    return values / max(threshold(values, *shape), 1e-300)
+
+
 def needed_factors(problem: Problem, table: Table) -> NDArray[np.float64]:
     """Per candidate the least factor at which its ranks suffice: its largest discarded singular value / threshold."""
     white = problem.fits.whitened(table.layer.name)
 
     @cache
     def relative(name: str, form: str) -> list[NDArray[np.float64]]:
-        found = DECOMPOSITIONS.get(name).spectra(white, form)
-        cuts = [(cut.energies.sqrt().cpu().numpy(), cut.shape) for cut in found]
-        return [values / max(threshold(values, *shape), 1e-300) for values, shape in cuts]
+        each = [
+            [over_threshold(*cut) for cut in DECOMPOSITIONS.get(name).spectra(group, form)]
+            for group in white.groups
+        ]
+        return [np.maximum.reduce(cut) for cut in zip(*each, strict=True)]
 
     def left(values: NDArray[np.float64], rank: int) -> float:
         return float(values[rank]) if rank < len(values) else 0.0
 
-    svd = white.output_energies.cpu().numpy()
+    svd = torch.stack([group.output_energies for group in white.groups]).sum(0).cpu().numpy()
     tails = np.append(svd[::-1].cumsum()[::-1], 0.0) / 2
     factors = []
     for candidate in table.candidates:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ranksearch.calibration import NearDiagonal, Whitened
 from ranksearch.networks import Factor, reconstruct
-from ranksearch.planning import Candidate, Fit, Problem, Table
+from ranksearch.planning import Candidate, Fit, Problem, Table, fits_by_group
 
 _TINY = 1e-12
 _MEASURED = 6
@@ -30,7 +30,8 @@ def interpolated(
     nodes: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for candidate in _some_of_each_form(table):
         fit = problem.fits.fit(table.layer, candidate)
-        ratio = max(measure(white, fit), floor) / max(candidate.error, floor)
+        measured = sum(measure(*group) for group in fits_by_group(white, fit))
+        ratio = max(measured, floor) / max(candidate.error, floor)
         at = (float(np.log(candidate.cost.params)), float(np.log(ratio)))
         nodes.setdefault((candidate.decomposition, candidate.form), []).append(at)
     found = []

@@ -27,6 +27,9 @@ _PRECISE = 2**24
 """Kernels with more entries are in single precision: in double they would take gigabytes, and their moments are the
 estimates of columns."""
 
+_AT_ONCE = 2**14
+"""Columns of a kernel whose errors are computed at once where A is a diagonal."""
+
 _FLOOR = 1e-8
 """Relative lower bound on what is added to the diagonal before a matrix is factorised."""
 
@@ -51,6 +54,9 @@ def kernel_error(
     if isinstance(A, Tensor) and A.dim() == 3:
         own = zip(kernel.chunk(len(A)), approximation.chunk(len(A)), A, _each(G, len(A)), strict=True)
         return sum(kernel_error(*each) for each in own)
+    if isinstance(A, Tensor) and A.dim() == 1 and len(A) > _AT_ONCE:
+        columns = (each.flatten(1).split(_AT_ONCE, dim=1) for each in (kernel, approximation))
+        return sum(kernel_error(*each, G) for each in zip(*columns, A.split(_AT_ONCE), strict=True))
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
         delta, A = delta.to(A.X.dtype) @ A.X, None

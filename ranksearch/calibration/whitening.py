@@ -55,8 +55,9 @@ def kernel_error(
         own = zip(kernel.chunk(len(A)), approximation.chunk(len(A)), A, _each(G, len(A)), strict=True)
         return sum(kernel_error(*each) for each in own)
     if isinstance(A, Tensor) and A.dim() == 1 and len(A) > _AT_ONCE:
-        columns = (each.flatten(1).split(_AT_ONCE, dim=1) for each in (kernel, approximation))
-        return sum(kernel_error(*each, G) for each in zip(*columns, A.split(_AT_ONCE), strict=True))
+        columns = [each.flatten(1).split(_AT_ONCE, dim=1) for each in (kernel, approximation)]
+        pieces = zip(columns[0], columns[1], A.split(_AT_ONCE), strict=True)
+        return sum(kernel_error(own, approximated, shares, G) for own, approximated, shares in pieces)
     delta = (kernel - approximation).flatten(1)
     if isinstance(A, Columns):
         delta, A = delta.to(A.X.dtype) @ A.X, None

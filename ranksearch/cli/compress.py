@@ -88,14 +88,18 @@ def _from_ranks(
 ) -> tuple[ImportedRanks | AimetScores, RunOptions]:
     """Ranks from elsewhere, and the options of a file and of the command line."""
     from ranksearch.decompositions import DECOMPOSITIONS
-    from ranksearch.interchange import DEFAULT, read_ranks
+    from ranksearch.interchange import DEFAULT, AimetScores, read_ranks
 
     options = load_options(given, config)
     try:
         name = DEFAULT if decomposition is None else DECOMPOSITIONS.resolve(decomposition).name
     except InputError as error:
         raise InputError(f"--decomposition{str(error).removeprefix('decompositions')}") from error
-    return read_ranks(ranks, name), options
+    found = read_ranks(ranks, name)
+    if isinstance(found, AimetScores) or "budget" in given:
+        return found, options
+    # A file of options for runs has one, which ranks have no use for.
+    return found, options.model_copy(update={"budget": ()})
 
 
 def plan_options(record: PlanRecord, config: Path | None, given: Mapping[str, Any], plan: Path) -> RunOptions:

@@ -37,8 +37,9 @@ def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleRepor
             reporter.result(f"{'left dense':<16}  {left.layer}: {left.planned}, {left.reason}")
         if found.left_out and exporter.decompositions:
             fitting = ",".join(exporter.decompositions)
-            reporter.line(f"{'to leave out less':<16}  ranksearch run --decompositions {fitting}")
-        reporter.line(f"{'carry it out':<16}  with the dense model as `model`:\n")
+            reporter.line(f"{'to express more':<16}  ranksearch run --decompositions {fitting}")
+        reporter.line(f"{'carry it out':<16}  in Python, where model is the dense model:")
+        reporter.line("")
         for text in exporter.usage(shown(out)).splitlines():
             reporter.line(f"    {text}".rstrip())
         reporter.line("")

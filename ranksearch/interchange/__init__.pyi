@@ -1,6 +1,7 @@
-from .base import Entry, Json, LeftOut, NoEntry, PlanExport, PlanExporter, export_of, geometry, planned
+from .base import Entry, Json, LeftOut, NoEntry, PlanExport, PlanExporter, export_of
 from .from_aimet import AimetScores
 from .from_ranks import DEFAULT, ImportedRanks, Wanted
+from .layers import geometry, planned
 from .reading import plan_of, read_ranks
 from .registry import PLAN_EXPORTERS
 from .to_chains import ChainsRecord, chains_schema

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Size
+from ranksearch.interchange.layers import check_layer, geometry, planned
 from ranksearch.planning import DENSE, LayerRecord, PlanRecord
 
 Json = Any
@@ -108,15 +108,16 @@ class PlanExporter(ABC):
 def export_of(exporter: PlanExporter, plan: PlanRecord) -> PlanExport:
     """A plan in another format. Every layer is expressed, dense, or left out with the reason.
 
-    Raises InputError for plans of files of version 1, which do not say how layers are strided and padded.
+    Raises InputError for plans of files of version 1, which do not say how layers are strided and padded, and for those
+    whose chains are not what they say.
     """
     entries: dict[str, Entry] = {}
     left_out = []
     factorised = [layer for layer in plan.layers if layer.decomposition != DENSE]
+    if "params" not in plan.cost:
+        raise InputError(expected("plan, cost", "a number of parameters", ", ".join(plan.cost) or "nothing"))
     for layer in factorised:
-        if layer.chain is None:
-            wanted, way_out = "a plan file of version 2, with the chains of layers", "Make the plan again."
-            raise InputError(expected(f"plan, layer {layer.name}", wanted, "one of version 1", way_out))
+        check_layer(layer)
         try:
             entries[layer.name] = exporter.entry(layer)
         except NoEntry as reason:
@@ -140,41 +141,6 @@ def kept_dense(plan: PlanRecord) -> tuple[str, ...]:
     """The layers that a plan keeps dense, and those that cannot be factorised."""
     chosen = (layer.name for layer in plan.layers if layer.decomposition == DENSE)
     return (*chosen, *(layer.name for layer in plan.dense_layers))
-
-
-def planned(layer: LayerRecord) -> str:
-    """The decomposition, form and ranks of a layer in words: `cp[joint] 24`."""
-    form = f"[{layer.form}]" if layer.form else ""
-    return f"{layer.decomposition}{form} {'×'.join(map(str, layer.ranks))}"
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a layer runs, whatever it is made of; sizes are empty for a linear layer."""
-
-    kernel_size: Size
-    stride: Size
-    padding: Size | Literal["same"]
-    padding_mode: str
-    dilation: Size
-    bias: bool
-
-
-def geometry(layer: LayerRecord) -> Geometry:
-    """The geometry of a layer that is factorised, from its chain: each axis is covered by one of the factors."""
-    assert layer.chain  # `export_of` has looked
-    over = {axis: factor for factor in layer.chain for axis in factor.axes}
-    axes = [(axis, over[axis]) for axis in sorted(over)]
-    paddings = [factor.padding for factor in over.values()]
-    modes = {factor.padding_mode for factor in over.values()}
-    return Geometry(
-        kernel_size=tuple(factor.kernel_size[axis] for axis, factor in axes),
-        stride=tuple(factor.stride[axis] for axis, factor in axes),
-        padding="same" if "same" in paddings else tuple(int(f.padding[axis]) for axis, f in axes),
-        padding_mode=modes.pop() if len(modes) == 1 else "zeros",
-        dilation=tuple(factor.dilation[axis] for axis, factor in axes),
-        bias=layer.chain[-1].bias,
-    )
 
 
 def dense_params(layer: LayerRecord) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from ranksearch.interchange.base import Entry, Json, LeftOut, NoEntry, PlanExporter, geometry
+from ranksearch.interchange.base import Entry, Json, LeftOut, NoEntry, PlanExporter
+from ranksearch.interchange.layers import geometry
 from ranksearch.planning import LayerRecord, PlanRecord
 
 

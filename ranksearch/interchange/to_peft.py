@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from math import prod
 
-from ranksearch.interchange.base import Entry, Json, LeftOut, NoEntry, PlanExporter, geometry
+from ranksearch.interchange.base import Entry, Json, LeftOut, NoEntry, PlanExporter
+from ranksearch.interchange.layers import geometry
 from ranksearch.planning import LayerRecord, PlanRecord
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ranksearch.interchange.base import Entry, Geometry, NoEntry, PlanExporter, geometry
+from ranksearch.interchange.base import Entry, NoEntry, PlanExporter
+from ranksearch.interchange.layers import Geometry, geometry
 from ranksearch.planning import LayerRecord
 
 
@@ -40,8 +41,10 @@ class TensorlyTorch(PlanExporter):
             case "svd", _ if set(runs.kernel_size) == {1}:
                 extra = layer.ranks[0] * (1 + len(runs.kernel_size))
                 return Entry({"factorization": "CP", "rank": layer.ranks[0]}, extra)
+            case "svd", _:
+                raise NoEntry("it has no svd of kernels wider than 1")
             case _:
-                raise NoEntry(f"it has no {layer.decomposition} of kernels wider than 1")
+                raise NoEntry(f"it has no {layer.decomposition}")
 
     def usage(self, path: str) -> str:
         return f"""\

@@ -58,6 +58,7 @@ from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import DENSE, Candidate, Plan, Table
 from ranksearch.planning.plan_file import (
+    chain_record,
     check_plan,
     make_record,
     misfit,
@@ -124,6 +125,7 @@ __all__ = [
     "behaviour_record",
     "build",
     "chain_of",
+    "chain_record",
     "chains_of",
     "check_plan",
     "choice_of",

@@ -151,3 +151,18 @@ def test_mistakes_about_ranks(
     result = invoke("compress", *arguments, *of_model, "--epochs", "0")
     assert result.exit_code == 2, result.output
     assert message in result.stderr
+
+
+def test_a_budget_of_a_file_of_options_is_of_no_use_to_ranks(
+    invoke: Invoke, own_folder: Path, tmp_path: Path
+) -> None:
+    """The file of a study serves for its model and data."""
+    own = own_folder / "own.py"
+    (tmp_path / "ranks.json").write_text('{"3": 4}')
+    (tmp_path / "study.toml").write_text(
+        f'model = "{own}:model"\ndata = "{own}:data"\nbudget = [0.5, 0.3]\nepochs = 0\nexport = "none"\n'
+    )
+    study = ("--config", tmp_path / "study.toml")
+    result = invoke("compress", "--ranks", tmp_path / "ranks.json", *study)
+    assert result.exit_code == 0, result.output
+    assert to_plan(read_plan(tmp_path / "ranks-compressed" / "plan.json")).ranks["3"] == "svd 4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 import sys
 from collections.abc import Callable
@@ -26,6 +27,14 @@ from ranksearch.cli.verdict import verdict_view
 from ranksearch.costs import Budget, Kept
 from ranksearch.errors import BudgetError
 from ranksearch.exporting import ExportRecord, ExportsRecord, read_exports
+from ranksearch.interchange import (
+    PLAN_EXPORTERS,
+    AimetScores,
+    export_of,
+    export_plan_file,
+    plan_of,
+    read_ranks,
+)
 from ranksearch.networks import load_weights
 from ranksearch.planning import (
     Problem,
@@ -249,6 +258,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
         options={"budget": ["0.5"], "seed": 3},
     )
     write_plan(folder / "plan.json", made)
+    write_plan(folder / "exported.json", made)
     offered = record_of_tables(
         problem.offered,
         made.model,
@@ -306,7 +316,26 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, tiny_problem: Problem) -> di
     job = Job(problem, settings, results[0].budget, open_storage(folder / "study.jsonl"), lambda *_: None, "")
     known = next(iter(job.storage.get_all_studies())).user_attrs["made for"]
     made_for = {"task": known["task"], "space": "ranks", "sampler": "tpe"}
+    export_plan_file(made, PLAN_EXPORTERS.get("chains"), folder / "chains.json")
+    (folder / "ranks.json").write_text(
+        '{"0": 2, "3": {"decomposition": "tucker2", "form": "", "ranks": [2, 3]}, "8": 0}'
+    )
+    (folder / "scores.json").write_text('{"0": {"0.3": 0.5, "0.8": 0.9}, "3": {"0.2": 0.4}}')
+
+    def read_elsewhere(path: Path) -> object:
+        given = read_ranks(path)
+        kept = Kept(fraction=0.9) if isinstance(given, AimetScores) else None
+        return plan_of(given, problem.layers, problem.dense, kept)
+
+    def export_everywhere(path: Path) -> object:
+        plan = read_plan(path)
+        return [json.dumps(export_of(PLAN_EXPORTERS.get(name), plan).content) for name in PLAN_EXPORTERS]
+
     readers: dict[str, Callable[[Path], object]] = {
+        "chains.json": read_elsewhere,
+        "ranks.json": read_elsewhere,
+        "scores.json": read_elsewhere,
+        "exported.json": export_everywhere,
         "tables.json": _read_tables,
         "front.json": _again(
             read_front, lambda f: front_view(f, every=False), lambda f: front_view(f, every=True)

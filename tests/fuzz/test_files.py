@@ -22,7 +22,8 @@ pytestmark = pytest.mark.fuzz
 
 COUNT = int(os.environ.get("RANKSEARCH_FUZZ", "25"))
 
-JSON = ("front.json", "plan.json", "probe.json", "recovery.json", "splits.json", "study.jsonl", "tables.json")
+JSON = ("front.json", "plan.json", "probe.json", "recovery.json", "splits.json", "study.jsonl", "tables.json",
+        "chains.json", "ranks.json", "scores.json", "exported.json")  # fmt: skip
 TEXT = (*JSON, "config.toml", "probe.toml", "sweep.csv", "spectra.csv")
 BINARY = ("w.safetensors", "w.pt", "a-idx3-ubyte", "a-idx3-ubyte.gz",
           "a.png", "b.png", "a.jpg", "a.tif", "a.bmp", "a.webp")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -73,3 +74,34 @@ def test_a_plan_without_chains_is_refused(record: PlanRecord) -> None:
     layers = tuple(layer.model_copy(update={"chain": None}) for layer in record.layers)
     with pytest.raises(InputError, match=r"^plan, layer 0: expected a plan file of version 2"):
         export_of(PLAN_EXPORTERS.get("ranks"), record.model_copy(update={"layers": layers}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chain": ()}, "plan, layer 3: expected a chain for a kernel of shape"),
+        ({"ranks": (3,)}, "plan, layer 3: expected the chain of svd 3, got another one"),
+        ({"ranks": (4, 4)}, "plan, layer 3: expected 1 ranks of at most [12], got [4, 4]"),
+        ({"form": "odd"}, "plan, layer 3: expected a form of svd"),
+        ({"shape": (12, 8, 3)}, "plan, layer 3: expected a chain for a kernel of shape (12, 8, 3)"),
+        ({"kind": "linear"}, "plan, layer 3: expected a chain for a kernel"),
+        ({"cost": {"flops": 3}}, "plan, layer 3, cost: expected a number of parameters"),
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(
+    record: PlanRecord, change: dict[str, Any], message: str
+) -> None:
+    """Files come from anywhere: no other compressor is to be told what the plan does not say."""
+    layers = [layer.model_copy(update=change) if layer.name == "3" else layer for layer in record.layers]
+    with pytest.raises(InputError) as caught:
+        export_of(PLAN_EXPORTERS.get("chains"), record.model_copy(update={"layers": tuple(layers)}))
+    assert message in str(caught.value)
+
+
+def test_a_decomposition_that_is_not_known_here_is_a_chain_all_the_same(record: PlanRecord) -> None:
+    """A plan may have been made with a decomposition of somebody's own."""
+    layers = tuple(x.model_copy(update={"decomposition": "mine"}) for x in record.layers)
+    plan = record.model_copy(update={"layers": layers})
+    found = {name: export_of(PLAN_EXPORTERS.get(name), plan) for name in PLAN_EXPORTERS}
+    assert found["chains"].params == export_of(PLAN_EXPORTERS.get("chains"), record).params
+    assert all(len(each.left_out) == 3 for name, each in found.items() if name != "chains")

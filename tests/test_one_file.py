@@ -198,7 +198,7 @@ def test_a_plan_exporter(place: Path) -> None:
     write_plan(place / "plan.json", made_up_plan(namespace["model"](), torch.zeros(1, 3, 6, 6), "svd"))
     result = CliRunner().invoke(app, ["export", "plan.json", "--to", "pairs.py:Pairs,ranks"])
     assert result.exit_code == 0, result.output
-    assert json.loads((place / "plan.pairs.json").read_text())["layers"] == {"8": 1}
+    assert json.loads((place / "pairs-plan.json").read_text())["layers"] == {"8": 1}
     assert "left dense        0: svd 4, it has pairs of Linear layers alone" in result.output
 
 

@@ -29,6 +29,7 @@ class Aimet(PlanExporter):
                 _check_spatial(layer)
                 return Entry(_ratio("spatial_svd", layer))
             case "svd" if layer.kind in ("linear", "conv2d") and prod(layer.shape[2:]) == 1:
+                _check_padding(layer)
                 return Entry(_ratio("weight_svd", layer), layer.ranks[0] * geometry(layer).bias)
             case "svd" if layer.kind == "conv2d":
                 raise NoEntry("its weight SVD of wide kernels cuts off the inputs, not the outputs")
@@ -85,8 +86,12 @@ def _check_spatial(layer: LayerRecord) -> None:
         raise NoEntry(f"its spatial SVD takes no dilation, such as {runs.dilation}")
     if runs.padding == "same":
         raise NoEntry("it takes padding as numbers, not 'same'")
-    if runs.padding_mode != "zeros":
-        raise NoEntry(f"it pads with zeros, not {runs.padding_mode!r}")
+    _check_padding(layer)
+
+
+def _check_padding(layer: LayerRecord) -> None:
+    if (mode := geometry(layer).padding_mode) != "zeros":
+        raise NoEntry(f"it pads with zeros, not {mode!r}")
 
 
 def _ratio(scheme: str, layer: LayerRecord) -> Json:

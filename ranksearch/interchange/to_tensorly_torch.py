@@ -23,8 +23,12 @@ class TensorlyTorch(PlanExporter):
         runs = geometry(layer)
         _check(runs)
         match layer.decomposition, layer.form:
-            case "cp", form if form == "axes" or len(runs.kernel_size) == 1:
+            case "cp", "axes":
                 return Entry({"factorization": "CP", "rank": layer.ranks[0]}, layer.ranks[0])
+            case "cp", "joint" if sum(k > 1 for k in runs.kernel_size) == 1:
+                # With one wide axis both forms are the same, but for a factor of 1 × R for each narrow one.
+                extra = layer.ranks[0] * len(runs.kernel_size)
+                return Entry({"factorization": "CP", "rank": layer.ranks[0]}, extra)
             case "cp", "joint":
                 raise NoEntry("its CP has one factor for each spatial axis, not one for all of them")
             case "tucker2", _:

@@ -12,8 +12,8 @@ from ranksearch.planning import PlanRecord
 
 
 def plan_path(plan: Path, exporter: PlanExporter) -> Path:
-    """Where a plan file goes in another format: beside it, `plan-0.3.aimet.json`."""
-    return plan.with_name(f"{plan.stem}.{exporter.name}.json")
+    """Where a plan file goes in another format: beside it, `aimet-plan-0.3.json`, which no pattern of plans matches."""
+    return plan.with_name(f"{exporter.name}-{plan.stem}.json")
 
 
 def export_plan_file(plan: PlanRecord, exporter: PlanExporter, path: Path) -> PlanExport:

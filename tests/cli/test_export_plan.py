@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import Result
 
+from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.planning import read_plan, to_plan, write_plan
 from ranksearch.testing import made_up_plan, tiny_task
 
@@ -30,16 +32,16 @@ def test_a_plan_goes_beside_its_file(invoke: Invoke, plan: Path) -> None:
     for quiet in ((), ("--quiet",)):
         result = invoke("export", plan, "--to", "chains,ranks", "--to", "tensorly_torch", *quiet)
         assert result.exit_code == 0, result.output
-        names = ("plan-0.5.chains.json", "plan-0.5.ranks.json", "plan-0.5.tensorly_torch.json")
-        assert sorted(x.name for x in plan.parent.glob("plan*")) == [*names[:1], "plan-0.5.json", *names[1:]]
+        names = ("chains-plan-0.5.json", "ranks-plan-0.5.json", "tensorly_torch-plan-0.5.json")
+        assert {x.name for x in plan.parent.glob("*plan-0.5*")} == {*names, "plan-0.5.json"}
         lines = [line for line in result.stdout.splitlines() if line.startswith("left dense")]
         assert lines == [
             "left dense        0: tucker2 1×2, a rank alone stands for svd",
             "left dense        3: tucker2 2×4, a rank alone stands for svd",
         ]
         assert ("from tltorch import" in result.stdout) == (not quiet)
-    assert json.loads((plan.parent / "plan-0.5.ranks.json").read_text()) == {}
-    found = json.loads((plan.parent / "plan-0.5.tensorly_torch.json").read_text())
+    assert json.loads((plan.parent / "ranks-plan-0.5.json").read_text()) == {}
+    found = json.loads((plan.parent / "tensorly_torch-plan-0.5.json").read_text())
     assert found["layers"]["3"] == {"factorization": "Tucker", "rank": [4, 2, 3, 3]}
 
 
@@ -61,7 +63,23 @@ def test_mistakes(arguments: tuple[str, ...], message: str, invoke: Invoke, plan
     result = invoke("export", plan, *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
-    assert len(list(plan.parent.glob("plan*"))) == 1
+    assert len(list(plan.parent.glob("*plan-0.5*"))) == 1
+
+
+def test_a_run_is_still_one_afterwards(
+    invoke: Invoke, finished_run: tuple[Path, Result], tmp_path: Path
+) -> None:
+    """What was written beside its plans is none of them."""
+    folder = Path(shutil.copytree(finished_run[0], tmp_path / "run"))
+    before = {command: invoke(command, folder).stdout for command in ("report", "show")}
+    result = invoke("export", folder / "plan-0.6.json", "--to", ",".join(PLAN_EXPORTERS))
+    assert result.exit_code == 0, result.output
+    delivered = folder / "compressed" / "0.6"
+    assert invoke("export", delivered / "plan.json", "--to", "chains").exit_code == 0
+    for command in ("report", "show"):
+        again = invoke(command, folder)
+        assert (again.exit_code, again.stdout) == (0, before[command]), again.output
+    assert invoke("verify", delivered).exit_code == 0
 
 
 def test_a_folder_is_no_plan(invoke: Invoke, plan: Path) -> None:
@@ -73,7 +91,7 @@ def test_a_folder_is_no_plan(invoke: Invoke, plan: Path) -> None:
 def test_nothing_is_written_through_a_link(invoke: Invoke, plan: Path) -> None:
     target = plan.parent / "other"
     target.write_text("mine")
-    plan.with_name("plan-0.5.ranks.json").symlink_to(target)
+    plan.with_name("ranks-plan-0.5.json").symlink_to(target)
     result = invoke("export", plan, "--to", "ranks")
     assert result.exit_code == 2, result.output
     assert target.read_text() == "mine"

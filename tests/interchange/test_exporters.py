@@ -45,7 +45,7 @@ def test_chains_follow_the_published_schema(record: PlanRecord) -> None:
 @pytest.mark.parametrize("name", PLAN_EXPORTERS.names())
 def test_the_page_shows_the_lines_that_the_tests_run(name: str) -> None:
     page = (DOCS / "plans_elsewhere.md").read_text(encoding="utf-8")
-    assert PLAN_EXPORTERS.get(name).usage(f"plan-0.5.{name}.json").rstrip() in page
+    assert PLAN_EXPORTERS.get(name).usage(f"{name}-plan-0.5.json").rstrip() in page
     assert f"| `{name}` |" in page
 
 

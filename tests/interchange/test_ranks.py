@@ -163,8 +163,8 @@ def as_json(scores: Mapping[str, Mapping[Decimal, float]]) -> dict[str, dict[str
 def test_more_budget_gives_a_higher_level(tmp_path: Path) -> None:
     model, example = MODELS["images"]()
     layers, dense = discover(model, example), measure_cost(model, example)
-    given = read_ranks(written(tmp_path / "scores.json", as_json(scores_of(["2", "5", "7", "10.2"], 0))))
-    shares = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    given = read_ranks(written(tmp_path / "scores.json", as_json(scores_of(["2", "5", "7", "11.2"], 0))))
+    shares = (0.55, 0.6, 0.7, 0.8, 0.9, 1.0)
     plans = [plan_of(given, layers, dense, Kept(fraction=share))[0] for share in shares]
     kept = [plan.cost.params / dense.params for plan in plans]
     assert kept == sorted(kept)

@@ -8,7 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from ranksearch.costs import ALWAYS, Budget, Cost, chain_cost, layer_cost
+from ranksearch.costs import Budget, Cost, chain_cost, layer_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import BudgetError, InputError, expected
 from ranksearch.interchange.from_ranks import ImportedRanks, Wanted, check_named
@@ -65,11 +65,10 @@ def _wanted(layer: Layer, ratio: float) -> Wanted:
     known = DECOMPOSITIONS.get(name)
     (most,) = known.max_ranks(layer, "")
     biases = layer.out_channels * layer.bias
-    one = (
-        chain_cost(layer, known.chain(layer, "", (1,))).params - biases
-    )  # weights are proportional to the rank
-    room = ratio * (layer_cost(layer, ALWAYS).params - biases)
-    return Wanted(name, "", (max(1, min(most, int(room / one * (1 + 1e-12)))),))
+    # Of both decompositions the weights are proportional to the rank.
+    weights = chain_cost(layer, known.chain(layer, "", (1,))).params - biases
+    room = ratio * (layer_cost(layer).params - biases)
+    return Wanted(name, "", (max(1, min(most, int(room / weights * (1 + 1e-12)))),))
 
 
 def is_scores(data: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ Subclass `PlanExporterContract` under a name that begins with `Test`, with a fix
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ def made_up_plan(model: nn.Module, example: Tensor, decomposition: str, form: st
     )
 
 
+@cache
+def _case(inputs: str, decomposition: str, form: str) -> tuple[nn.Module, Tensor, PlanRecord]:
+    """A model, an example of its input, and a plan; nothing changes them."""
+    torch.manual_seed(0)
+    model, example = MODELS[inputs]()
+    return model, example, made_up_plan(model, example, decomposition, form)
+
+
 def carried_out(exporter: PlanExporter, path: Path, model: nn.Module) -> nn.Module:
     """What the exporter's `usage` makes of a copy of a dense model."""
     names = {"model": copy_model(model)}
@@ -110,10 +119,7 @@ class PlanExporterContract:
 
     @pytest.fixture(params=CASES, ids="-".join)
     def case(self, request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor, PlanRecord]:
-        inputs, decomposition, form = request.param
-        torch.manual_seed(0)
-        model, example = MODELS[inputs]()
-        return model, example, made_up_plan(model, example, decomposition, form)
+        return _case(*request.param)
 
     def test_no_layer_is_dropped(
         self, exporter: PlanExporter, case: tuple[nn.Module, Tensor, PlanRecord]

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 
 from ranksearch.cli.flags import in_flags, with_flags
-from ranksearch.cli.text import PLAIN_WIDTH, TextConsole, error_console, output_console, paragraph
+from ranksearch.cli.text import PLAIN_WIDTH, TextConsole, error_console, output_console, paragraph, print_line
 from ranksearch.files import open_own
 from ranksearch.visible import visible, visible_lines
 
@@ -63,11 +63,14 @@ class ConsoleReporter:
         if not self.quiet:
             # Two consoles on one terminal would print into each other's bars.
             shared = self._bars is not None and self.out.is_terminal
-            (self.err if shared else self.out).print(text, soft_wrap=True)
+            print_line(self.err if shared else self.out, text)
 
     def result(self, content: RenderableType) -> None:
         """What the command is for."""
-        self.out.print(content, soft_wrap=isinstance(content, str))
+        if isinstance(content, str):
+            print_line(self.out, content)
+        else:
+            self.out.print(content)
         record = TextConsole(width=PLAIN_WIDTH, color_system=None, record=True, file=io.StringIO())
         record.print(content, soft_wrap=isinstance(content, str))
         log.info("\n%s", record.export_text().rstrip(), extra=PRINTED)

@@ -10,7 +10,7 @@ from typing import Any
 from ranksearch.cli.guard import resume_line
 from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_probe, kept_options, look_at, print_steps
-from ranksearch.cli.text import TextConsole, output_console
+from ranksearch.cli.text import TextConsole, output_console, print_line
 from ranksearch.errors import InputError, expected
 from ranksearch.folders import CONFIG
 from ranksearch.runs import needs_trust
@@ -53,7 +53,7 @@ def show_command(path: Path, answer: Answer, *, every: bool) -> None:
         if delivered := [read_plan(place) for place in places]:
             console.print(models_view("delivered", delivered))
             for line in (line for found in delivered for line in behaviour_lines(found)):
-                console.print(line, soft_wrap=True)
+                print_line(console, line)
             said |= models_summary(
                 [
                     model_summary(

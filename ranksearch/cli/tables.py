@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from ranksearch.cli.behaviour import behaviour_lines
+from ranksearch.cli.fitting import NOTHING, Column, Fitted
 from ranksearch.cli.flags import with_flags
 from ranksearch.cli.models import models_view
 from ranksearch.cli.text import styled
@@ -23,15 +22,7 @@ if TYPE_CHECKING:  # a table of further plans need not wait for Optuna
     from ranksearch.searching import FrontRecord, PlanEntry
 
 
-def _table(*columns: str, left: int = 1) -> Table:
-    """Columns to the right, but for the first `left` ones."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for k, column in enumerate(columns):
-        table.add_column(column, justify="left" if k < left else "right", overflow="fold")
-    return table
-
-
-def _titled(title: str, table: Table) -> RenderableType:
+def _titled(title: str, table: RenderableType) -> RenderableType:
     return Group(styled(title, "bold", overflow="fold"), table)
 
 
@@ -40,14 +31,15 @@ def _share(metric: str, part: int, whole: int) -> str:
     return f"{amount} ({part / whole:.1%})" if whole else amount
 
 
-def _shares(cost: Mapping[str, int], dense: Mapping[str, int]) -> list[str]:
-    """A cost as cells of a row, beside the dense model's."""
-    return [_share(metric, amount, dense[metric]) for metric, amount in cost.items()]
+def _counted(metric: str, cost: Sequence[Mapping[str, int]], dense: Mapping[str, int]) -> Sequence[str]:
+    """Costs as cells, beside the dense model's."""
+    return [_share(metric, amounts[metric], dense[metric]) for amounts in cost]
 
 
-def _units(metrics: Iterable[str]) -> list[str]:
-    """Headings of the columns of a cost."""
-    return [unit_of(metric) for metric in metrics]
+def _costs(cells: Mapping[str, Sequence[str]], own: str) -> Iterator[Column]:
+    """Columns of costs by cost metric; that of the budget, `own`, stays the longest."""
+    for place, (metric, column) in enumerate(cells.items()):
+        yield Column(unit_of(metric), column, 1 if metric == own else 3 + place)
 
 
 def _score(scores: dict[str, float | None], name: str) -> str:
@@ -57,19 +49,21 @@ def _score(scores: dict[str, float | None], name: str) -> str:
 
 def further_table(plans: Sequence[FurtherPlan]) -> RenderableType:
     """The plans of further budgets: what they cost, and what they are predicted to lose."""
-    dense = plans[0].record.dense
-    table = _table("budget", *_units(dense), "ε")
-    table.add_row("dense", *(shown(metric, amount) for metric, amount in dense.items()), "0")
-    for plan in plans:
-        record = plan.record
-        cells = _shares(record.cost, dense)
-        if "time_predicted" in record.scores and "time" not in record.scores:
-            cells = [
-                f"{cell}, predicted" if is_measured(metric) else cell
-                for metric, cell in zip(record.cost, cells, strict=True)
-            ]
-        table.add_row(f"budget {record.asked}", *cells, _score(record.scores, "error"))
-    return table
+    records = [plan.record for plan in plans]
+    dense = records[0].dense
+    cells = {}
+    for metric in dense:
+        found = list(_counted(metric, [record.cost for record in records], dense))
+        for k, record in enumerate(records):
+            if is_measured(metric) and "time_predicted" in record.scores and "time" not in record.scores:
+                found[k] = f"{found[k]}, predicted"
+        cells[metric] = [shown(metric, dense[metric]), *found]
+    columns = [
+        Column("budget", ["dense", *(f"budget {record.asked}" for record in records)], left=True),
+        *_costs(cells, records[0].metric),
+        Column("ε", ["0", *(_score(record.scores, "error") for record in records)]),
+    ]
+    return Fitted(columns, wraps=True)
 
 
 def plan_view(record: PlanRecord) -> RenderableType:
@@ -80,35 +74,37 @@ def plan_view(record: PlanRecord) -> RenderableType:
         for metric, limit in limits
     )
     title = f"budget {record.asked}: {within}, {record.model.name or 'a model handed in'}"
-    table = _table("layer", "kernel", "decomposition", "ranks", *_units(record.cost), "ε", left=4)
-    for layer in record.layers:
-        table.add_row(
-            layer.name,
-            "×".join(map(str, layer.shape)),
-            _decomposition(layer),
-            "×".join(map(str, layer.ranks)) or "–",
-            *(shown(metric, amount) for metric, amount in layer.cost.items()),
-            f"{layer.error:.3g}",
-        )
-    table.add_section()
-    table.add_row(
-        "whole model", "", "", "",
-        *_shares(record.cost, record.dense),
-        f"{sum(layer.error for layer in record.layers):.3g}",
-    )  # fmt: skip
-    parts = [_titled(title, table)]
+    layers, errors = record.layers, [layer.error for layer in record.layers]
+    cells = {
+        metric: [
+            *(shown(metric, layer.cost[metric]) for layer in layers),
+            _share(metric, record.cost[metric], record.dense[metric]),
+        ]
+        for metric in record.cost
+    }
+    columns = [
+        Column("layer", [*(layer.name for layer in layers), "whole model"], left=True),
+        Column("kernel", [*("×".join(map(str, layer.shape)) for layer in layers), ""], 2, left=True),
+        Column("decomposition", [*map(_decomposition, layers), ""], left=True),
+        Column("ranks", [*("×".join(map(str, layer.ranks)) or NOTHING for layer in layers), ""], left=True),
+        *_costs(cells, record.metric),
+        Column("ε", [f"{x:.3g}" for x in (*errors, sum(errors))], 2),
+    ]
+    parts = [_titled(title, Fitted(columns, wraps=True, sections=(len(layers),)))]
     if record.footprint is not None:
         parts.append(models_view("as delivered", [record]))
     if record.dense_layers:
-        reasons = _table("layer", "reason", left=2)
-        for kept in record.dense_layers:
-            reasons.add_row(kept.name, with_flags(kept.reason))
-        parts.append(_titled("layers that stay dense", reasons))
+        reasons = [
+            Column("layer", [kept.name for kept in record.dense_layers], left=True),
+            Column("reason", [with_flags(kept.reason) for kept in record.dense_layers], left=True),
+        ]
+        parts.append(_titled("layers that stay dense", Fitted(reasons, wraps=True)))
     if record.scores:
-        scores = _table("score", "value")
-        for name in record.scores:
-            scores.add_row(name.replace("_", " "), _score(record.scores, name))
-        parts.append(_titled("scores", scores))
+        scores = [
+            Column("score", [name.replace("_", " ") for name in record.scores], left=True),
+            Column("value", [_score(record.scores, name) for name in record.scores]),
+        ]
+        parts.append(_titled("scores", Fitted(scores, wraps=True)))
     parts += [styled(line, overflow="fold") for line in behaviour_lines(record)]
     return Group(*parts)
 
@@ -125,29 +121,35 @@ def front_view(record: FrontRecord, *, every: bool) -> RenderableType:
     title = f"{record.model or 'model'}: {what}, {record.metric} against {record.score}"
     plans = [p for p in record.plans if every or p.on_front or p.chosen]
     scores = scores_by_price(dict.fromkeys(s for p in plans for s in p.scores))
-    headings = map(score_label, scores)
-    table = _table("budget", "origin", "", *_units(record.dense), *headings, left=3)
 
     def order(plan: PlanEntry) -> tuple[float, int, float]:
         score = plan.scores.get(record.score)
         return -plan.budget, plan.cost[record.metric], float("inf") if score is None else score
 
-    previous = None
-    for plan in sorted(plans, key=order):
-        if previous not in (None, plan.budget):
-            table.add_section()
-        previous = plan.budget
-        table.add_row(
-            plan.asked,
-            plan.origin,
-            _standing(plan),
-            *_shares(plan.cost, record.dense),
-            *(_score(plan.scores, s) for s in scores),
-        )
+    plans = sorted(plans, key=order)
+    cells = {metric: _counted(metric, [plan.cost for plan in plans], record.dense) for metric in record.dense}
+    columns = [
+        Column("budget", [plan.asked for plan in plans], left=True),
+        Column("origin", [plan.origin for plan in plans], left=True),
+        Column("", [_standing(plan) for plan in plans], left=True),
+        *_costs(cells, record.metric),
+        *(
+            Column(
+                score_label(name), [_score(plan.scores, name) for plan in plans], _rank(name, record.score)
+            )
+            for name in scores
+        ),
+    ]
+    sections = [k for k, plan in enumerate(plans) if k and plan.budget != plans[k - 1].budget]
     correlations = [
         styled(describe_correlation(found), overflow="fold") for found in record.rank_correlations
     ]
-    return Group(_titled(title, table), *correlations)
+    return Group(_titled(title, Fitted(columns, wraps=True, sections=sections)), *correlations)
+
+
+def _rank(score: str, of_front: str) -> int:
+    """That of a score's column: the score of the front stays the longest."""
+    return 1 if score == of_front else 9
 
 
 def _standing(plan: PlanEntry) -> str:
@@ -162,18 +164,25 @@ def layers_view(
     layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Any
 ) -> RenderableType:
     """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
-    table = _table("layer", "kind", "kernel", *_units(ALWAYS), "decompositions, or why none", left=3)
-    table.columns[-1].justify = "left"
-    for layer in layers:
-        names = ", ".join(applicable.get(layer.name, ()))
-        table.add_row(
-            layer.name,
-            layer.kind,
-            "×".join(map(str, kernel_shape(layer))),
-            *(shown(metric, amount) for metric, amount in layer_cost(layer).amounts.items()),
-            names if layer.reason is None else styled(f"dense: {with_flags(layer.reason)}", "yellow"),
-        )
-    return _titled(f"layers, for an input of {_sizes(example)}", table)
+    cost = [layer_cost(layer).amounts for layer in layers]
+    cells = {metric: [shown(metric, amounts[metric]) for amounts in cost] for metric in ALWAYS}
+    columns = [
+        Column("layer", [layer.name for layer in layers], left=True),
+        Column("kind", [layer.kind for layer in layers], 4, left=True),
+        Column("kernel", ["×".join(map(str, kernel_shape(layer))) for layer in layers], 2, left=True),
+        *_costs(cells, "params"),
+        Column(
+            "decompositions, or why none",
+            [
+                ", ".join(applicable.get(layer.name, ()))
+                if layer.reason is None
+                else styled(f"dense: {with_flags(layer.reason)}", "yellow")
+                for layer in layers
+            ],
+            left=True,
+        ),
+    ]
+    return _titled(f"layers, for an input of {_sizes(example)}", Fitted(columns, wraps=True))
 
 
 def _sizes(shapes: Any) -> str:

@@ -21,6 +21,10 @@ BROKEN_PIPE = 141
 """Exit code where nobody reads the output any more, as of a program that SIGPIPE ends."""
 
 
+Styled = Text
+"""What `styled` gives."""
+
+
 class TextConsole(Console):
     """A console that takes every string for text; styles come with `styled`."""
 
@@ -60,6 +64,12 @@ def error_console() -> TextConsole:
 def styled(text: str, style: str = "", *, overflow: OverflowMethod | None = None) -> Text:
     """A text with a style."""
     return Text(visible(text), style, overflow=overflow)
+
+
+def print_line(console: Console, text: str) -> None:
+    """A line of any length. On a terminal prose goes on between words; paths and columns stay whole, to be copied."""
+    is_prose = "  " not in text and "/" not in text
+    console.print(text, soft_wrap=not (is_prose and console.is_terminal))
 
 
 def labelled(label: str, style: str, text: str) -> Text:

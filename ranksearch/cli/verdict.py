@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 
+from ranksearch.cli.fitting import NOTHING, Column, Fitted
 from ranksearch.cli.text import paragraph, styled
 from ranksearch.probing import DenseScores, Measured, PointRecord, ProbedLayer, ProbeRecord
 
@@ -82,7 +81,7 @@ def _speed(record: ProbeRecord) -> Iterator[str]:
         else ""
     )
     yield f"Predicted {words} on this machine ({how}){despite}."
-    yield "A budget of time, --metric latency, looks for plans that are faster."
+    yield "A run with --metric latency looks for plans that are faster."
 
 
 def _megabytes(found: PointRecord | DenseScores) -> str:
@@ -140,21 +139,20 @@ def _recovery(record: ProbeRecord) -> Iterator[str]:
 def _budgets(record: ProbeRecord) -> RenderableType:
     verdict = record.verdict
     assert verdict is not None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("kept")
-    speed = verdict.speed
-    faster = ["faster"] if speed else []
-    for column in ("parameters", "FLOPs", "MB", *faster, "divergence", record.task_metric):
-        table.add_column(column, justify="right")
-    table.add_column("")
-    for point in _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05)):
-        accuracy = "–" if point.accuracy is None else f"{point.accuracy:.1f}"
-        flops = f"{point.flops / record.dense.flops:.0%}"
-        source = "measured" if point.measured else "predicted"
-        gain = [_number(speed.gain(point.budget), ".2f")] if speed else []
-        cells = (f"{point.params:,}", flops, _megabytes(point), *gain, f"{point.kl:.3g}", accuracy, source)
-        table.add_row(f"{point.budget:.2f}", *cells)
-    return Group(styled("analytic plans, before any search or retraining", "bold"), table)
+    speed, points = verdict.speed, _chosen(verdict.front, (0.7, 0.5, 0.3, 0.2, 0.1, 0.05))
+    gains = [None if speed is None else speed.gain(point.budget) for point in points]
+    columns = [
+        Column("kept", [f"{point.budget:.2f}" for point in points], left=True),
+        Column("parameters", [f"{point.params:,}" for point in points], 3),
+        Column("FLOPs", [f"{point.flops / record.dense.flops:.0%}" for point in points], 2),
+        Column("MB", [_megabytes(point) for point in points], 2),
+        Column("faster", [_number(gain, ".2f") for gain in gains]),
+        Column("divergence", [f"{point.kl:.3g}" for point in points]),
+        Column(record.task_metric, [_number(point.accuracy, ".1f") for point in points]),
+        Column("", ["measured" if point.measured else "predicted" for point in points], 1, left=True),
+    ]
+    title = styled("analytic plans, before any search or retraining", "bold")
+    return Group(title, Fitted(columns, wraps=True))
 
 
 def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[PointRecord]:
@@ -166,24 +164,22 @@ def _chosen(front: Sequence[PointRecord], budgets: Sequence[float]) -> list[Poin
 
 
 def _layers(record: ProbeRecord) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("layer", "kernel"):
-        table.add_column(name, overflow="fold")
-    for name in ("parameters", "score", "kept", "entropy of o|…", "points lost at 0.9 norm"):
-        table.add_column(name, justify="right")
-    table.add_column("the plan's choice, or why it stays dense")
-    for layer in record.layers:
-        table.add_row(
-            layer.name,
-            "×".join(map(str, layer.shape)),
-            f"{layer.params:,}",
-            _number(layer.score, ".2f"),
-            _number(layer.kept, ".0%"),
-            _number(_entropy(layer), ".2f"),
-            _number(layer.drop, ".1f"),
-            layer.candidate or layer.reason or "–",
-        )
-    return Group(styled("layer by layer", "bold"), table)
+    layers = record.layers
+    columns = [
+        Column("layer", [layer.name for layer in layers], left=True),
+        Column("kernel", ["×".join(map(str, layer.shape)) for layer in layers], 3, left=True),
+        Column("parameters", [f"{layer.params:,}" for layer in layers], 2),
+        Column("score", [_number(layer.score, ".2f") for layer in layers]),
+        Column("kept", [_number(layer.kept, ".0%") for layer in layers], 1),
+        Column("entropy of o|…", [_number(_entropy(layer), ".2f") for layer in layers], 4),
+        Column("points lost at 0.9 norm", [_number(layer.drop, ".1f") for layer in layers]),
+        Column(
+            "the plan's choice, or why it stays dense",
+            [layer.candidate or layer.reason or NOTHING for layer in layers],
+            left=True,
+        ),
+    ]
+    return Group(styled("layer by layer", "bold"), Fitted(columns, wraps=True))
 
 
 def _entropy(layer: ProbedLayer) -> float | None:
@@ -192,4 +188,4 @@ def _entropy(layer: ProbedLayer) -> float | None:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    return NOTHING if value is None else format(value, form)

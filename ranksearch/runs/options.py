@@ -28,10 +28,10 @@ from ranksearch.timing import RUNTIMES
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
 MAIN = (
+    "budget",
     "model",
     "weights",
     "data",
-    "budget",
     "metric",
     "max_drop",
     "epochs",

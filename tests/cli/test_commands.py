@@ -61,10 +61,10 @@ def test_help_lists_every_option_in_its_panel(invoke: Invoke, monkeypatch: pytes
         assert panels == sorted(panels)
         first = text[panels[0] : panels[1]]
         assert re.findall(r"│ --(?:\w+-)*(\w+)", first)[:5] == [
+            "budget",
             "model",
             "weights",
             "data",
-            "budget",
             "metric",
         ]
         assert "--config" in text

@@ -164,3 +164,25 @@ def test_metrics_of_ones_own_are_shown_in_their_own_way() -> None:
 
     COSTS.register(Own())
     assert "6000 things (50.0%)" in printed(200, record("0.5", own=12_000))
+
+
+LONG = [
+    Column("layer", ["features.conv_pw.0", "head"], left=True),
+    Column("kernel", ["64×32×3×3", "10×64"], 2, left=True),
+    Column(
+        "decompositions, or why none", ["svd, spatial_svd, tucker2", "dense: it is the output"], left=True
+    ),
+    Column("parameters", ["18,432 (0.1%)", "650"], 1),
+]
+
+
+@pytest.mark.parametrize("width", [50, 60, 70, 120])
+def test_cells_wrap_between_words_before_columns_go(width: int) -> None:
+    console = TextConsole(width=width, color_system=None, file=io.StringIO())
+    console.print(Fitted(LONG, wraps=True, sections=(1,)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= width
+    known = {word for column in LONG for cell in (column.heading, *column.cells) for word in words(str(cell))}
+    assert words(text) <= known | {"no", "room", "for"}
+    assert ("no room for: kernel" in text) == (width == 50)
+    assert ("18,432 (0.1%)" in text) == (width >= 70), "one line where there is room"

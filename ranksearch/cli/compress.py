@@ -11,7 +11,7 @@ from ranksearch.cli.export import end_by, print_exports
 from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_compress, print_steps
 from ranksearch.cli.paths import shown
-from ranksearch.cli.run import end_by_promises, print_behaviour, report_summary
+from ranksearch.cli.run import end_by_promises, print_behaviour, print_closing, report_summary
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
 from ranksearch.folders import LOCK, locked, make_folder, usable
@@ -64,6 +64,7 @@ def compress_command(
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
         answer.give(**report_summary(report))
+        print_closing([report.chosen[0].record], reporter)
         print_steps(after_compress(options, out, report.chosen[0].record), reporter.line)
     end_by_promises(report)
     end_by(exports)

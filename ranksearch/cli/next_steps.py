@@ -34,7 +34,7 @@ class Step:
     command: str
 
     def __str__(self) -> str:
-        return f"{f'Next: {self.what}':<20}  {self.command}"
+        return f"{f'Next: {self.what}':<21}  {self.command}"
 
 
 def print_steps(steps: Iterable[Step], line: Callable[[str], None]) -> None:

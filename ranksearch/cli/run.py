@@ -21,6 +21,7 @@ from ranksearch.errors import RankSearchError, told
 from ranksearch.runs import RunFolder, load_options, needs_trust, open_run, write_toml
 
 if TYPE_CHECKING:
+    from ranksearch.planning import PlanRecord
     from ranksearch.runs import RunReport
 
 log = logging.getLogger("ranksearch")
@@ -50,6 +51,7 @@ def run_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -
         _where(folder, reporter, [found.record.asked for found in report.chosen])
         exports = [found.exports for found in report.chosen]
         print_exports(exports, reporter)
+        print_closing([found.record for found in report.chosen], reporter)
         print_steps(after_run(options, folder.path, [x.record for x in report.chosen]), reporter.line)
         answer.give(**report_summary(report), run=str(folder.path.absolute()))
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
@@ -73,6 +75,15 @@ def report_summary(report: RunReport) -> dict[str, Any]:
         for found in report.delivered
     ]
     return models_summary(models, [found.record for found in report.delivered]) | {"passed": report.passed}
+
+
+def print_closing(records: Sequence[PlanRecord], reporter: ConsoleReporter) -> None:
+    """Before → after, and where."""
+    from ranksearch.cli.closing import closing_lines
+
+    reporter.line("before → after")
+    for line in closing_lines(records):
+        reporter.line(line)
 
 
 def print_behaviour(report: RunReport, reporter: ConsoleReporter) -> None:

@@ -46,10 +46,23 @@ def gathered(words: Sequence[str], *, takes_paths: bool = False) -> list[str]:
 
 def _is_budget(word: str) -> bool:
     parts = [part for part in word.split(",") if part.strip()]
+    return bool(parts) and all(_is_number(part) or _is_kept(part) for part in parts)
+
+
+def _is_number(part: str) -> bool:
+    """Also one that is no budget, 20, so that the answer is about it: 20%."""
     try:
-        return bool(parts) and all(Kept.parse(part) for part in parts)
-    except InputError as error:
-        return "did you mean" in str(error).lower()  # 20, which is answered with 20%
+        return float(part) >= 0
+    except ValueError:
+        return False
+
+
+def _is_kept(part: str) -> bool:
+    try:
+        Kept.parse(part)
+    except InputError:
+        return False
+    return True
 
 
 def written_out(name: str, value: Any) -> Any:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from ranksearch.cli.endings import ending
 from ranksearch.cli.flags import in_flags
+from ranksearch.cli.text import BROKEN_PIPE, discard
 from ranksearch.runs import MAIN_PANEL
 
 FORMAT = 1
@@ -61,7 +62,15 @@ def answering(command: str, wanted: bool) -> Iterator[Answer]:
     finally:
         if answer.content is not None:
             said = {"command": command, "format": FORMAT, **_finite(answer.content)}
-            print(json.dumps(said, indent=2, allow_nan=False), file=output)
+            _write(json.dumps(said, indent=2, allow_nan=False), output)
+
+
+def _write(text: str, output: TextIO) -> None:
+    try:
+        print(text, file=output, flush=True)
+    except BrokenPipeError:
+        discard(output)
+        raise SystemExit(BROKEN_PIPE) from None
 
 
 def _finite(value: Any) -> Any:

@@ -68,7 +68,11 @@ def after_plan(plans: Iterable[FurtherPlan]) -> Iterator[Step]:
     """What carries out plans, with the options that they keep."""
     for plan in plans:
         kept = {name: x for name, x in plan.record.options.items() if name in RunOptions.model_fields}
-        yield Step("deliver it", _compress(parse(kept), plan.path))
+        try:
+            options = parse(kept)
+        except InputError:  # of another version
+            options = RunOptions()
+        yield Step("deliver it", _compress(options, plan.path))
 
 
 def after_probe(options: RunOptions, record: ProbeRecord) -> Iterator[Step]:

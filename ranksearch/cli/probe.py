@@ -16,7 +16,7 @@ from ranksearch.cli.run import report_written
 from ranksearch.runs import ProbeOptions, load_options, needs_trust
 
 
-def probe_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
+def probe_command(config: Path | None, given: Mapping[str, Any], answer: Answer | None = None) -> None:
     """Carry out a probe, from options to one screen of what it found."""
     from ranksearch.runs import open_probe, parse_probe, stored_probe_options
 
@@ -46,6 +46,6 @@ def probe_command(config: Path | None, given: Mapping[str, Any], answer: Answer)
         for what, path in (("record", folder.record), ("sweep", folder.sweep), ("spectra", folder.spectra)):
             if path.is_file():
                 reporter.result(f"{what:<8}  {shown(path)}")
-        answer.give(folder=str(folder.path.absolute()), probe=record.model_dump(mode="json"))
+        (answer or Answer()).give(folder=str(folder.path.absolute()), probe=record.model_dump(mode="json"))
         print_steps(after_probe(options, record), reporter.line)
         reporter.line(f"done in {time.monotonic() - started:.0f} s")

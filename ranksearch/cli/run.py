@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ranksearch")
 
 
-def run_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
+def run_command(config: Path | None, given: Mapping[str, Any], answer: Answer | None = None) -> None:
     """Carry out a run, from options to a table of results."""
     options = load_options(given, config)
     reporter = ConsoleReporter(quiet=options.quiet)
@@ -53,7 +53,7 @@ def run_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -
         print_exports(exports, reporter)
         print_closing([found.record for found in report.chosen], reporter)
         print_steps(after_run(options, folder.path, [x.record for x in report.chosen]), reporter.line)
-        answer.give(**report_summary(report), run=str(folder.path.absolute()))
+        (answer or Answer()).give(**report_summary(report), run=str(folder.path.absolute()))
         reporter.line(f"done in {time.monotonic() - started:.0f} s")
     end_by_promises(report)
     end_by(exports)

@@ -46,7 +46,7 @@ class TextConsole(Console):
     def on_broken_pipe(self) -> None:
         """Nobody is left to tell anything to."""
         self.quiet = True
-        _discard(self.file)
+        discard(self.file)
         raise SystemExit(BROKEN_PIPE)
 
 
@@ -102,9 +102,10 @@ def close_streams() -> None:
             try:
                 stream.flush()
             except (OSError, ValueError):
-                _discard(stream)
+                discard(stream)
 
 
-def _discard(stream: IO[str]) -> None:
+def discard(stream: IO[str]) -> None:
+    """Nobody reads a stream any more: what is left of it goes nowhere."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -25,11 +25,12 @@ WORTH_TELLING = 60.0
 @dataclass(frozen=True)
 class Expectation:
     """pace: seconds of the dense model per example, in batches. training: seconds of the fine-tuning of one model.
-    models: how many are delivered, at most."""
+    models: how many are delivered, or how many at most."""
 
     pace: float
     training: float
     models: int
+    at_most: bool
 
     def left(self, fitting: float, evaluated: int) -> float:
         """Seconds from the candidates on. fitting: seconds that the candidates took, about as long as the final fits of
@@ -43,8 +44,9 @@ def expectation(task: Task, options: RunOptions) -> Expectation:
     pace = _pace(task)
     epochs: dict[Role, int] = {"finetune": delivery_epochs(options), "moments": options.match_epochs}
     steps = sum(count * steps_per_epoch(task, role) for role, count in epochs.items())
-    models = len(options.budget) if options.max_drop is None else LOOKS
-    return Expectation(pace, STEP * steps * task.batch_size * pace, models or 1)
+    at_most = options.max_drop is not None
+    models = LOOKS if at_most else max(1, len(options.budget))
+    return Expectation(pace, STEP * steps * task.batch_size * pace, models, at_most)
 
 
 def _pace(task: Task) -> float:
@@ -62,7 +64,7 @@ def describe_training(expected: Expectation, task: Task, options: RunOptions, re
     if expected.models * expected.training < WORTH_TELLING:
         return
     images, epochs = steps_per_epoch(task) * task.batch_size, delivery_epochs(options)
-    most = "up to " if options.max_drop else ""
+    most = "at most " if expected.at_most else ""
     each = "" if expected.models == 1 else f" for each of {most}{expected.models} models"
     where = "the CPU" if task.device.type == "cpu" else str(task.device)
     of = "1 epoch" if epochs == 1 else f"{epochs} epochs"
@@ -81,7 +83,8 @@ def describe_left(expected: Expectation, task: Task, layers: int, spent: float, 
     fitting = max(spent, FIT * layers)
     sets: list[Any] = [task.dataset("validation"), task.dataset("test")]
     count = sum(len(dataset) for dataset in sets if dataset is not None)
-    reporter.line(f"time: {in_words(expected.left(fitting, count))} left, roughly")
+    most = "at most " if expected.at_most else ""
+    reporter.line(f"time: {most}{in_words(expected.left(fitting, count))} left, roughly")
 
 
 def in_words(seconds: float) -> str:

@@ -809,6 +809,8 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     text = readme.read_text().replace("\\\n", " ")
     commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
     assert {name for name, _ in commands} == {
+        "init",
+        "compare",
         "run",
         "layers",
         "plan",

@@ -190,7 +190,7 @@ def test_behaviour_is_kept_and_shown(finished_run: tuple[Path, Result], invoke: 
         for text in (result.stdout, invoke("show", folder).stdout):
             assert line in text
         assert line in " ".join(invoke("show", folder / "compressed" / budget).stdout.split())
-        assert read_plan(folder / f"plan-{budget}.json").behaviour == {}
+        assert read_plan(folder / f"plan-{budget}.json").behaviour == record.behaviour
 
 
 # verify

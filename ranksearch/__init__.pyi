@@ -12,6 +12,7 @@ from .api import (
     save,
     search,
     smallest,
+    work,
 )
 from .compression import CompressConfig
 from .errors import RankSearchError
@@ -44,4 +45,5 @@ __all__ = [
     "save",
     "search",
     "smallest",
+    "work",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -71,10 +72,13 @@ from ranksearch.searching import (
     SearchSettings,
     check_max_drop,
     predicted_errors,
+    shared,
     smallest_within,
 )
 from ranksearch.searching import search as search_problem
+from ranksearch.searching import work as join_search
 from ranksearch.searching.baselines import check_weights
+from ranksearch.searching.studies import TIMEOUT, Artifacts, open_storage
 from ranksearch.tasks import Behaviour, Drop, Role, Task, answers, compare_answers, metric_name
 from ranksearch.timing import TimingSettings
 
@@ -106,6 +110,7 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     finetune_lr: float = ...,
     storage: str | None = ...,
     study_name: str = ...,
+    artifacts: str | Path | None = ...,
     seed: int = ...,
     progress: Progress | bool | None = ...,
 ) -> SearchResult: ...
@@ -138,6 +143,7 @@ def search(
     finetune_lr: float = ...,
     storage: str | None = ...,
     study_name: str = ...,
+    artifacts: str | Path | None = ...,
     seed: int = ...,
     progress: Progress | bool | None = ...,
 ) -> list[SearchResult]: ...
@@ -171,6 +177,7 @@ def search(
     finetune_lr: float = 5e-4,
     storage: str | None = None,
     study_name: str = "ranksearch",
+    artifacts: str | Path | None = None,
     seed: int = 0,
     progress: Progress | bool | None = True,
 ) -> SearchResult | list[SearchResult]:
@@ -185,8 +192,9 @@ def search(
     protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
-    n_trials to seed are those of `SearchSettings`. progress: bars in a terminal or a notebook, or a function of your
-    own, called as `progress(stage, done, total, best)`; None or False for none.
+    n_trials to seed are those of `SearchSettings`. artifacts: a folder that is shared with processes that may join the
+    search by `work`, through the storage; the task needs a `cache`. progress: bars in a terminal or a notebook, or a
+    function of your own, called as `progress(stage, done, total, best)`; None or False for none.
 
     Raises BudgetError where a budget cannot be met, and InputError for parameters and models that do not fit.
     """
@@ -224,8 +232,40 @@ def search(
             probe,
             told,
         )
-        results = search_problem(problem, wanted, progress=told)
+        if artifacts is None:
+            results = search_problem(problem, wanted, progress=told)
+        else:
+            kept = open_storage(storage)
+            with shared(problem, wanted, kept, Artifacts.in_folder(Path(artifacts))) as board:
+                results = search_problem(problem, wanted, storage=kept, progress=told, board=board)
     return results if several else results[0]
+
+
+@checks_keywords
+@draws_alone
+def work(
+    task: Task,
+    *,
+    storage: str,
+    study_name: str = "ranksearch",
+    artifacts: str | Path,
+    timeout: float = TIMEOUT,
+    progress: Progress | bool | None = True,
+) -> int:
+    """Join a search that another process leads, and run its trials until it has ended; the number of trials.
+
+    task: the same as where the search is led: model, data, loss and splits are compared. storage, study_name,
+    artifacts: those of the search. timeout: for how many seconds to wait for a search, for its leader, or for a
+    database that is away.
+
+    Raises MismatchError, which names the differences, where task or versions of packages are others, and InputError
+    where nobody leads such a search.
+    """
+    with tempfile.TemporaryDirectory() as folder, showing(progress) as told:
+        own = task if task.cache is not None else replace(task, cache=Path(folder))
+        kept = open_storage(storage, timeout)
+        place = Artifacts.in_folder(Path(artifacts))
+        return join_search(own, kept, study_name, artifacts=place, timeout=timeout, progress=told)
 
 
 @checks_keywords

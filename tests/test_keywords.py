@@ -32,6 +32,7 @@ CALLED = (
     "smallest",
     "behaviour",
     "report",
+    "work",
     "Task",
     "CompressConfig",
     "Loss",
@@ -55,6 +56,7 @@ CALLED = (
         ("export", "exmaple", "example"),
         ("quantize", "tolerence", "tolerance"),
         ("report", "langauge", "lang"),
+        ("work", "artefacts", "artifacts"),
     ],
 )
 def test_the_keyword_that_was_meant_is_named(name: str, typo: str, meant: str) -> None:

@@ -110,7 +110,8 @@ def offered_to(problem: Problem, settings: SearchSettings, budget: Budget) -> Pr
 
 def describe(trial: Trial, plan: Plan, choice: Choice, origin: str) -> None:
     """Store the plan in the trial, both readable and by index."""
-    trial.set_user_attr("origin", origin)
+    if trial.user_attrs.get("origin") != origin:
+        trial.set_user_attr("origin", origin)
     trial.set_user_attr("choice", list(choice))
     trial.set_user_attr("ranks", plan.ranks)
     trial.set_user_attr("cost", plan.cost.amounts)

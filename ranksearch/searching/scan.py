@@ -56,15 +56,16 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
             return Queued()
         return Queued(params[begin[ordinal]] or {}, {"origin": begin[ordinal]})
 
-    def news(count: int) -> None:
-        trials.known.refresh()
-        job.news(stage, count, settings.trials, trials.known.values())
+    def news(done: list[FrozenTrial]) -> None:
+        trials.known.refresh(done)
+        job.news(stage, len(done), settings.trials, trials.known.values())
 
-    news(len(finished(study)))
+    done = finished(study)
+    news(done)
     for name, choice in job.baselines.items():
         if name not in begin:
             trials.known.add_beside(name, choice, objective)
-            news(len(finished(study)))
+            news(done)
     run_trials(
         Queue(study, settings.trials, queued),
         trials.evaluate,
@@ -95,7 +96,7 @@ class ScanTrials:
         space = SEARCH_SPACES.get(job.settings.space)(job.problem.tables, job.budget)
         return cls(job, study, objective, space, _Known(job, study))
 
-    def evaluate(self, trial: Trial) -> float:
+    def evaluate(self, trial: Trial, before: list[FrozenTrial]) -> float:
         """Propose a plan, describe it in the trial, and score it, unless it is above the budget or known."""
         job, settings = self.job, self.job.settings
         with same_parameters(self.study, f"space {settings.space}"):
@@ -111,7 +112,7 @@ class ScanTrials:
             trial.set_user_attr("state", "infeasible")
             worst = sum(float(table.errors().max()) for table in job.problem.tables)
             return plan.error + worst * overshoot
-        self.known.refresh()
+        self.known.refresh(before)
         found = self.known.of(plan)
         if found is None:
             score = self.objective.score(plan, reporter(trial))
@@ -131,9 +132,9 @@ class _Known:
     _beside: dict[str, dict[str, Any]] = field(default_factory=dict)
     _read: set[int] = field(default_factory=set)
 
-    def refresh(self) -> None:
+    def refresh(self, done: list[FrozenTrial]) -> None:
         """Know the trials that are finished by now."""
-        for ordinal, trial in enumerate(finished(self.study)):
+        for ordinal, trial in enumerate(done):
             if trial.number not in self._read and state_of(trial) == "complete":
                 self._trials.setdefault(self.job.problem.plan(choice_of(trial)).key, (ordinal, trial))
             self._read.add(trial.number)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from pydantic import JsonValue, ValidationError
 
 from ranksearch.cache import Cache, digest
@@ -79,6 +79,8 @@ def shared(
     options: of the command, for those who join by command. Raises InputError where another process leads it, or where
     the task has no cache to take moments from.
     """
+    if isinstance(storage, InMemoryStorage):
+        raise InputError(expected("storage", "one that others reach, where they join the search", "none"))
     if problem.task.cache is None:
         way_out = "The moments that it keeps are what is shared."
         raise InputError(expected("cache", "a folder, where others join the search", "none", way_out))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.objectives import Objective, geometric_steps
 from ranksearch.searching.front import Evaluated, merged
@@ -57,11 +57,11 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
         ]
         return Queued({"place": place}, {"choice": choice, "origin": found.origin, "places": len(plans)})
 
-    def news(count: int) -> None:
-        complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
-        job.news(stage, count, total, map(value_of, complete))
+    def news(done: list[FrozenTrial]) -> None:
+        complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
+        job.news(stage, len(done), total, map(value_of, complete))
 
-    news(before)
+    news(finished(study))
     run_trials(
         Queue(study, total, queued),
         TuneTrials(job, objective).evaluate,
@@ -87,7 +87,7 @@ class TuneTrials:
     job: Job
     objective: Objective
 
-    def evaluate(self, trial: Trial) -> float:
+    def evaluate(self, trial: Trial, before: list[FrozenTrial]) -> float:
         """Score the plan that the trial was queued with."""
         attrs, steps = trial.user_attrs, self.objective.steps
         trial.suggest_int("place", 1, attrs["places"])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage
-from optuna.trial import Trial
 
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError, MismatchError, expected
@@ -26,6 +24,8 @@ from ranksearch.searching.studies import (
     SAMPLERS,
     TIMEOUT,
     Artifacts,
+    Claim,
+    Evaluate,
     Found,
     Queue,
     find_board,
@@ -96,11 +96,12 @@ class Worker:
                 raise InputError(expected("search", "a process that leads it", got, way_out))
             if told is not None and (stage is None or stage.told != told):
                 stage = self.opened(told)
-            if told is None or stage is None or not stage.run_next():
+            claim = None if told is None or stage is None else stage.run_next()
+            if stage is None or claim is None:
                 time.sleep(POLL)
                 continue
             self.count += 1
-            self.progress("trials", self.count, self.count + 1)
+            self.progress(stage.name, len(claim.finished) + 1, stage.queue.total)
 
     def opened(self, told: dict[str, Any]) -> _Stage:
         """A stage, from what its leader says of it. Raises MismatchError where that makes no sense."""
@@ -123,18 +124,20 @@ class Worker:
         pruner: BasePruner = pruner_of(objective) if kind == "tune" else NopPruner()
         study = optuna.load_study(study_name=name, storage=self.storage, pruner=pruner)
         trials = ScanTrials.of(job, study, objective) if kind == "scan" else TuneTrials(job, objective)
-        return _Stage(told, Queue(study, total), sampler, settings.seed, trials.evaluate)
+        shown = f"{scored_by} {budget.name}"
+        return _Stage(told, shown, Queue(study, total), sampler, settings.seed, trials.evaluate)
 
 
 @dataclass(frozen=True)
 class _Stage:
     told: dict[str, Any]
+    name: str
     queue: Queue
     sampler: str
     seed: int
-    evaluate: Callable[[Trial], float]
+    evaluate: Evaluate
 
-    def run_next(self) -> bool:
+    def run_next(self) -> Claim | None:
         return run_next(
             self.queue, self.evaluate, sampler=self.sampler, seed=self.seed, signs=True, joined=True
         )

@@ -21,7 +21,7 @@ import pytest
 import torch
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from ranksearch import testing
 from ranksearch.errors import InputError, MismatchError
@@ -184,12 +184,14 @@ def essence(results: list[SearchResult]) -> list[Any]:
     return [(r.budget, r.plan.ranks, r.origin, r.scores, r.records) for r in results]
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc"])
+@pytest.mark.parametrize(
+    ("location", "sampler"),
+    [("journal", "random"), ("sqlite", "random"), ("postgres", "qmc")],
+    indirect=["location"],
+)
 def test_two_processes_find_what_one_finds(
     problem: Problem, location: str, tmp_path: Path, sampler: str
 ) -> None:
-    if sampler == "qmc" and "postgres" not in location:
-        pytest.skip("one storage is enough for the second sampler")
     wanted = settings(sampler=sampler)
     alone = search(problem, wanted, storage=InMemoryStorage())
     in_trials(location, lambda count: wait_for(tmp_path / "scored", min(count, 3)))
@@ -207,6 +209,7 @@ def test_one_process_that_others_may_join_finds_what_it_finds_alone(problem: Pro
     assert essence(led(problem, str(tmp_path / "s.jsonl"), tmp_path, wanted)) == essence(alone)
 
 
+@pytest.mark.parametrize("location", ["postgres"], indirect=True)
 def test_a_worker_that_is_killed_in_a_trial_loses_none(
     problem: Problem, location: str, tmp_path: Path
 ) -> None:
@@ -339,6 +342,21 @@ def test_a_search_that_is_led_again_shares_the_same_files(problem: Problem, tmp_
     assert len(tables) == 1
 
 
+def test_what_cannot_be_shared_is_told(problem: Problem, tmp_path: Path) -> None:
+    artifacts = Artifacts.in_folder(tmp_path / "a")
+    alone = replace(problem, task=replace(problem.task, cache=None))
+    with (
+        pytest.raises(InputError, match="cache: expected a folder"),
+        shared(alone, settings(), opened(str(tmp_path / "s.jsonl")), artifacts),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="storage: expected one that others reach"),
+        shared(problem, settings(), InMemoryStorage(), artifacts),
+    ):
+        pass
+
+
 def test_nobody_to_join(problem: Problem, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="study_name: expected a search that is under way, named 'shared', got none"
@@ -355,12 +373,12 @@ def queue_in(location: str, total: int = 5, **own: Any) -> Queue:
 
 
 def test_no_trial_is_claimed_twice(location: str) -> None:
-    queue_in(location, 24).fill()
+    queue_in(location, 24).fill(24)
 
     def claim_all(_: int) -> list[int]:
         own, found = queue_in(location, 24), []
         while (claimed := own.claim()) is not None:
-            found.append(claimed[1])
+            found.append(claimed.ordinal)
         return found
 
     with ThreadPoolExecutor(4) as pool:
@@ -372,8 +390,8 @@ def test_what_is_queued_says_what_it_is(tmp_path: Path) -> None:
     own = queue_in(str(tmp_path / "s"), 3, queued=lambda k: Queued({"x": k}, {"origin": f"no. {k}"}))
     own.fill(1)
     assert [t.user_attrs for t in own.study.trials] == [{ORDINAL: 0, "origin": "no. 0"}]
-    own.fill()
-    own.fill()
+    own.fill(9)
+    own.fill(9)
     assert [(ordinal_of(t), t.system_attrs["fixed_params"]) for t in own.study.trials] == [
         (k, {"x": k}) for k in range(3)
     ]
@@ -384,16 +402,16 @@ def test_who_is_silent_loses_its_trial_and_who_speaks_keeps_it(
 ) -> None:
     monkeypatch.setattr(life, "EXPIRY", 0.5)
     leader, dead, living = queue_in(location, 2), queue_in(location, 2), queue_in(location, 2)
-    leader.fill()
+    leader.fill(9)
     signs = [{**life.new_sign(), "place": None}, {**life.new_sign(), "place": None}]
     for number, own in enumerate((dead, living)):
         claimed = own.claim()
         assert claimed is not None
-        own.study._storage.set_trial_user_attr(claimed[0], WORKER, signs[number])
+        own.study._storage.set_trial_user_attr(claimed.trial_id, WORKER, signs[number])
     begun, beats = time.monotonic(), 0
     while time.monotonic() - begun < 1.5:
         beats += 1
-        living.study._storage.set_trial_user_attr(claimed[0], WORKER, {**signs[1], "beat": beats})
+        living.study._storage.set_trial_user_attr(claimed.trial_id, WORKER, {**signs[1], "beat": beats})
         leader.mend()
         time.sleep(0.05)
     assert [(t.state.name, ordinal_of(t)) for t in leader.study.trials] == [
@@ -419,7 +437,7 @@ def test_time_in_which_nobody_looked_counts_for_nothing(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("why", "lost"), [("ValueError: no", True), (LEFT, False)])
 def test_what_fails_is_tried_once_more(tmp_path: Path, why: str, lost: bool) -> None:
     own = queue_in(str(tmp_path / "s"), 1)
-    own.fill()
+    own.mend()
     for _ in range(3):
         claimed = own.claim()
         if claimed is None:
@@ -430,14 +448,14 @@ def test_what_fails_is_tried_once_more(tmp_path: Path, why: str, lost: bool) -> 
     assert len(own.study.trials) == (2 if lost else 4)
     if lost:
         with pytest.raises(TrialError, match="trial 0, which failed twice, at last because ValueError: no"):
-            run_trials(own, lambda trial: 0.0, sampler="random", seed=0)
+            run_trials(own, lambda trial, before: 0.0, sampler="random", seed=0)
 
 
 def test_a_trial_that_was_given_up_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     own = queue_in(str(tmp_path / "s"), 1)
-    own.fill()
+    own.fill(9)
 
-    def given_up(trial: optuna.Trial) -> float:
+    def given_up(trial: optuna.Trial, before: list[FrozenTrial]) -> float:
         fail(own.study, own.study.trials[0], "taken for dead")
         return 0.0
 

@@ -1,12 +1,13 @@
 from .artifacts import Artifact, Artifacts
 from .board import SEARCH, Board, Found, find_board, leading
 from .lease import check_unused
-from .queue import Queue, Queued, finished
+from .queue import Claim, Queue, Queued, finished
 from .quiet import quiet_optuna
 from .registry import SAMPLERS
 from .storage import TIMEOUT, open_storage
 from .trials import (
     CHOOSE_ANOTHER,
+    Evaluate,
     open_study,
     reporter,
     restored,
@@ -24,6 +25,8 @@ __all__ = [
     "Artifact",
     "Artifacts",
     "Board",
+    "Claim",
+    "Evaluate",
     "Found",
     "Queue",
     "Queued",

@@ -112,12 +112,12 @@ class Watch:
 
 
 @contextmanager
-def repeating(act: Callable[[], object], what: str) -> Iterator[None]:
-    """Do something every `BEAT` seconds meanwhile. A storage that is busy or away is tried again at the next beat."""
+def repeating(act: Callable[[], object], what: str, every: float | None = None) -> Iterator[None]:
+    """Do something every `BEAT` seconds meanwhile. A storage that is busy or away is tried again the next time."""
     ended = Event()
 
     def repeat() -> None:
-        while not ended.wait(BEAT):
+        while not ended.wait(every or BEAT):
             try:
                 act()
             except Exception as error:  # databases raise kinds of their own

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 UNDER_WAY = (TrialState.WAITING, TrialState.RUNNING)
 
+AHEAD = 2
+"""Trials that wait while others may join, and as many more for each that runs."""
+
 ORDINAL = "ordinal"
 """The attribute of a trial with its place among the trials of its study."""
 
@@ -45,6 +48,15 @@ class Queued:
 
     params: Mapping[str, Any] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that was claimed: its id, its ordinal, and the trials that were finished before."""
+
+    trial_id: int
+    ordinal: int
+    finished: list[FrozenTrial]
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -75,28 +87,32 @@ def _by_ordinal(trials: list[FrozenTrial], states: Container[TrialState]) -> dic
 class Queue:
     """The first `total` trials of a study; `queued` says what one is queued with.
 
-    own: the sign of this process. again: how often a trial was queued again since this process leads the work. lost:
-    what is known of a trial that failed twice meanwhile.
+    own: the sign of this process. lost: what is known of a trial that failed twice since this process leads the work.
     """
 
     study: Study
     total: int
     queued: Callable[[int], Queued] = lambda ordinal: Queued()
     own: Sign = field(default_factory=new_sign)
-    again: Counter[int] = field(default_factory=Counter)
     lost: str = ""
+    _again: Counter[int | None] = field(default_factory=Counter)
+    _failed: set[int] | None = None
     _watch: Watch = field(default_factory=Watch)
 
-    def fill(self, most: int | None = None) -> None:
-        """Queue trials that are neither finished nor under way, in their order: all, or until so many wait."""
-        trials = self.study.get_trials(deepcopy=False)
+    def fill(self, most: int) -> None:
+        """Queue trials that are neither finished nor under way, in their order, until so many wait.
+
+        Each look at the study reads all those that wait, so that they had better be few.
+        """
+        self._fill(self.study.get_trials(deepcopy=False), most)
+
+    def _fill(self, trials: list[FrozenTrial], most: int) -> None:
         known = {*_by_ordinal(trials, FINISHED), *_numbered(trials, UNDER_WAY)}
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         # A process of an older version was killed between queueing it and asking for it.
-        strays = [t for t in trials if t.state == TrialState.WAITING and ORDINAL not in t.user_attrs]
+        strays = [trial for trial in waiting if ordinal_of(trial) is None]
         missing = [ordinal for ordinal in range(self.total) if ordinal not in known]
-        if most is not None:
-            missing = missing[: max(0, most - len(_numbered(trials, (TrialState.WAITING,))))]
-        for ordinal in missing:
+        for ordinal in missing[: max(0, most - len(waiting) + len(strays))]:
             wanted = self.queued(ordinal)
             attrs = {ORDINAL: ordinal, **wanted.attrs}
             if strays:
@@ -107,42 +123,38 @@ class Queue:
                 self.study.enqueue_trial(dict(wanted.params), attrs)
 
     def mend(self) -> None:
-        """Fail the trials whose workers have gone, and queue again what failed, once."""
+        """Fail the trials whose workers have gone, queue again what failed, once, and what is next."""
         trials = self.study.get_trials(deepcopy=False)
-        for trial in trials:
-            sign = sign_in(trial.user_attrs, WORKER)
-            if trial.state != TrialState.RUNNING or (sign or {}).get("token") == self.own["token"]:
-                continue
-            if self._watch.is_dead(trial.number, sign) and fail(self.study, trial, f"{named(sign)} has gone"):
-                log.warning("trial %s: %s has gone", trial.user_attrs.get(ORDINAL), named(sign))
-        trials = self.study.get_trials(deepcopy=False)
-        known = {*_by_ordinal(trials, FINISHED), *_numbered(trials, UNDER_WAY)}
-        for ordinal, trial in _numbered(trials, (TrialState.FAIL,)).items():
-            if ordinal in known or ordinal >= self.total:
-                continue
-            why = trial.user_attrs.get(WHY)
-            self.again[ordinal] += why != LEFT
-            if self.again[ordinal] > 1:
+        failed = {trial.number: trial for trial in trials if trial.state == TrialState.FAIL}
+        if self._failed is None:  # before this process led the work
+            self._failed = {*failed}
+        for number in sorted({*failed} - self._failed):
+            self._failed.add(number)
+            ordinal, why = ordinal_of(failed[number]), failed[number].user_attrs.get(WHY)
+            self._again[ordinal] += why != LEFT
+            if self._again[ordinal] > 1:
                 self.lost = f"trial {ordinal}, which failed twice, at last because {why!s:.400}"
                 return
-        self.fill()
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        for trial in running:
+            sign = sign_in(trial.user_attrs, WORKER)
+            if (sign or {}).get("token") != self.own["token"] and self._watch.is_dead(trial.number, sign):
+                log.warning("trial %s: %s has gone", ordinal_of(trial), named(sign))
+                fail(self.study, trial, f"{named(sign)} has gone")
+        self._fill(trials, AHEAD * (1 + len(running)))
 
-    def claim(self) -> tuple[int, int] | None:
-        """The id and the ordinal of a trial that this process alone runs from now on; None where none waits."""
+    def claim(self) -> Claim | None:
+        """A trial that this process alone runs from now on; None where none waits."""
         trials = self.study.get_trials(deepcopy=False)
-        begun = {*_by_ordinal(trials, FINISHED), *_numbered(trials, (TrialState.RUNNING,))}
+        done = _by_ordinal(trials, FINISHED)
+        begun = {*done, *_numbered(trials, (TrialState.RUNNING,))}
         for ordinal, trial in sorted(_numbered(trials, (TrialState.WAITING,)).items()):
             if ordinal in begun or ordinal >= self.total:
                 continue
             with suppress(UpdateFinishedTrialError):
                 if self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                    return trial._trial_id, ordinal
+                    return Claim(trial._trial_id, ordinal, [*done.values()])
         return None
-
-    def done(self) -> int:
-        """How many of the trials are finished."""
-        found = _by_ordinal(self.study.get_trials(deepcopy=False), FINISHED)
-        return sum(ordinal < self.total for ordinal in found)
 
     def runs(self) -> bool:
         """Whether a trial is running."""

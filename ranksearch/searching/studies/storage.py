@@ -85,12 +85,10 @@ def _engine(url: str) -> dict[str, Any]:
         return (
             {} if ":memory:" in url or driver not in ("", "pysqlite") else {"connect_args": {"timeout": 30}}
         )
-    kwargs: dict[str, Any] = {"pool_pre_ping": True}
     if backend == "postgresql" and driver in ("", "psycopg", "psycopg2"):
         given = url.partition("?")[2]
-        options = {name: value for name, value in _LIBPQ.items() if f"{name}=" not in given}
-        kwargs["connect_args"] = options
-    return kwargs
+        return {"connect_args": {name: value for name, value in _LIBPQ.items() if f"{name}=" not in given}}
+    return {}
 
 
 def _one_at_a_time(engine: Any) -> None:

@@ -19,7 +19,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ranksearch.errors import InputError, MismatchError, RankSearchError, expected, told
 from ranksearch.redaction import redact
@@ -32,6 +32,7 @@ from ranksearch.searching.studies.queue import (
     LEFT,
     WHY,
     WORKER,
+    Claim,
     Queue,
     alive,
     check_ordinals,
@@ -50,6 +51,9 @@ BROKEN = 1e9
 class TrialError(RankSearchError):
     """A trial failed wherever it was run."""
 
+
+Evaluate = Callable[[Trial, list[FrozenTrial]], float]
+"""Gives a trial its value; it also gets the trials that were finished when this one began."""
 
 POLL = 0.25
 """Seconds between looks at a study whose trials are all with others."""
@@ -129,18 +133,18 @@ def same_parameters(study: Study, what: str) -> Iterator[None]:
 
 def run_trials(
     queue: Queue,
-    evaluate: Callable[[Trial], float],
+    evaluate: Evaluate,
     *,
     sampler: str,
     seed: int,
     deadline: float | None = None,
-    after: Callable[[int], None] = lambda done: None,
+    after: Callable[[list[FrozenTrial]], None] = lambda done: None,
     board: Board | None = None,
 ) -> None:
     """Lead the work on the trials of a study until they are finished: queue them, and run what nobody else does.
 
     `evaluate` returns the value, or raises TrialPruned; any other exception fails the trial and ends the loop. After
-    `deadline` (of `time.monotonic`) no trial starts, except the first. `after` hears how many are finished. board:
+    `deadline` (of `time.monotonic`) no trial starts, except the first. `after` gets those that are finished. board:
     where others find the study to work on its trials too; None where nobody else does.
 
     Raises InputError if a process to which this one seemed dead has taken the study and failed the current trial, and
@@ -148,7 +152,9 @@ def run_trials(
     """
 
     def late() -> bool:
-        return deadline is not None and time.monotonic() >= deadline and queue.done() > 0
+        return deadline is not None and time.monotonic() >= deadline and bool(done)
+
+    done = finished(queue.study)
 
     def mend() -> None:
         queue.mend()
@@ -157,10 +163,10 @@ def run_trials(
 
     with ExitStack() as shared:
         if board is not None:
-            queue.fill()
+            mend()
             shared.enter_context(board.opened(queue.study, queue.total))
-            shared.enter_context(repeating(mend, f"care for {queue.study.study_name}"))
-        while (done := queue.done()) < queue.total:
+            shared.enter_context(repeating(mend, f"care for {queue.study.study_name}", every=2 * POLL))
+        while len(done) < queue.total:
             if queue.lost:
                 raise TrialError(expected(f"study {queue.study.study_name!r}", _EVERY, queue.lost, _RESUME))
             if late():
@@ -168,17 +174,20 @@ def run_trials(
                     return
                 board.close()
                 time.sleep(POLL)
+                done = finished(queue.study)
                 continue
             if board is None:
                 # One by one, so that trials that are repeated are numbered as if they had not been: samplers may look
                 # at their order.
                 queue.fill(1)
             if run_next(queue, evaluate, sampler=sampler, seed=seed, signs=board is not None):
-                after(queue.done())
+                done = finished(queue.study)
+                after(done)
             else:
                 time.sleep(POLL)
-                if (more := queue.done()) > done:
-                    after(more)
+                before, done = done, finished(queue.study)
+                if len(done) > len(before):
+                    after(done)
 
 
 _EVERY = "trials that each end with a score"
@@ -187,28 +196,27 @@ _RESUME = "What is finished is kept; `resume` tries the others again."
 
 def run_next(
     queue: Queue,
-    evaluate: Callable[[Trial], float],
+    evaluate: Evaluate,
     *,
     sampler: str,
     seed: int,
     signs: bool,
     joined: bool = False,
-) -> bool:
-    """Claim a trial, evaluate and tell; whether there was one to claim.
+) -> Claim | None:
+    """Claim a trial, evaluate and tell; None where there was none to claim.
 
     Its ordinal, and not the trial's number, which counts failed trials too, seeds the sampler. signs: whether to leave
     signs of life in it. joined: whether another process leads the work, and may have given this one up.
     """
     claimed = queue.claim()
     if claimed is None:
-        return False
-    trial_id, ordinal = claimed
+        return None
     study = queue.study
-    study.sampler = fresh_sampler(sampler, seed, ordinal)
-    with alive(study, trial_id, queue.own) if signs else nullcontext():
-        trial = Trial(study, trial_id)
+    study.sampler = fresh_sampler(sampler, seed, claimed.ordinal)
+    with alive(study, claimed.trial_id, queue.own) if signs else nullcontext():
+        trial = Trial(study, claimed.trial_id)
         try:
-            value = evaluate(trial)
+            value = evaluate(trial, claimed.finished)
         except optuna.TrialPruned:
             _tell(study, trial, state=TrialState.PRUNED, joined=joined)
         except UpdateFinishedTrialError as error:
@@ -220,7 +228,7 @@ def run_next(
             raise
         else:
             _tell(study, trial, storable(value), joined=joined)
-    return True
+    return claimed
 
 
 def fresh_sampler(name: str, seed: int, ordinal: int) -> BaseSampler:

@@ -20,11 +20,14 @@ from ranksearch.calibration import Whitened
 from ranksearch.networks import Chain, Factor, Factors, Size, contract
 
 RIDGE = 1e-3
-"""Weight of the last factor's norm, relative to normalised components.
+"""Weight of the last factor's norm in the refinement, relative to normalised components.
 
 It prevents the degeneracy of CP, in which nearly parallel components diverge and cancel, and makes the refinement
 converge faster: on ResNet-20 at half the parameters the sum of ε after 300 steps is a tenth smaller than with 1e-6.
 """
+
+LAST_RIDGE = 1e-6
+"""The same once the other factors are found: enough for the equations to be solved, and too little to be seen."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class _Projection:
         It is summed from the residual itself. One minus the explained part would only be exact to single precision
         relative to one, and for small errors the line search would only see rounding noise.
         """
-        norms, unit, lower, right = self._normal_equations(self.images(components))
+        norms, unit, lower, right = self._normal_equations(self.images(components), RIDGE)
         solution = torch.cholesky_solve(right, lower)  # (K, O)
         residual = self.target - solution.T @ unit
         unexplained = float(residual.square().sum() + RIDGE * solution.square().sum())
@@ -166,18 +169,18 @@ class _Projection:
 
     def solve(self, images: Tensor) -> Tensor:
         """The best last factor, (O, K), for the images of components."""
-        norms, _, lower, right = self._normal_equations(images)
+        norms, _, lower, right = self._normal_equations(images, LAST_RIDGE)
         return (torch.cholesky_solve(right, lower) / norms).T
 
     def error(self, images: Tensor, last: Tensor) -> float:
         """ε of a last factor (O, K) with the images of components."""
         return 0.5 * float((self.target - last @ images).square().sum())
 
-    def _normal_equations(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _normal_equations(self, images: Tensor, ridge: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         norms = images.norm(dim=1, keepdim=True).clamp_min(1e-20)
         unit = images / norms
         gram = unit @ unit.T
-        gram.diagonal().add_(RIDGE)
+        gram.diagonal().add_(ridge)
         return norms, unit, torch.linalg.cholesky(gram), unit @ self.target.T
 
 

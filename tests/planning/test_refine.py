@@ -123,5 +123,5 @@ def test_small_errors_are_as_exact_in_single_precision() -> None:
     components = contract(chain[:-1], cp.init(white, "joint", (4,))[:-1]).flatten(1).double()
     single, _ = _Projection.of(white, (), torch.float32).loss(components.float())
     double, _ = _Projection.of(white, (), torch.float64).loss(components)
-    assert double < 1e-4
+    assert double < 2e-3  # the ridge counts for most of it
     assert single == pytest.approx(double, rel=1e-3)

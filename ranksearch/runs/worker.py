@@ -41,6 +41,9 @@ def find_search(given: Mapping[str, Any], run: Path | None) -> Joining:
     `trust`. Raises InputError where there is no such search, and MismatchError where options differ from the search's.
     """
     folder = None if run is None else RunFolder(run.absolute())
+    if folder is not None and not folder.config.is_file():
+        way_out = "Name the folder of the run that leads the search."
+        raise InputError(expected(str(run), "the folder of a run", "none", way_out))
     own = {} if folder is None else of_now(absolute(read_toml(folder.config), folder.path))
     own = {name: value for name, value in own.items() if name not in ("workers", "resume", "out", "quiet")}
     first = load_options(given, under=own, under_name=str(run))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from optuna.storages import BaseStorage
 
+from ranksearch.errors import InputError, expected
 from ranksearch.files import open_own
 from ranksearch.networks import threads
 from ranksearch.planning import Problem
@@ -27,8 +28,8 @@ from ranksearch.searching.studies import Artifacts, Board, check_unused, open_st
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 15.0
-"""Seconds that a worker has to end when it is asked to."""
+PATIENCE = 5.0
+"""Seconds that a worker has to find that the search has ended, and then to end when it is asked to."""
 
 
 def opened_storage(options: RunOptions, settings: SearchSettings) -> BaseStorage | None:
@@ -38,6 +39,9 @@ def opened_storage(options: RunOptions, settings: SearchSettings) -> BaseStorage
     """
     if options.storage is None and options.workers is None:
         return None
+    if options.workers is not None and str(options.cache) == "none":
+        way_out = "It is there that moments are kept, which workers get."
+        raise InputError(expected("cache", "a folder, where there are `workers`", "none", way_out))
     with quiet_optuna():
         storage = open_storage(settings.storage, options.storage_timeout)
         if options.storage is not None:

@@ -38,6 +38,7 @@ class _Patient:
     def __init__(self, storage: BaseStorage, timeout: float) -> None:
         self.direct = storage
         self._timeout = timeout
+        self._gave_up = False  # what ends then, and tidies up, need not wait once more
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.direct, name)
@@ -51,7 +52,10 @@ class _Patient:
                 found = getattr(self.direct, name)(*args, **kwargs)
             except StorageInternalError as error:
                 left = began + self._timeout - time.monotonic()
-                if left <= 0 or not is_away(error):
+                if not is_away(error):
+                    raise
+                if left <= 0 or self._gave_up:
+                    self._gave_up = True
                     raise
                 if not warned:
                     log.warning(
@@ -65,6 +69,7 @@ class _Patient:
             else:
                 if warned:
                     log.warning("storage: the database answers again")
+                self._gave_up = False
                 return found
 
 

@@ -14,6 +14,7 @@ import typer
 
 from ranksearch.cli.endings import ending
 from ranksearch.cli.flags import in_flags
+from ranksearch.cli.guard import GO_ON
 from ranksearch.cli.text import BROKEN_PIPE, discard
 from ranksearch.runs import MAIN_PANEL
 
@@ -57,7 +58,9 @@ def answering(command: str, wanted: bool) -> Iterator[Answer]:
             yield answer
     except BaseException as error:
         if answer.content is None and (found := ending(error)) is not None:
-            answer.give(error=in_flags(found.message), exit_code=found.code)
+            notes = (note for note in getattr(error, "__notes__", ()) if note.startswith(GO_ON))
+            go_on = next((note.removeprefix(GO_ON) for note in notes), None)
+            answer.give(error=in_flags(found.message), exit_code=found.code, go_on=go_on)
         raise
     finally:
         if answer.content is not None:

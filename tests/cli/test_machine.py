@@ -101,6 +101,20 @@ def test_an_error_is_an_object_too(invoke: Invoke) -> None:
         assert found["error"] in result.stderr
 
 
+def test_an_interrupted_run_says_how_it_goes_on(
+    run: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ranksearch.runs.run.prepare", interrupt)
+    result = run("--budget", "0.5", "--out", tmp_path / "stopped", "--json")
+    found = answered(result, endings.INTERRUPTED)
+    assert found["exit_code"] == endings.INTERRUPTED
+    assert found["go_on"] in result.stderr
+    assert found["go_on"].startswith("ranksearch run --resume --out ")
+
+
 def test_every_exit_code_is_documented() -> None:
     codes = {
         endings.FAILURE, endings.USER_MISTAKE, endings.NOT_KEPT,

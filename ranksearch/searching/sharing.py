@@ -60,7 +60,7 @@ class Files(Record):
     moments: dict[str, Artifact]
 
 
-SHARED_SETTINGS = ("space", "objective", "finetune_steps", "finetune_lr", "seed", "multiples")
+SHARED_SETTINGS = ("space", "objective", "finetune_steps", "finetune_lr", "seed")
 """Settings that a trial's value depends on."""
 
 FIT = ("iterations", "fit_flops", "error")
@@ -113,7 +113,8 @@ def _tell(
             "parts": task_parts(task),
             "versions": _versions(),
             "device": task.device.type,
-            "settings": {name: getattr(settings, name) for name in SHARED_SETTINGS},
+            "settings": {name: getattr(settings, name) for name in SHARED_SETTINGS}
+            | {"multiples": [*settings.multiples]},
             "fit": {name: getattr(config, name) for name in FIT},
             "computes": computes,
             "options": options,

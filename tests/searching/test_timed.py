@@ -131,13 +131,17 @@ def test_trials_keep_to_the_measured_time(problem: Problem, rest: dict[str, int]
 
 def test_a_trial_that_turns_out_too_slow_gives_way(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SearchSettings(budgets=(0.8,), metric="latency", n_trials=5, finetune_trials=0)
-    (analytic,) = search(problem, replace(settings, n_trials=None))
-    whole = Timer.ratio
+    whole, measured = Timer.ratio, list[Chains]()
+
+    def noted(self: Timer, chains: Chains) -> Ratio:
+        measured.append(chains)
+        return whole(self, chains)
 
     def slow(self: Timer, chains: Chains) -> Ratio:
-        found = whole(self, chains)
-        return found if chains == chains_of(problem.layers, analytic.plan) else Ratio(0.81, 0.8, 0.82)
+        return whole(self, chains) if chains in measured else Ratio(0.81, 0.8, 0.82)
 
+    monkeypatch.setattr(Timer, "ratio", noted)
+    (analytic,) = search(problem, replace(settings, n_trials=None))
     monkeypatch.setattr(Timer, "ratio", slow)
     (result,) = search(problem, settings)
     assert result.plan.key == analytic.plan.key
@@ -234,4 +238,4 @@ def test_the_whole_front_is_in_times_as_they_would_be_measured(problem: Problem)
     assert problem.timer is not None
     for plan, share in list(zip(plans, shares, strict=True))[::20]:
         measured = problem.timer.ratio(chains_of(problem.layers, plan)).median
-        assert share == pytest.approx(measured, abs=0.05)
+        assert share == pytest.approx(measured, abs=0.08)  # plans at 0.8 alone were measured

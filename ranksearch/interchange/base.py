@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ranksearch.errors import InputError, expected
-from ranksearch.interchange.layers import check_layer, geometry, planned
+from ranksearch.interchange.layers import check_layer, geometry, groups_of, is_known, planned
 from ranksearch.planning import DENSE, LayerRecord, PlanRecord
 
 Json = Any
@@ -78,6 +78,9 @@ class PlanExporter(ABC):
     prefix: ClassVar[str] = ""
     """What the names of modules begin with in the model that `usage` makes."""
 
+    grouped: ClassVar[bool] = False
+    """Whether it has grouped convolutions."""
+
     decompositions: ClassVar[tuple[str, ...]] = ()
     """The decompositions to plan with, so that little is left out; () for any."""
 
@@ -117,11 +120,15 @@ def export_of(exporter: PlanExporter, plan: PlanRecord) -> PlanExport:
     if "params" not in plan.cost:
         raise InputError(expected("plan, cost", "a number of parameters", ", ".join(plan.cost) or "nothing"))
     for layer in factorised:
-        check_layer(layer)
         try:
+            if not is_known(layer):
+                raise NoEntry(f"it has no {layer.kind}")
+            check_layer(layer)
+            if groups_of(layer) > 1 and not exporter.grouped:
+                raise NoEntry("it has no grouped convolutions")
             entries[layer.name] = exporter.entry(layer)
-        except NoEntry as reason:
-            left_out.append(LeftOut(layer.name, planned(layer), str(reason)))
+        except NoEntry as error:
+            left_out.append(LeftOut(layer.name, planned(layer), str(error)))
     back = {each.layer for each in left_out}
     extra = sum(dense_params(x) - x.cost["params"] for x in factorised if x.name in back)
     extra += sum(entry.extra_params for entry in entries.values())

@@ -11,6 +11,9 @@ from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, Size
 from ranksearch.planning import Candidate, FactorRecord, LayerRecord, chain_record, misfit
 
+_DIMS = {"linear": 0, "conv1d": 1, "conv2d": 2, "conv3d": 3}
+"""The kinds of layers that plans elsewhere are made of, with the spatial axes of their kernels."""
+
 
 def planned(layer: LayerRecord) -> str:
     """The decomposition, form and ranks of a layer in words: `cp[joint] 24`."""
@@ -47,6 +50,17 @@ def geometry(layer: LayerRecord) -> Geometry:
     )
 
 
+def is_known(layer: LayerRecord) -> bool:
+    """Whether plans elsewhere may be about layers of this kind."""
+    return layer.kind in _DIMS
+
+
+def groups_of(layer: LayerRecord) -> int:
+    """How many groups of channels the dense layer has, from its chain."""
+    inputs = layer.chain[0].in_channels if layer.chain else layer.shape[1]
+    return max(1, inputs // layer.shape[1])
+
+
 def check_layer(layer: LayerRecord) -> None:
     """Raises InputError for a factorised layer whose chain is missing, or is not that of its decomposition and ranks.
 
@@ -57,7 +71,7 @@ def check_layer(layer: LayerRecord) -> None:
         wanted, way_out = "a plan file of version 2, with the chains of layers", "Make the plan again."
         raise InputError(expected(what, wanted, "one of version 1", way_out))
     axes = len(layer.shape) - 2
-    fits = axes == {"linear": 0, "conv1d": 1, "conv2d": 2, "conv3d": 3}[layer.kind]
+    fits = axes == _DIMS.get(layer.kind)
     covered = sorted(axis for factor in layer.chain for axis in factor.axes)
     if (
         not layer.chain
@@ -91,14 +105,14 @@ def _layer(layer: LayerRecord) -> Layer:
     return Layer(
         name=layer.name,
         kind=layer.kind,
-        in_channels=layer.shape[1],
+        in_channels=layer.shape[1] * groups_of(layer),
         out_channels=layer.shape[0],
         kernel_size=layer.shape[2:],
         stride=runs.stride,
         padding=runs.padding,
         dilation=runs.dilation,
         padding_mode=runs.padding_mode,
-        groups=1,
+        groups=groups_of(layer),
         bias=runs.bias,
         calls=(),
     )

@@ -44,6 +44,7 @@ class Chains(PlanExporter):
     """Plain JSON with every factor of every layer; it expresses every plan."""
 
     name = "chains"
+    grouped = True
 
     def entry(self, layer: LayerRecord) -> Entry:
         kept = layer.model_dump(mode="json", exclude={"name"})

@@ -38,7 +38,7 @@ def _images() -> tuple[nn.Module, Tensor]:
         nn.Conv2d(14, 12, 3, padding="same"),
         nn.Conv2d(12, 12, (3, 5), stride=(2, 1), padding=(1, 2)),
         nn.Conv2d(12, 12, 3, padding=1, padding_mode="circular"),
-        nn.Conv2d(12, 12, 3, padding=1, groups=4),
+        nn.Conv2d(12, 12, 3, padding=1, groups=12),
         nn.Conv2d(12, 20, 1, stride=2),
         nn.Conv2d(20, 20, (3, 1), padding=(1, 0)),
         nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(80, 24), nn.ReLU()),

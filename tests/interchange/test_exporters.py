@@ -8,6 +8,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
+from torch import nn
 
 import ranksearch
 from ranksearch.errors import InputError
@@ -105,3 +107,19 @@ def test_a_decomposition_that_is_not_known_here_is_a_chain_all_the_same(record: 
     found = {name: export_of(PLAN_EXPORTERS.get(name), plan) for name in PLAN_EXPORTERS}
     assert found["chains"].params == export_of(PLAN_EXPORTERS.get("chains"), record).params
     assert all(len(each.left_out) == 3 for name, each in found.items() if name != "chains")
+
+
+def test_formats_without_grouped_convolutions_and_lookups_leave_them_out() -> None:
+    grouped = nn.Sequential(nn.Conv2d(8, 12, 3, groups=2), nn.Flatten(), nn.Linear(12, 6)).eval()
+    plan = made_up_plan(grouped, torch.zeros(1, 8, 3, 3), "svd")
+    for name in PLAN_EXPORTERS:
+        found = export_of(PLAN_EXPORTERS.get(name), plan)
+        told = {each.layer: each.reason for each in found.left_out}
+        assert told == ({} if name == "chains" else {"0": "it has no grouped convolutions"}), name
+
+    lookups = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 6)).eval()
+    plan = made_up_plan(lookups, torch.zeros(1, 4, dtype=torch.long), "svd")
+    for name in PLAN_EXPORTERS:
+        found = export_of(PLAN_EXPORTERS.get(name), plan)
+        assert {each.layer: each.reason for each in found.left_out} == {"0": "it has no embedding"}, name
+        assert list(found.ranks) == ["1"]

@@ -68,4 +68,4 @@ def test_every_layer_has_a_rank_or_none() -> None:
         plan, {"0": {"decomposition": "tucker2", "ranks": [4, 2]}}, ()
     )
     assert found["ranks"]["0"] == [4, 2]
-    assert found["ranks"]["8"] is None  # grouped
+    assert found["ranks"]["8"] is None  # depthwise

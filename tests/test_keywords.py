@@ -84,7 +84,7 @@ def test_a_search_takes_the_fields_of_its_settings_with_their_defaults() -> None
     taken = inspect.signature(ranksearch.search).parameters
     assert all(p.kind is p.KEYWORD_ONLY for p in list(taken.values())[2:])
     for own in fields(SearchSettings):
-        if own.name in ("budgets", "limits"):
+        if own.name in ("budgets", "limits", "multiples"):  # multiples: of `rank_multiple`
             continue
         assert own.default is not MISSING
         assert taken[own.name].default == own.default, own.name
@@ -117,7 +117,7 @@ def test_settings_arrive_under_their_names(tiny_task: Task, monkeypatch: pytest.
     monkeypatch.setattr("ranksearch.api.search_problem", stop)
     with pytest.raises(InterruptedError):
         ranksearch.search(tiny_task, 0.5, decompositions="svd", **given)
-    assert given.keys() == {own.name for own in fields(SearchSettings)} - {"budgets", "limits"}
+    assert given.keys() == {own.name for own in fields(SearchSettings)} - {"budgets", "limits", "multiples"}
     assert {name: getattr(seen[0], name) for name in given} == given
     assert not any(value == getattr(SearchSettings(budgets=(0.5,)), name) for name, value in given.items())
 

@@ -19,7 +19,7 @@ def record_measured(folder: RunFolder, delivered: Iterable[PlanRecord]) -> None:
     if not told:
         return
     metric = next(iter(told[0].behaviour.values())).metric
-    dense = {role: _dense(found) for record in told for role, found in record.behaviour.items()}
+    dense = {role: _of_dense(found) for record in told for role, found in record.behaviour.items()}
     entries = tuple(
         entry.model_copy(update={"delivered": _measured(plans[entry.asked])})
         if entry.chosen and entry.asked in plans
@@ -40,5 +40,5 @@ def _measured(record: PlanRecord) -> dict[str, EstimateRecord]:
     }
 
 
-def _dense(found: BehaviourRecord) -> EstimateRecord:
+def _of_dense(found: BehaviourRecord) -> EstimateRecord:
     return EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)

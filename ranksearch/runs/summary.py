@@ -22,7 +22,7 @@ def models_summary(models: Sequence[dict[str, Any]], records: Sequence[PlanRecor
         "model": first.model.name,
         "metric": first.metric,
         "task_metric": task_metric_of(records) or None,
-        "dense": _dense(records),
+        "dense": _of_dense(records),
         "models": [*models],
     }
 
@@ -88,7 +88,7 @@ def dense_score(records: Sequence[PlanRecord], role: str) -> EstimateRecord | No
     return next((found for found in told if found is not None), None)
 
 
-def _dense(records: Sequence[PlanRecord]) -> dict[str, Any]:
+def _of_dense(records: Sequence[PlanRecord]) -> dict[str, Any]:
     taken = next((r.footprint for r in records if r.footprint is not None), None)
     time = next((r.footprint.time for r in records if r.footprint is not None and r.footprint.time), None)
     scores = {role: dense_score(records, role) for role in ROLES}

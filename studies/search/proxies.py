@@ -168,7 +168,9 @@ def table(rows: Sequence[Mapping[str, Any]], steps: int) -> str:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation."""
+    """Spearman's rank correlation; NaN where one side is constant."""
+    if len({*x}) < 2 or len({*y}) < 2:
+        return float("nan")
     return float(spearmanr(x, y).statistic)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from typer.testing import Result
@@ -16,7 +17,10 @@ Invoke = Callable[..., Result]
 def test_the_file_is_taken_by_a_run(
     invoke: Invoke, own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(own_folder)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    copyfile(own_folder / "own.py", folder / "own.py")
+    monkeypatch.chdir(folder)
     given = (
         "--model",
         "own.py:model",
@@ -35,17 +39,16 @@ def test_the_file_is_taken_by_a_run(
     assert "2 of 3 layers can be factorised" in text
     assert "validation examples" in text
     monkeypatch.chdir(tmp_path)
-    options = load_options({}, own_folder / "study.toml")
-    assert (options.model, options.data) == (f"{own_folder}/own.py:model", f"{own_folder}/own.py:data")
+    options = load_options({}, folder / "study.toml")
+    assert (options.model, options.data) == (f"{folder}/own.py:model", f"{folder}/own.py:data")
     assert ([kept.name for kept in options.budget], options.batch_size) == (["0.6", "0.5"], 32)
     assert options.ignore == ("7",)
     quick = ("--decompositions", "svd", "--epochs", "0", "--export", "none", "--out", tmp_path / "run")
-    ran = invoke("run", "--config", own_folder / "study.toml", *quick)
+    ran = invoke("run", "--config", folder / "study.toml", *quick)
     assert ran.exit_code == 0, ran.output
-    again = invoke("init", own_folder / "study.toml")
+    again = invoke("init", folder / "study.toml")
     assert again.exit_code == 2
     assert "expected a new file" in again.stderr
-    (own_folder / "study.toml").unlink()
 
 
 def test_every_line_that_is_commented_out_is_an_option(

@@ -1,7 +1,8 @@
-"""Structured pruning of ResNet-20 by Torch-Pruning (Fang et al. 2023, arXiv:2301.12900), to a number of FLOPs."""
+"""Structured pruning by Torch-Pruning (Fang et al. 2023, arXiv:2301.12900), to a number of FLOPs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 
 import torch
@@ -17,12 +18,31 @@ STEPS = 50
 """Steps in which all but a twentieth of the channels would go; gradients are computed anew for each."""
 
 
-def prune(task: Task, model: nn.Module, flops: int) -> nn.Module:
+def residual_ends(model: nn.Module) -> list[nn.Module]:
+    """Of ResNet-20: the layers, or last factors of layers, that write to the residual stream, and the classifier. The
+    channels of the stream stay, since the shortcuts pad them by fixed numbers."""
+    ends = {"conv1", "conv2", "linear"}
+    inner = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in range(3)]
+    found = [m for name, m in model.named_modules() if name.split(".")[-1] in ends and name not in inner]
+    return [m[-1] if isinstance(m, nn.Sequential) else m for m in found]
+
+
+def classifier(model: nn.Module) -> list[nn.Module]:
+    """The last linear layer."""
+    return [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
+
+
+def prune(
+    task: Task,
+    model: nn.Module,
+    flops: int,
+    spared: Callable[[nn.Module], list[nn.Module]] = residual_ends,
+) -> nn.Module:
     """A copy of a model without its least important channels, at most so many FLOPs, BatchNorm re-estimated.
 
     Importance is the first-order Taylor estimate over a group (Molchanov et al. 2019, arXiv:1906.10771), all groups
-    compared with each other, at targets drawn from the model itself: like the moments it needs no labels. Channels of
-    the residual stream stay, since the shortcuts pad them by fixed numbers.
+    compared with each other, at targets drawn from the model itself: like the moments it needs no labels. spared: the
+    layers of a model whose output channels stay.
     """
     pruned = copy_model(model).eval().requires_grad_(True)
     pruner = torch_pruning.pruner.BasePruner(
@@ -32,7 +52,7 @@ def prune(task: Task, model: nn.Module, flops: int) -> nn.Module:
         global_pruning=True,
         pruning_ratio=0.95,
         iterative_steps=STEPS,
-        ignored_layers=residual_ends(pruned),
+        ignored_layers=spared(pruned),
     )
     generator = torch.Generator().manual_seed(task.seed)
     batches = cycle([inputs for inputs, _ in task.batches("moments", labelled=False)])
@@ -52,14 +72,6 @@ def prune(task: Task, model: nn.Module, flops: int) -> nn.Module:
         batch_size=task.batch_size,
         device=task.device,
     ).model
-
-
-def residual_ends(model: nn.Module) -> list[nn.Module]:
-    """The layers, or last factors of layers, that write to the residual stream, and the classifier."""
-    ends = {"conv1", "conv2", "linear"}
-    inner = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in range(3)]
-    found = [m for name, m in model.named_modules() if name.split(".")[-1] in ends and name not in inner]
-    return [m[-1] if isinstance(m, nn.Sequential) else m for m in found]
 
 
 def flops_of(task: Task, model: nn.Module) -> int:

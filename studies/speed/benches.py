@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,8 @@ from scipy.stats import spearmanr
 
 from ranksearch.compression import CompressConfig, compress
 from ranksearch.costs import ALWAYS, Budget, counted
-from ranksearch.errors import BudgetError
-from ranksearch.objectives import Scoring
 from ranksearch.planning import (
     CandidateConfig,
-    Choice,
     Network,
     Plan,
     Problem,
@@ -31,11 +27,11 @@ from ranksearch.planning import (
 from ranksearch.runs import RunOptions
 from ranksearch.runs.tasks import build_task
 from ranksearch.searching import SearchSettings, search
-from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
+from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.baselines.published import prepare_published
 from ranksearch.searching.timed import ratio_of
 from ranksearch.tasks import Task, evaluate
-from ranksearch.timing import Ratio, TimingSettings
+from ranksearch.timing import TimingSettings
 
 NOISE = f"{Path(__file__).resolve().parent / 'noise.py'}:images"
 RESNET20 = f"{Path(__file__).resolve().parents[1] / 'resnet20_cifar10' / 'resnet20.py'}:resnet20"
@@ -119,13 +115,13 @@ def row(bench: Bench, budget: float, folder: Path) -> dict[str, Any]:
         scores=result.scores,
     )
     write_plan(folder / f"{name}.json", record)
-    return _setting(given, budget) | {
+    return setting(given, budget) | {
         "time": result.scores["time"],
         "low": result.scores["time_low"],
         "high": result.scores["time_high"],
         "predicted": result.scores["time_predicted"],
         "flops": result.plan.cost.flops / problem.dense.flops,
-        **_accuracy(accuracy),
+        **accuracy_of(accuracy),
         "plan": f"{name}.json",
     }
 
@@ -140,65 +136,12 @@ def predictions(bench: Bench, count: int) -> dict[str, Any]:
         predicted = plan.cost.of("latency") / problem.dense.of("latency")
         found.append((predicted, ratio_of(problem, plan).median))
     predicted, measured = np.array(found).T
-    return _setting(bench.given) | {
+    return setting(bench.given) | {
         "plans": count,
         "error": float(np.median(np.abs(predicted - measured) / measured)),
         "spearman": float(spearmanr(predicted, measured).statistic),
         "pairs": found,
     }
-
-
-def comparison(bench: Bench, budget: float) -> list[dict[str, Any]]:
-    """Methods at equal measured time: the plan with the most FLOPs that meets the budget, and this project's own."""
-    (own,) = search(
-        bench.problem(), SearchSettings(budgets=(budget,), metric="latency", seed=bench.given.seed)
-    )
-    ratio = Ratio(own.scores["time"], own.scores["time_low"], own.scores["time_high"])
-    rows = [_compared(bench, "ranksearch, time", budget, ratio, bench.delivered(own.plan))]
-    for label, method in (("ranksearch, FLOPs", None), ("aimet", "aimet"), ("balf", "balf")):
-        problem = bench.counted(method)
-        chooses = allocation(problem, method, bench.given)
-        plan, ratio = equal_time(problem, chooses, budget)
-        accuracy = None if plan is None else _judged(bench, problem, plan, method)
-        rows.append(_compared(bench, label, budget, ratio, accuracy))
-    return rows
-
-
-def allocation(problem: Problem, method: str | None, given: argparse.Namespace) -> Callable[[Budget], Choice]:
-    """How a method allocates within FLOPs; None stands for this project's analytic plan."""
-    if method is None:
-        return lambda budget: analytic(problem.tables, budget)
-    scoring = Scoring(problem, seed=given.seed)
-    scores = Evaluations(lambda choice: scoring.recalibrated(problem.plan(choice)).divergence.mean)
-    return lambda budget: ALLOCATORS.get(method).allocate(Context(problem, budget, scores, given.seed))
-
-
-def equal_time(
-    problem: Problem, allocate: Callable[[Budget], Choice], wanted: float
-) -> tuple[Plan | None, Ratio | None]:
-    """The plan with the most FLOPs whose time, measured, is at most the wanted share of the dense model's."""
-    low, high = 0.0, 1.0
-    best: tuple[Plan | None, Ratio | None] = (None, None)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        try:
-            plan = problem.plan(allocate(Budget.of(problem.dense, middle, "flops")))
-        except BudgetError:
-            low = middle
-            continue
-        ratio = ratio_of(problem, plan)
-        if ratio.median <= wanted:
-            best, low = (plan, ratio), middle
-        else:
-            high = middle
-    return best
-
-
-def _judged(bench: Bench, problem: Problem, plan: Plan, method: str | None) -> Any:
-    """As delivered; for a method of the literature the plain factorisation that it was published with."""
-    if method is None or not bench.judged:
-        return bench.delivered(plan)
-    return evaluate(problem.build(plan), bench.task, "test")
 
 
 def _least(problem: Problem) -> float:
@@ -207,17 +150,14 @@ def _least(problem: Problem) -> float:
     return 1 - saved / problem.dense.of("latency") + 1e-3
 
 
-def _setting(given: argparse.Namespace, budget: float | None = None) -> dict[str, Any]:
+def setting(given: argparse.Namespace, budget: float | None = None) -> dict[str, Any]:
+    """What was asked, as a row keeps it."""
     found = {"network": _short(given.model), "runtime": given.runtime, "batch": given.batch}
     return found if budget is None else found | {"budget": budget}
 
 
-def _compared(bench: Bench, method: str, budget: float, ratio: Ratio | None, accuracy: Any) -> dict[str, Any]:
-    times = {} if ratio is None else {"time": ratio.median, "low": ratio.low, "high": ratio.high}
-    return _setting(bench.given, budget) | {"method": method, **times, **_accuracy(accuracy)}
-
-
-def _accuracy(found: Any) -> dict[str, float]:
+def accuracy_of(found: Any) -> dict[str, float]:
+    """An accuracy as a row keeps it; nothing where there is none."""
     return {} if found is None else {"accuracy": found.mean, "stderr": found.stderr}
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benches import RESNET20, Bench, comparison, predictions, row
+from benches import RESNET20, Bench, predictions, row
+from equal_time import METHODS, comparison
 
 import ranksearch
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif given.command == "predict":
         rows = [predictions(bench, given.plans)]
     else:
-        rows = comparison(bench, given.budget)
+        rows = comparison(bench, given.budget, given.methods)
     given.out.mkdir(parents=True, exist_ok=True)
     with (given.out / "rows.jsonl").open("a", encoding="utf-8") as file:
         for one in rows:
@@ -54,6 +55,8 @@ def line(found: dict[str, Any]) -> str:
         cells += [f"{found[key]:.3f}" for key in ("predicted", "flops") if key in found]
     if "accuracy" in found:
         cells.append(f"{found['accuracy']:.2f} ± {found['stderr']:.2f}")
+    if found.get("behind"):
+        cells.append(f"{found['behind']:.2f} ± {found['behind_stderr']:.2f}")
     return f"| {' | '.join(cells)} |"
 
 
@@ -68,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=32, help="examples at once")
     p.add_argument("--budget", type=float, default=0.5, help="a share of the dense model's time")
     p.add_argument("--multiple", default="auto", help="of ranks; auto: 8 for plans by FLOPs")
+    p.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="to compare")
     p.add_argument("--plans", type=int, default=20)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--calibration-size", type=int, default=1536)

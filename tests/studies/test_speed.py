@@ -46,9 +46,11 @@ def test_predictions_over_all_budgets(options: list[str], tmp_path: Path) -> Non
 
 
 def test_methods_are_compared_at_equal_time(options: list[str], tmp_path: Path) -> None:
-    speed.main(["compare", "--budget", "0.8", *options])
+    methods = ["ranksearch, time", "ranksearch, FLOPs", "aimet", "balf"]
+    speed.main(["compare", "--budget", "0.8", *options, "--methods", *methods])
     found = rows(tmp_path)
-    assert [one["method"] for one in found] == ["ranksearch, time", "ranksearch, FLOPs", "aimet", "balf"]
+    assert [one["method"] for one in found] == methods
+    assert found[0]["behind"] == 0
     for one in found:
         assert one["time"] <= 0.8  # type: ignore[operator]
         assert 0 <= one["accuracy"] <= 100  # type: ignore[operator]

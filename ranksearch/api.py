@@ -464,8 +464,7 @@ def plan(
             raise InputError(expected("source", "the result of `ranksearch.search`", "one without tables"))
     else:
         record = read_tables(Path(source) / TABLES)
-        tables, of_run = record.content(), record.of_run
-        multiples = preferred(record.options.get("rank_multiple"))
+        tables, of_run, multiples = record.content(), record.of_run, record.multiples
     asked = None if limits is None else tuple((name, Kept.parse(kept)) for name, kept in limits.items())
     (wanted,) = further_budgets(tables.dense, [Kept.parse(budget)], of_run, metric, asked)
     found = further_plan(tables, wanted, multiples)

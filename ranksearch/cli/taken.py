@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from ranksearch.runs import ProbeOptions, RunOptions
+from ranksearch.runs import ProbeOptions, RunOptions, in_panels
 
 ALL = tuple(RunOptions.model_fields)
-MODEL_AND_DATA = tuple(
-    name
-    for name, field in RunOptions.model_fields.items()
-    if isinstance(extra := field.json_schema_extra, dict) and extra["panel"] in ("Model", "Data")
-)
+MODEL_AND_DATA = in_panels("Model", "Data")
 DELIVERY = (
     *MODEL_AND_DATA,
     "runtime",

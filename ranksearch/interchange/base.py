@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ranksearch.errors import InputError, expected
-from ranksearch.interchange.layers import check_layer, geometry, groups_of, is_known, planned
+from ranksearch.interchange.layers import check_layer, geometry, is_known, planned
 from ranksearch.planning import DENSE, LayerRecord, PlanRecord
 
 Json = Any
@@ -124,7 +124,7 @@ def export_of(exporter: PlanExporter, plan: PlanRecord) -> PlanExport:
             if not is_known(layer):
                 raise NoEntry(f"it has no {layer.kind}")
             check_layer(layer)
-            if groups_of(layer) > 1 and not exporter.grouped:
+            if geometry(layer).groups > 1 and not exporter.grouped:
                 raise NoEntry("it has no grouped convolutions")
             entries[layer.name] = exporter.entry(layer)
         except NoEntry as error:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, Size
+from ranksearch.networks import KINDS, Layer
 from ranksearch.planning import Candidate, FactorRecord, LayerRecord, chain_record, misfit
-
-_DIMS = {"linear": 0, "conv1d": 1, "conv2d": 2, "conv3d": 3}
-"""The kinds of layers that plans elsewhere are made of, with the spatial axes of their kernels."""
 
 
 def planned(layer: LayerRecord) -> str:
@@ -21,44 +15,33 @@ def planned(layer: LayerRecord) -> str:
     return f"{layer.decomposition}{form} {'×'.join(map(str, layer.ranks))}"
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """How a layer runs, whatever it is made of; sizes are empty for a linear layer."""
-
-    kernel_size: Size
-    stride: Size
-    padding: Size | Literal["same"]
-    padding_mode: str
-    dilation: Size
-    bias: bool
-
-
-def geometry(layer: LayerRecord) -> Geometry:
-    """The geometry of a layer that is factorised, from its chain: each axis is covered by one of the factors."""
+def geometry(layer: LayerRecord) -> Layer:
+    """The dense layer of one that is factorised, but for its calls, from its chain: each axis is covered by one of the
+    factors."""
     assert layer.chain  # `check_layer` has looked
     over = {axis: factor for factor in layer.chain for axis in factor.axes}
     axes = [(axis, over[axis]) for axis in sorted(over)]
     paddings = [factor.padding for factor in over.values()]
     modes = {factor.padding_mode for factor in over.values()}
-    return Geometry(
-        kernel_size=tuple(factor.kernel_size[axis] for axis, factor in axes),
+    return Layer(
+        name=layer.name,
+        kind=layer.kind,
+        in_channels=layer.chain[0].in_channels,
+        out_channels=layer.shape[0],
+        kernel_size=layer.shape[2:],
         stride=tuple(factor.stride[axis] for axis, factor in axes),
         padding="same" if "same" in paddings else tuple(int(f.padding[axis]) for axis, f in axes),
-        padding_mode=modes.pop() if len(modes) == 1 else "zeros",
         dilation=tuple(factor.dilation[axis] for axis, factor in axes),
+        padding_mode=modes.pop() if len(modes) == 1 else "zeros",
+        groups=max(1, layer.chain[0].in_channels // layer.shape[1]),
         bias=layer.chain[-1].bias,
+        calls=(),
     )
 
 
 def is_known(layer: LayerRecord) -> bool:
     """Whether plans elsewhere may be about layers of this kind."""
-    return layer.kind in _DIMS
-
-
-def groups_of(layer: LayerRecord) -> int:
-    """How many groups of channels the dense layer has, from its chain."""
-    inputs = layer.chain[0].in_channels if layer.chain else layer.shape[1]
-    return max(1, inputs // layer.shape[1])
+    return not KINDS[layer.kind].inputs_first
 
 
 def check_layer(layer: LayerRecord) -> None:
@@ -71,7 +54,7 @@ def check_layer(layer: LayerRecord) -> None:
         wanted, way_out = "a plan file of version 2, with the chains of layers", "Make the plan again."
         raise InputError(expected(what, wanted, "one of version 1", way_out))
     axes = len(layer.shape) - 2
-    fits = axes == _DIMS.get(layer.kind)
+    fits = axes == KINDS[layer.kind].dims
     covered = sorted(axis for factor in layer.chain for axis in factor.axes)
     if (
         not layer.chain
@@ -84,7 +67,7 @@ def check_layer(layer: LayerRecord) -> None:
         raise InputError(expected(f"{what}, cost", "a number of parameters", "none"))
     if layer.decomposition not in DECOMPOSITIONS.names():
         return
-    known = _layer(layer)
+    known = geometry(layer)
     if wrong := misfit(known, layer.decomposition, layer.form, layer.ranks):
         raise InputError(expected(what, *wrong))
     candidate = Candidate(layer.decomposition, layer.form, layer.ranks, Cost(), layer.error)
@@ -97,22 +80,3 @@ def _fits(layer: LayerRecord, factor: FactorRecord) -> bool:
     sizes = [factor.kernel_size, factor.stride, factor.dilation]
     sizes += [factor.padding] if isinstance(factor.padding, tuple) else []
     return factor.kind == layer.kind and all(len(size) == len(layer.shape) - 2 for size in sizes)
-
-
-def _layer(layer: LayerRecord) -> Layer:
-    """The layer as the inventory of a model has it, but for its calls."""
-    runs = geometry(layer)
-    return Layer(
-        name=layer.name,
-        kind=layer.kind,
-        in_channels=layer.shape[1] * groups_of(layer),
-        out_channels=layer.shape[0],
-        kernel_size=layer.shape[2:],
-        stride=runs.stride,
-        padding=runs.padding,
-        dilation=runs.dilation,
-        padding_mode=runs.padding_mode,
-        groups=groups_of(layer),
-        bias=runs.bias,
-        calls=(),
-    )

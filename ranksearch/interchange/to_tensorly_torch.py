@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ranksearch.interchange.base import Entry, NoEntry, PlanExporter
-from ranksearch.interchange.layers import Geometry, geometry
+from ranksearch.interchange.layers import geometry
+from ranksearch.networks import Layer
 from ranksearch.planning import LayerRecord
 
 
@@ -73,7 +74,7 @@ for name, how in plan["layers"].items():
 """
 
 
-def _check(runs: Geometry) -> None:
+def _check(runs: Layer) -> None:
     """What `from_conv` takes over from a layer: the stride of the first axis for all axes, and no padding mode."""
     if len(set(runs.stride)) > 1:
         raise NoEntry(f"it takes one stride for all axes, not {runs.stride}")

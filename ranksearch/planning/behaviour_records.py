@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
+from ranksearch.planning.delivery_record import EstimateRecord
 from ranksearch.records import Record
 from ranksearch.tasks import Behaviour, Drop, Estimate
 
@@ -61,6 +62,16 @@ class BehaviourRecord(Record):
     delivered_stderr: FiniteFloat | None
     drop: DropRecord | None = Field(description="Null where it is not finite.")
     predictions: PredictionsRecord | None = Field(description="Null where the task is no classification.")
+
+    @property
+    def of_dense(self) -> EstimateRecord:
+        """The task metric of the dense model."""
+        return EstimateRecord(mean=self.dense, stderr=self.dense_stderr, count=self.examples)
+
+    @property
+    def of_delivered(self) -> EstimateRecord:
+        """The task metric of the delivered model."""
+        return EstimateRecord(mean=self.delivered, stderr=self.delivered_stderr, count=self.examples)
 
 
 class LookRecord(Record):

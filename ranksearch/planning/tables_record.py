@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt,
 
 from ranksearch.costs import Budget, Cost, Kept, Limits
 from ranksearch.networks import KINDS, Call, Kind, Layer
+from ranksearch.planning.alignment import preferred
 from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.plan_file import package_versions
@@ -190,6 +191,11 @@ class TablesRecord(Record):
     def of_run(self) -> tuple[str, Limits]:
         """The cost metric of the run's budgets, and its further limits."""
         return self.metric, tuple((name, Kept.parse(asked)) for name, asked in self.limits)
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """What the ranks of the run's plans had best be multiples of."""
+        return preferred(self.options.get("rank_multiple"))
 
     def content(self) -> Tables:
         """The tables."""

@@ -5,7 +5,7 @@ from .deliver import RunReport
 from .export import Exports, export_delivered, snippets
 from .further import FurtherPlan, differs, further_front, further_plans, tables_in
 from .initial import initial_study
-from .options import MAIN, MAIN_PANEL, RunOptions
+from .options import MAIN, MAIN_PANEL, RunOptions, in_panels
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
 from .probe_options import ProbeOptions, parse_probe
@@ -42,6 +42,7 @@ __all__ = [
     "further_front",
     "further_plans",
     "image_options",
+    "in_panels",
     "initial_study",
     "load_collate",
     "load_options",

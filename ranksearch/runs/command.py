@@ -10,7 +10,7 @@ from typing import Any
 
 from ranksearch.redaction import without_folders
 from ranksearch.runs.config import flag
-from ranksearch.runs.options import RunOptions
+from ranksearch.runs.options import PANELS, RunOptions, in_panels
 from ranksearch.runs.settings import NOT_RECORDED
 from ranksearch.runs.trust import OBJECTS, PATHS
 from ranksearch.visible import visible
@@ -32,11 +32,8 @@ def command(begin: str, options: RunOptions, panels: tuple[str, ...] = ()) -> st
     panels: those of the options that the command has; all where empty. Options about one machine's folders and one
     run's output are left out, as in plan files.
     """
-    names = []
-    for name, field in RunOptions.model_fields.items():
-        extra: Any = field.json_schema_extra
-        if name not in NOT_RECORDED - _ABOUT_FILES and (not panels or extra["panel"] in panels):
-            names.append(name)
+    left_out = NOT_RECORDED - _ABOUT_FILES
+    names = [name for name in in_panels(*(panels or PANELS)) if name not in left_out]
     return _typed(begin, options, names, None)
 
 

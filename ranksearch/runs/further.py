@@ -19,7 +19,6 @@ from ranksearch.planning import (
     further_budgets,
     further_plan,
     metric_in,
-    preferred,
     read_plan,
     read_tables,
     record_of,
@@ -76,12 +75,11 @@ def further_plans(
     tables = _chosen_from(record, options)
     replaced = {"decompositions", *({"metric", "limit"} if metric else {"limit"} & given.keys())}
     asked = record.options | options.model_dump(mode="json", include=replaced)
-    multiples = preferred(record.options.get("rank_multiple"))
     plans = []
     for budget in budgets:
         path = out or RunFolder(folder).plan(budget.name)
         if (known := _known(path, record, budget)) is None:
-            found = further_plan(tables, budget, multiples)
+            found = further_plan(tables, budget, record.multiples)
             made = record_of(
                 record.model,
                 tables.layers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ranksearch.planning import BehaviourRecord, EstimateRecord, PlanRecord, read_plan, write_plan
+from ranksearch.planning import PlanRecord, read_plan, write_plan
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.searching import read_front, write_front
 
@@ -19,9 +19,11 @@ def record_measured(folder: RunFolder, delivered: Iterable[PlanRecord]) -> None:
     if not told:
         return
     metric = next(iter(told[0].behaviour.values())).metric
-    dense = {role: _of_dense(found) for record in told for role, found in record.behaviour.items()}
+    dense = {role: found.of_dense for record in told for role, found in record.behaviour.items()}
     entries = tuple(
-        entry.model_copy(update={"delivered": _measured(plans[entry.asked])})
+        entry.model_copy(
+            update={"delivered": {r: x.of_delivered for r, x in plans[entry.asked].behaviour.items()}}
+        )
         if entry.chosen and entry.asked in plans
         else entry
         for entry in front.plans
@@ -31,14 +33,3 @@ def record_measured(folder: RunFolder, delivered: Iterable[PlanRecord]) -> None:
     for record in told:
         path = folder.plan(record.asked)
         write_plan(path, read_plan(path).model_copy(update={"behaviour": record.behaviour}))
-
-
-def _measured(record: PlanRecord) -> dict[str, EstimateRecord]:
-    return {
-        role: EstimateRecord(mean=found.delivered, stderr=found.delivered_stderr, count=found.examples)
-        for role, found in record.behaviour.items()
-    }
-
-
-def _of_dense(found: BehaviourRecord) -> EstimateRecord:
-    return EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -446,3 +446,9 @@ class RunOptions(BaseModel):
         if self.data is None and self.model != "digits":
             raise InputError(expected("--data", f"the data that {self.model} was trained for", "none"))
         return self.data or "digits"
+
+
+def in_panels(*panels: str) -> tuple[str, ...]:
+    """The names of the options in some panels of the help."""
+    fields = RunOptions.model_fields.items()
+    return tuple(name for name, field in fields if cast(Any, field.json_schema_extra)["panel"] in panels)

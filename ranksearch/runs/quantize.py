@@ -17,7 +17,7 @@ from ranksearch.planning import PlanRecord, read_plan
 from ranksearch.quantization import INT8_FILE, TOLERANCE, check_quantizer, quantize_file
 from ranksearch.runs.config import load_options
 from ranksearch.runs.export import Exports, formats
-from ranksearch.runs.options import RunOptions
+from ranksearch.runs.options import RunOptions, in_panels
 from ranksearch.runs.settings import torch_threads
 from ranksearch.runs.tasks import build_task
 from ranksearch.tasks import Task
@@ -86,11 +86,6 @@ def quantize_delivered(
 
 def _of_the_run(record: PlanRecord) -> dict[str, object]:
     """The options of a plan that say which images there are, how they are split, and how times are measured."""
-    panels = ("Model", "Data")
-    names = {"seed", "threads", "latency_batch"} | {
-        name
-        for name, field in RunOptions.model_fields.items()
-        if isinstance(extra := field.json_schema_extra, dict) and extra["panel"] in panels
-    }
+    names = {"seed", "threads", "latency_batch", *in_panels("Model", "Data")}
     named = {} if record.model.name is None else {"model": record.model.name}
     return named | {name: value for name, value in record.options.items() if name in names}

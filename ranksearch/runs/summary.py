@@ -80,11 +80,7 @@ def task_metric_of(records: Sequence[PlanRecord]) -> str:
 def dense_score(records: Sequence[PlanRecord], role: str) -> EstimateRecord | None:
     """What the dense model scores on a part of the data; None where it was not measured."""
     told = [r.delivery.dense.get(role) for r in records if r.delivery is not None]
-    told += [
-        EstimateRecord(mean=found.dense, stderr=found.dense_stderr, count=found.examples)
-        for r in records
-        if (found := r.behaviour.get(role)) is not None
-    ]
+    told += [found.of_dense for r in records if (found := r.behaviour.get(role)) is not None]
     return next((found for found in told if found is not None), None)
 
 

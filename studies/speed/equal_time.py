@@ -106,14 +106,11 @@ def pruned(bench: Bench, fraction: float) -> tuple[nn.Module, Ratio]:
     task, given = bench.task, bench.given
     spared = residual_ends if given.model == RESNET20 else classifier
     model = prune(task, task.model, int(fraction * bench.network.cost.flops), spared)
-    runtime = RUNTIMES.get(given.runtime)
-    dense, other = (
-        runtime.prepare(
-            Workload(each, (), repeated(head(task.example, 1), given.batch), given.threads, task.laid_out)
-        ).session({})
-        for each in (task.model, model)
-    )
-    return model, Ratio.of(compare(dense, other, TURNS))
+    assert bench.network.timer is not None
+    batch = repeated(head(task.example, 1), given.batch)
+    other = RUNTIMES.get(given.runtime).prepare(Workload(model, (), batch, given.threads, task.laid_out))
+    sessions = (each.session({}) for each in (bench.network.timer.prepared, other))
+    return model, Ratio.of(compare(*sessions, TURNS))
 
 
 def _most(

@@ -63,6 +63,7 @@ from ranksearch.planning import (
     prepare,
     read_plan,
     read_tables,
+    to_plan,
     usual_multiple,
 )
 from ranksearch.progress import Progress, no_progress
@@ -661,9 +662,9 @@ def quantize(
 
     Ranges of activations come from the task's calibration images. Layers that lose too much stay float: the divergence
     of the file's outputs from the model's is at most `tolerance` times that of a model that always returns the mean
-    output. `exports.json` holds the divergence, the task metric, the size, and the time over that of `model.onnx` on
-    `latency_batch` examples. model: what `compress` or `load` returned. Where the folder holds a compressed model, it
-    has to be that one.
+    output. A plan for the metric `int8_bytes` says itself which layers are int8. `exports.json` holds the divergence,
+    the task metric, the size, and the time over that of `model.onnx` on `latency_batch` examples. model: what
+    `compress` or `load` returned. Where the folder holds a compressed model, it has to be that one.
 
     Raises InputError where onnxruntime lacks what is needed, or where no layer can be quantised.
     """
@@ -674,7 +675,8 @@ def quantize(
         raise InputError(expected("latency_batch", "a whole number, 1 or more", latency_batch))
     if (folder / WEIGHTS_FILE).is_file():
         _check_same(folder, module)
-    record = quantize_file(folder, module, task, tolerance=tolerance, batch=latency_batch)
+    planned = model.plan.int8 if isinstance(model, Compressed) else _int8_of(folder)
+    record = quantize_file(folder, module, task, planned=planned, tolerance=tolerance, batch=latency_batch)
     return folder / record.file
 
 
@@ -694,6 +696,12 @@ def report(
 
     several = [runs] if isinstance(runs, str | Path) else runs
     return write_report([Path(run) for run in several], None if out is None else Path(out), lang)
+
+
+def _int8_of(folder: Path) -> tuple[str, ...]:
+    """The layers that are int8 by the plan in a folder; none without one."""
+    path = folder / PLAN_FILE
+    return to_plan(read_plan(path)).int8 if path.is_file() else ()
 
 
 def _check_same(folder: Path, module: nn.Module) -> None:

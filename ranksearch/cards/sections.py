@@ -147,8 +147,8 @@ def layers(content: Content) -> str:
 
 def _decomposition(layer: LayerRecord) -> str:
     if layer.decomposition == DENSE:
-        return "kept dense by the plan"
-    return plain(f"{layer.decomposition} ({layer.form})" if layer.form else layer.decomposition)
+        return f"kept dense by the plan{', int8' * layer.int8}"
+    return plain(layer.way)
 
 
 def making(content: Content) -> str:

@@ -15,7 +15,7 @@ from ranksearch.cli.text import styled
 from ranksearch.costs import ALWAYS, is_measured, layer_cost, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import score_label, scores_by_price
-from ranksearch.planning import LayerRecord, PlanRecord
+from ranksearch.planning import PlanRecord
 
 if TYPE_CHECKING:  # a table of further plans need not wait for Optuna
     from ranksearch.runs import FurtherPlan
@@ -85,7 +85,7 @@ def plan_view(record: PlanRecord) -> RenderableType:
     columns = [
         Column("layer", [*(layer.name for layer in layers), "whole model"], left=True),
         Column("kernel", [*("×".join(map(str, layer.shape)) for layer in layers), ""], 2, left=True),
-        Column("decomposition", [*map(_decomposition, layers), ""], left=True),
+        Column("decomposition", [*(layer.way for layer in layers), ""], left=True),
         Column("ranks", [*("×".join(map(str, layer.ranks)) or NOTHING for layer in layers), ""], left=True),
         *_costs(cells, record.metric),
         Column("ε", [f"{x:.3g}" for x in (*errors, sum(errors))], 2),
@@ -107,10 +107,6 @@ def plan_view(record: PlanRecord) -> RenderableType:
         parts.append(_titled("scores", Fitted(scores, wraps=True)))
     parts += [styled(line, overflow="fold") for line in behaviour_lines(record)]
     return Group(*parts)
-
-
-def _decomposition(layer: LayerRecord) -> str:
-    return f"{layer.decomposition} ({layer.form})" if layer.form else layer.decomposition
 
 
 def front_view(record: FrontRecord, *, every: bool) -> RenderableType:

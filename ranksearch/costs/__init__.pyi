@@ -1,6 +1,7 @@
 from .budget import Budget, Kept, Limits
 from .cost import Cost
 from .flops import factor_macs
+from .int8_bytes import INT8_BYTES, as_int8
 from .measure import ALWAYS, chain_cost, counted, layer_cost, measure_cost
 from .memory import peak_activation_bytes
 from .metric import CostMetric
@@ -10,12 +11,14 @@ from .shortfall import Shortfall, unmet
 __all__ = [
     "ALWAYS",
     "COSTS",
+    "INT8_BYTES",
     "Budget",
     "Cost",
     "CostMetric",
     "Kept",
     "Limits",
     "Shortfall",
+    "as_int8",
     "briefly",
     "chain_cost",
     "computed",

@@ -14,6 +14,11 @@ COSTS: Registry[CostMetric] = Registry(
 COSTS.offer("params", "ranksearch.costs.params:Params", "parameters of the whole model")
 COSTS.offer("flops", "ranksearch.costs.flops:FLOPs", "FLOPs of one example, two per multiply-accumulate")
 COSTS.offer("bytes", "ranksearch.costs.bytes:Bytes", "size of the weights file, without its header")
+COSTS.offer(
+    "int8_bytes",
+    "ranksearch.costs.int8_bytes:Int8Bytes",
+    "the same of a file whose layers are int8 where that pays",
+)
 COSTS.offer("latency", "ranksearch.costs.latency:Latency", "time of a forward pass, measured on this machine")
 
 

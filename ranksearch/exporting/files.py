@@ -39,14 +39,15 @@ class QuantizedRecord(Record):
 
     layers: how many could be quantised. float_layers: the names of those that were not. divergence: of the outputs from
     the float model's on the divergence images, at most `limit`, which is `tolerance` times the divergence of a model
-    that always returns the mean output. scores: the task metric on validation and test images, and standard errors.
+    that always returns the mean output; both None where the plan says which layers are int8. scores: the task metric on
+    validation and test images, and standard errors.
     """
 
     bits: Literal["int8"]
     layers: PositiveInt
     float_layers: tuple[str, ...]
-    tolerance: Annotated[FiniteFloat, Field(gt=0)]
-    limit: Annotated[FiniteFloat, Field(ge=0)]
+    tolerance: Annotated[FiniteFloat, Field(gt=0)] | None
+    limit: Annotated[FiniteFloat, Field(ge=0)] | None
     divergence: Annotated[FiniteFloat, Field(ge=0)]
     divergence_stderr: Annotated[FiniteFloat, Field(ge=0)]
     evaluations: PositiveInt

@@ -21,30 +21,33 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to implement a layer; `cost` is that of the layer, `error` is ε in units of the loss."""
+    """One way to implement a layer; `cost` is that of the layer, `error` is ε in units of the loss.
+
+    int8: whether its weights are int8 in the quantised file; the PyTorch model is float in any case.
+    """
 
     decomposition: str
     form: str
     ranks: tuple[int, ...]
     cost: Cost
     error: float
+    int8: bool = False
 
     @property
     def is_dense(self) -> bool:
         return self.decomposition == DENSE
 
     def __str__(self) -> str:
-        if self.is_dense:
-            return DENSE
         form = f"[{self.form}]" if self.form else ""
-        return f"{self.decomposition}{form} {'×'.join(map(str, self.ranks))}"
+        words = (f"{self.decomposition}{form}", "×".join(map(str, self.ranks)), "int8" * self.int8)
+        return " ".join(filter(None, words))
 
 
 @dataclass(frozen=True)
 class Table:
     """The candidates of one layer, its Pareto front in the error and all cost metrics of the run.
 
-    Sorted by cost, ascending; the dense layer is always one of them, with error 0.
+    Sorted by cost, ascending; the dense layer, in float, is always one of them, with error 0.
     `scale` is the ε of replacing the kernel by zeros: error / scale is the relative error. `weight`
     multiplies the layer's errors in the allocation.
     """
@@ -57,7 +60,7 @@ class Table:
     @cached_property
     def dense(self) -> Cost:
         """Cost of the dense layer."""
-        kept = next((c.cost for c in self.candidates if c.is_dense), None)
+        kept = next((c.cost for c in self.candidates if c.is_dense and not c.int8), None)
         return layer_cost(self.layer, tuple(self.candidates[0].cost.amounts)) if kept is None else kept
 
     def costs(self, metric: str) -> NDArray[np.int64]:
@@ -87,7 +90,7 @@ class Plan(AtAGlance):
         return {name: str(candidate) for name, candidate in self.choices.items()}
 
     def glance(self) -> dict[str, str]:
-        made = [f"{name}: {candidate}" for name, candidate in self.choices.items() if not candidate.is_dense]
+        made = [f"{name}: {own}" for name, own in self.choices.items() if not own.is_dense or own.int8]
         more = [f"and {len(made) - FEW} more, see .ranks"] * (len(made) > FEW)
         return {
             "cost": ", ".join(f"{shown(name, n)} {unit_of(name)}" for name, n in self.cost.amounts.items()),
@@ -97,6 +100,11 @@ class Plan(AtAGlance):
         }
 
     @property
-    def key(self) -> tuple[tuple[str, str, str, tuple[int, ...]], ...]:
+    def key(self) -> tuple[tuple[str, str, str, tuple[int, ...], bool], ...]:
         """Identity of the plan: equal keys build equal models."""
-        return tuple((name, c.decomposition, c.form, c.ranks) for name, c in self.choices.items())
+        return tuple((name, c.decomposition, c.form, c.ranks, c.int8) for name, c in self.choices.items())
+
+    @property
+    def int8(self) -> tuple[str, ...]:
+        """The names of the layers that are to be int8."""
+        return tuple(name for name, candidate in self.choices.items() if candidate.int8)

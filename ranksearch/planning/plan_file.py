@@ -130,7 +130,8 @@ def package_versions() -> dict[str, str]:
 def to_plan(record: PlanRecord) -> Plan:
     """The plan that a record holds."""
     choices = {
-        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(**x.cost), x.error) for x in record.layers
+        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(**x.cost), x.error, x.int8)
+        for x in record.layers
     }
     return Plan(choices, Cost(**record.cost))
 
@@ -222,6 +223,7 @@ def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
         cost=candidate.cost.amounts,
         error=candidate.error,
         chain=chain_record(layer, candidate),
+        int8=candidate.int8,
     )
 
 

@@ -65,7 +65,7 @@ class FactorRecord(Terse):
     output_padding: tuple[NonNegativeInt, ...] = Field((), description="Of a transposed convolution alone.")
 
 
-class LayerRecord(Record):
+class LayerRecord(Terse):
     """A layer that can be factorised, and the candidate that carries it out."""
 
     name: str
@@ -81,6 +81,13 @@ class LayerRecord(Record):
     chain: tuple[FactorRecord, ...] | None = Field(
         description="What takes the layer's place; empty where it is kept as it is, null in files of version 1."
     )
+    int8: bool = Field(False, description="Whether its weights are int8 in the quantised file.")
+
+    @property
+    def way(self) -> str:
+        """How the layer is carried out, but for its ranks: `tucker2`, `tensor_train (ascending), int8`."""
+        form = f" ({self.form})" if self.form else ""
+        return f"{self.decomposition}{form}{', int8' * self.int8}"
 
     @model_validator(mode="after")
     def _dense_has_no_ranks(self) -> Self:

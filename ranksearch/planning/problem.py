@@ -19,12 +19,13 @@ from ranksearch.calibration import (
     task_moments,
     whiten,
 )
-from ranksearch.costs import COSTS, Cost, computed
+from ranksearch.costs import COSTS, INT8_BYTES, Cost, computed
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, algebra_threads, kernel_of
 from ranksearch.planning.builder import build
 from ranksearch.planning.fits import Fits
+from ranksearch.planning.int8 import rounding_error, with_int8
 from ranksearch.planning.layer_weights import EVEN_WEIGHTS, LayerWeights
 from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.network_tables import Tables
@@ -83,7 +84,8 @@ def prepare(
     if config.measures_multiples and network.timer is not None:
         found = network.timer.multiples(able, config.decompositions, ticks(progress, "rank multiples"))
         config = config.with_multiples(found)
-    if measured:
+    int8 = INT8_BYTES in config.metrics
+    if measured or int8:  # what is added to candidates tells which of them are worth it
         config = replace(config, metrics=computed(config.metrics), pruned=False)
     computes = computation_digest(task) if task.cache else ""
 
@@ -114,10 +116,10 @@ def prepare(
             seen = checked_on[layer.name]
             with algebra_threads(layer.fan_in):
                 white = fits.whitened(layer.name)
-                check = held_out_error(
-                    _kernel(task, layer.name), white, *simplify(seen.A, seen.G, config.error)
-                )
-                table = layer_candidates(layer, white, config, check)
+                kernel, moments = _kernel(task, layer.name), simplify(seen.A, seen.G, config.error)
+                table = layer_candidates(layer, white, config, held_out_error(kernel, white, *moments))
+                if int8:
+                    table = with_int8(table, rounding_error(kernel, *moments))
                 white.forget()
             if keys:
                 cache.put(keys[layer.name], {}, _written(table))
@@ -223,7 +225,7 @@ def _table_keys(
 
 
 def _written(table: Table) -> dict[str, Any]:
-    rows = [(c.decomposition, c.form, c.ranks, c.cost.amounts, c.error) for c in table.candidates]
+    rows = [(c.decomposition, c.form, c.ranks, c.cost.amounts, c.error, c.int8) for c in table.candidates]
     return {"candidates": rows, "scale": table.scale}
 
 
@@ -231,7 +233,7 @@ def _read(layer: Layer, entry: Entry) -> Table:
     plain = entry[1]
     rows = plain["candidates"]
     candidates = (
-        Candidate(name, form, tuple(ranks), Cost(**amounts), error)
-        for name, form, ranks, amounts, error in rows
+        Candidate(name, form, tuple(ranks), Cost(**amounts), error, *int8)
+        for name, form, ranks, amounts, error, *int8 in rows
     )
     return Table(layer, tuple(candidates), plain["scale"])

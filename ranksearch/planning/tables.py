@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksearch.calibration import Columns, ErrorKind, Whitened, kernel_error
-from ranksearch.costs import ALWAYS, Cost, computed, layer_cost
+from ranksearch.costs import ALWAYS, INT8_BYTES, Cost, computed, layer_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, reconstruct, unmatched
@@ -68,6 +68,9 @@ class CandidateConfig(Effort):
         ):
             if not isinstance(value, int) or value < 1:
                 raise InputError(expected(what, "a whole number, 1 or more", value))
+        if INT8_BYTES in self.metrics and computed(self.metrics) != self.metrics:
+            wanted = f"{INT8_BYTES} or a time"
+            raise InputError(expected("metric", wanted, "both", "Layers in int8 are not timed one by one."))
         if self.measures_multiples and computed(self.metrics) == self.metrics:
             wanted, way_out = "a whole number", "It is measured only where a budget or limit is one of time."
             raise InputError(expected("rank_multiple", wanted, AUTO, way_out))

@@ -68,12 +68,13 @@ class GeometryRecord(Terse):
         return Layer(**dict(self) | {"calls": tuple(Call(*sizes) for sizes in self.calls)})
 
 
-class TableRecord(Record):
+class TableRecord(Terse):
     """The candidates of a layer, in columns.
 
     forms: pairs of a decomposition and one of its forms. form: of each candidate, the position of its pair there.
     ranks: of each candidate. cost: by cost metric, of the layer as each candidate carries it out. error: ε of each.
-    scale: ε of the zero kernel. weight: the factor on the layer's errors in the allocation.
+    scale: ε of the zero kernel. weight: the factor on the layer's errors in the allocation. int8: the positions of the
+    candidates with int8 weights.
     """
 
     layer: str
@@ -84,6 +85,7 @@ class TableRecord(Record):
     ranks: tuple[tuple[PositiveInt, ...], ...]
     cost: dict[str, tuple[Amount, ...]]
     error: tuple[Error, ...]
+    int8: tuple[NonNegativeInt, ...] = ()
 
     @model_validator(mode="after")
     def _columns_are_of_the_same_candidates(self) -> Self:
@@ -92,17 +94,24 @@ class TableRecord(Record):
             raise ValueError("columns of several lengths")
         if any(place >= len(self.forms) for place in self.form):
             raise ValueError("a candidate of an unknown form")
+        if any(place >= count for place in self.int8):
+            raise ValueError("an unknown candidate in int8")
         names = [self.forms[place][0] for place in self.form]
-        if names.count(DENSE) != 1:
-            raise ValueError(f"{names.count(DENSE)} candidates that keep {self.layer} dense")
+        if len(self._dense) != 1:
+            raise ValueError(f"{len(self._dense)} candidates that keep {self.layer} dense")
         if any((name == DENSE) == bool(ranks) for name, ranks in zip(names, self.ranks, strict=True)):
             raise ValueError("ranks for dense, or none for a decomposition")
         return self
 
     @property
     def dense(self) -> int:
-        """Which of the candidates keeps the layer dense."""
-        return next(k for k, place in enumerate(self.form) if self.forms[place][0] == DENSE)
+        """Which of the candidates keeps the layer as it is."""
+        return self._dense[0]
+
+    @property
+    def _dense(self) -> list[int]:
+        own = (k for k, place in enumerate(self.form) if self.forms[place][0] == DENSE)
+        return [k for k in own if k not in self.int8]
 
     @classmethod
     def of(cls, table: Table) -> TableRecord:
@@ -119,13 +128,18 @@ class TableRecord(Record):
             ranks=tuple(c.ranks for c in own),
             cost={metric: tuple(c.cost.of(metric) for c in own) for metric in own[0].cost.amounts},
             error=tuple(c.error for c in own),
+            int8=tuple(k for k, c in enumerate(own) if c.int8),
         )
 
     def table(self, layer: Layer) -> Table:
         """The table."""
         amounts = (dict(zip(self.cost, row, strict=True)) for row in zip(*self.cost.values(), strict=True))
-        rows = zip(self.form, self.ranks, amounts, self.error, strict=True)
-        candidates = (Candidate(*self.forms[k], ranks, Cost(**own), error) for k, ranks, own, error in rows)
+        int8 = set(self.int8)
+        rows = enumerate(zip(self.form, self.ranks, amounts, self.error, strict=True))
+        candidates = (
+            Candidate(*self.forms[form], ranks, Cost(**own), error, k in int8)
+            for k, (form, ranks, own, error) in rows
+        )
         return Table(layer, tuple(candidates), self.scale, self.weight)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import ceil
+
+from ranksearch.errors import InputError, expected
 
 GROUPS = 32
 """The most groups of consecutive layers that are measured one at a time: a deep network has several layers in each."""
@@ -20,6 +22,18 @@ class Choice:
 
     kept: frozenset[int]
     evaluations: int
+
+
+def as_planned(names: Sequence[str], planned: Collection[str]) -> Choice:
+    """The layers to keep float where a plan names those that are int8; factors go by the layer's name and a number.
+
+    names: of the layers of a graph. Raises InputError where one that is planned is not among them.
+    """
+    of_layer = [name if name in planned else name.rpartition(".")[0] for name in names]
+    if missing := sorted(set(planned).difference(of_layer)):
+        wanted = f"the {len(planned)} layers that the plan has in int8 in the graph of the exported file"
+        raise InputError(expected("quantize", wanted, f"none of the name {missing[0]}"))
+    return Choice(frozenset(k for k, name in enumerate(of_layer) if name not in planned), 1)
 
 
 def choose_float(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from ranksearch.exporting import (
     keep_file,
 )
 from ranksearch.networks import Batch, call_once, copy_model, eval_mode, head, repeated, split, to
-from ranksearch.quantization.choice import TOLERANCE, choose_float
+from ranksearch.quantization.choice import TOLERANCE, as_planned, choose_float
 from ranksearch.quantization.graph import calibrated
 from ranksearch.quantization.needs import check_quantizer
 from ranksearch.quantization.session import OnnxModule
@@ -32,12 +33,19 @@ INT8_FILE = "model.int8.onnx"
 
 
 def quantize_file(
-    folder: Path, model: nn.Module, task: Task, *, tolerance: float = TOLERANCE, batch: int = 1
+    folder: Path,
+    model: nn.Module,
+    task: Task,
+    *,
+    planned: Collection[str] = (),
+    tolerance: float = TOLERANCE,
+    batch: int = 1,
 ) -> ExportRecord:
     """Write the int8 file of a folder's model, and its float file where that is not there; both are written down.
 
-    Ranges come from the moments images, and the layers that stay float are chosen on the divergence images. batch:
-    examples in the batch that is timed. Raises InputError, and writes no int8 file, where no layer can be quantised.
+    Ranges come from the moments images. planned: the layers that a plan has in int8; without them those that stay float
+    are chosen on the divergence images. batch: examples in the batch that is timed. Raises InputError, and writes no
+    int8 file, where no layer can be quantised, or the graph of the file lacks one that is planned.
     """
     onnx = check_quantizer()
     held_out = task.inputs("divergence")
@@ -47,9 +55,8 @@ def quantize_file(
     with eval_mode(own):
         returned = call_once(own, to(head(examples, 1), task.device))
     wanted = task.outputs(own, held_out)
-    limit = tolerance * constant_divergence(wanted, task)
     threads = torch.get_num_threads()
-    found = calibrated(float_file, split(task.inputs("moments"), task.batch_size))
+    found = calibrated(float_file, split(task.inputs("moments"), task.batch_size), model)
 
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, INT8_FILE)
@@ -62,7 +69,12 @@ def quantize_file(
             estimates[kept] = divergence(wanted, outputs, task.loss)
             return estimates[kept].mean
 
-        choice = choose_float(len(found.layers), measured, limit)
+        if planned:
+            limit, choice = None, as_planned([layer.name for layer in found.layers], planned)
+            measured(choice.kept)
+        else:
+            limit = tolerance * constant_divergence(wanted, task)
+            choice = choose_float(len(found.layers), measured, limit)
         if choice.kept not in estimates:  # all of them
             wanted_layers = f"a layer that can be int8 within a divergence of {limit:.2g}"
             raise InputError(expected("quantize", wanted_layers, "none", "Raise `quantize_tolerance`."))
@@ -74,7 +86,7 @@ def quantize_file(
             bits="int8",
             layers=len(found.layers),
             float_layers=tuple(found.layers[k].name for k in sorted(choice.kept)),
-            tolerance=tolerance,
+            tolerance=None if planned else tolerance,
             limit=limit,
             divergence=reached.mean,
             divergence_stderr=reached.stderr,

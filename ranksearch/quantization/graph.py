@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ranksearch.errors import InputError, blaming, expected
 from ranksearch.networks import Batch, tensors
 
@@ -62,10 +64,10 @@ class Calibrated:
             onnx.save(quantizer.model.model, path)
 
 
-def calibrated(path: Path, batches: Sequence[Batch]) -> Calibrated:
+def calibrated(path: Path, batches: Sequence[Batch], model: nn.Module) -> Calibrated:
     """The graph of a float file, and the ranges of its tensors over some batches.
 
-    Raises InputError where there is nothing to quantise.
+    model: which the file was made of. Raises InputError where there is nothing to quantise.
     """
     import onnx
     from onnxruntime.quantization import create_calibrator
@@ -73,7 +75,7 @@ def calibrated(path: Path, batches: Sequence[Batch]) -> Calibrated:
     graph = onnx.load(path)
     for node in graph.graph.node:
         node.name = node.output[0]
-    layers = layers_of(graph)
+    layers = layers_of(graph, model)
     if not layers:
         raise InputError(expected("quantize", "a model with convolutions or linear layers", "none"))
     with tempfile.TemporaryDirectory() as folder, _blamed():
@@ -86,23 +88,46 @@ def calibrated(path: Path, batches: Sequence[Batch]) -> Calibrated:
     return Calibrated(graph, ranges, layers)
 
 
-def layers_of(graph: Any) -> tuple[GraphLayer, ...]:
+def layers_of(graph: Any, model: nn.Module) -> tuple[GraphLayer, ...]:
     """The layers of a graph in its order; what comes before the first one belongs to it.
 
-    A layer goes by the name of its weight, or of its output where the exporter made the weight's name up.
+    A layer goes by the name of the module whose weight it has: the exporter may have transposed the weight, and made
+    up a name for it. Where the weight is of no module, it goes by the name of its output.
     """
-    constants = {one.name for one in graph.graph.initializer}
+    names = _names_of_weights(graph, model)
     found: list[tuple[str, list[str]]] = []
     before: list[str] = []
     for node in graph.graph.node:
         if node.op_type in WEIGHTED:
-            weight = next((name for name in node.input[1:2] if name in constants), "")
-            name = weight.removesuffix(".weight") if weight.endswith(".weight") else node.output[0]
+            name = next((names[one] for one in node.input[1:2] if one in names), node.output[0])
             found.append((name, [*before, node.name]))
             before = []
         else:
             (found[-1][1] if found else before).append(node.name)
     return tuple(GraphLayer(name, tuple(nodes)) for name, nodes in found)
+
+
+def _names_of_weights(graph: Any, model: nn.Module) -> dict[str, str]:
+    """By the names of a graph's constants, those of the modules whose weights they are."""
+    from onnx.numpy_helper import to_array
+
+    modules = {name for name, _ in model.named_modules()}
+    found, unknown = {}, list[Any]()
+    for constant in graph.graph.initializer:
+        module, _, last = constant.name.rpartition(".")
+        if last == "weight" and module in modules:
+            found[constant.name] = module
+        elif len(constant.dims) == 2:
+            unknown.append(constant)
+    if unknown:
+        own = {name: m.weight.detach().cpu() for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+        names = {_content(each): name for name, w in own.items() for each in (w.numpy(), w.T.numpy())}
+        found |= {c.name: names[key] for c in unknown if (key := _content(to_array(c))) in names}
+    return found
+
+
+def _content(values: Any) -> tuple[Any, ...]:
+    return (values.shape, str(values.dtype), values.tobytes())
 
 
 def _reader(names: Sequence[str], batches: Sequence[Batch]) -> Any:

@@ -28,7 +28,7 @@ from ranksearch.runs.footprints import with_footprint
 from ranksearch.runs.measured_time import with_measured_time
 from ranksearch.runs.narrate import describe_dense, describe_task
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.quantize import wanted_formats
+from ranksearch.runs.quantize import as_planned, wanted_formats
 from ranksearch.runs.settings import (
     candidate_config,
     compress_config,
@@ -46,7 +46,9 @@ def compress_pipeline(
     """Carry out a plan, or ranks from elsewhere, on the model that the options name, and save it in `out`."""
     with torch_threads(options):
         training = compress_config(options)
-        wanted_formats(options)  # raises early what would end this late
+        wanted_formats(
+            as_planned(options, given) if isinstance(given, PlanRecord) else options
+        )  # raises early what would end this late
         criteria = parse_criteria(options)
         candidate_config(options)  # registers cost metrics and the user's own decompositions
         task, data = build_task_and_data(options, reporter.line, reporter.progress)

@@ -29,7 +29,7 @@ from ranksearch.runs.evaluation import FINAL, Saved, evaluated
 from ranksearch.runs.export import Exports, compared_on, export_each, missing
 from ranksearch.runs.footprints import with_footprint
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.quantize import asks_for_files, lacks_int8, quantize_after, wanted_formats
+from ranksearch.runs.quantize import as_planned, asks_for_files, lacks_int8, quantize_after, wanted_formats
 from ranksearch.runs.run_folder import RunFolder
 from ranksearch.runs.settings import compress_config, recorded, timing_settings
 from ranksearch.tasks import Estimate, Role, Task
@@ -86,17 +86,18 @@ def handed_over(task: Task, record: PlanRecord, options: RunOptions, out: Path, 
 
 def exported(task: Task, record: PlanRecord, options: RunOptions, out: Path) -> Exports:
     """The files that the options ask for, of a compressed model that is there; those that are there are kept."""
+    options = as_planned(options, record)
     wanted, asked = wanted_formats(options), asks_for_files(options)
     names = {exporter.name for exporter in wanted}
     there = tuple(kept for kept in current_exports(out) if kept.exporter in names)
-    lacking, int8 = missing(out, wanted), lacks_int8(out, options)
+    lacking, int8 = missing(out, wanted), lacks_int8(out, options, record)
     if not lacking and not int8:
         return Exports(out, there, asked=asked)
     model = load_compressed(out, record, task.model)
     made = export_each(out, lacking, model, compared_on(task), task.output, asked=asked)
     if int8:
         there = tuple(kept for kept in there if kept.quantized is None)
-        made = quantize_after(made, model, task, options)
+        made = quantize_after(made, model, task, record, options)
     return replace(made, records=(*there, *made.records))
 
 

@@ -6,12 +6,21 @@ Kept free of torch, so that `ranksearch -h` is instant.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
-from ranksearch.costs import COSTS, Kept
+from ranksearch.costs import COSTS, INT8_BYTES, Kept
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import EXPORTERS
@@ -401,7 +410,8 @@ class RunOptions(BaseModel):
 
     quantize: Literal["int8"] | None = option("Delivery", None, "int8", "none")
     """Also deliver model.int8.onnx, quantised by onnxruntime on the calibration images, beside model.onnx. Layers that
-    lose too much stay float."""
+    lose too much stay float. With --metric bytes the budget is that of this file, and ranks and bit widths are chosen
+    together."""
 
     quantize_tolerance: float = option("Delivery", TOLERANCE, "F", gt=0, allow_inf_nan=False)
     """With --quantize: the divergence from the float model that is accepted, as a fraction of that of a model that
@@ -435,6 +445,18 @@ class RunOptions(BaseModel):
 
     verbose: bool = option("Run", False)
     """Print everything that is written to log.txt."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bytes_of_the_int8_file(cls, values: Any) -> Any:
+        """A budget in bytes counts the file that is to be delivered."""
+        if (
+            isinstance(values, Mapping)
+            and values.get("metric") == "bytes"
+            and values.get("quantize") == "int8"
+        ):
+            return {**values, "metric": INT8_BYTES}
+        return values
 
     @property
     def splitting_seed(self) -> int:

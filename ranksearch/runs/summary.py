@@ -65,6 +65,7 @@ def model_summary(
         ],
         "layers": {
             layer.name: {"decomposition": layer.decomposition, "form": layer.form, "ranks": [*layer.ranks]}
+            | ({"int8": True} if layer.int8 else {})
             for layer in record.layers
         },
     }

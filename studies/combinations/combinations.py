@@ -101,7 +101,7 @@ def measured(task: Task, name: str, epochs: int, model: nn.Module, folder: Path)
     apart = divergence(task.outputs(task.model, held_out), task.outputs(model, held_out), task.loss)
     scores = {role: evaluate(model, task, role) for role in ("validation", "test")}
     export_file(folder, EXPORTERS.get("onnx"), model, held_out, task.output)
-    int8 = quantize_file(folder, model, task).quantized
+    int8 = quantize_file(folder, model, task, planned=getattr(model, "planned", ())).quantized
     assert int8 is not None
     return {
         "model": name,

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import ranksearch
+from ranksearch.compression import CompressConfig, compress
+from ranksearch.costs import INT8_BYTES, counted
 from ranksearch.errors import InputError, MismatchError
-from ranksearch.exporting import current_exports, read_exports
+from ranksearch.exporting import EXPORTERS, current_exports, export_file, read_exports
+from ranksearch.networks import one_tensor
+from ranksearch.planning import CandidateConfig, Problem, prepare
 from ranksearch.quantization import INT8_FILE, calibrated, check_quantizer, quantize_file
+from ranksearch.searching import SearchSettings, search
 from ranksearch.tasks import Task
 
 onnx = pytest.importorskip("onnx")
@@ -108,7 +113,7 @@ def test_weights_are_int8_with_a_scale_per_output_channel(folder: Path) -> None:
 def test_layers_that_are_kept_have_their_weights_as_they_were(
     folder: Path, task: Task, tmp_path: Path
 ) -> None:
-    found = calibrated(folder / "model.onnx", [task.inputs("moments")])
+    found = calibrated(folder / "model.onnx", [task.inputs("moments")], task.model)
     assert [layer.name for layer in found.layers] == ["0", "3", "8"]
     found.write(tmp_path / "some.onnx", kept={1})
     some, float_weights = weights(tmp_path / "some.onnx"), weights(folder / "model.onnx")
@@ -133,6 +138,45 @@ def test_a_lower_tolerance_keeps_layers_float(folder: Path, task: Task, tmp_path
     assert found.divergence <= found.limit < all_int8.divergence
     assert found.time.batch == 2
     assert all(torch.equal(before[key], value) for key, value in task.model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def problem(task: Task) -> Problem:
+    return prepare(task, config=CandidateConfig(metrics=counted(INT8_BYTES), fits_per_form=3, iterations=3))
+
+
+@pytest.mark.parametrize("budget", [0.2, 0.4, 0.8])
+def test_a_plan_for_bytes_says_which_layers_are_int8(
+    problem: Problem, task: Task, tmp_path: Path, budget: float
+) -> None:
+    (result,) = search(problem, SearchSettings(budgets=(budget,), metric=INT8_BYTES))
+    compressed = compress(task, result.plan, config=CompressConfig(epochs=0), layers=problem.layers)
+    found = quantize_file(tmp_path, compressed.model, task, planned=result.plan.int8).quantized
+    assert found is not None
+    assert result.plan.int8
+    assert (found.tolerance, found.limit, found.evaluations) == (None, None, 1)
+    floats = {name if name in result.plan.choices else name.rpartition(".")[0] for name in found.float_layers}
+    assert floats == result.plan.choices.keys() - set(result.plan.int8)
+    stored = weights(tmp_path / INT8_FILE)
+    in_file = sum(array.nbytes for array in stored.values())
+    of_activations = [array for array in stored.values() if array.ndim == 0]
+    assert in_file - sum(array.nbytes for array in of_activations) <= result.plan.cost.of(INT8_BYTES)
+    assert result.plan.cost.of(INT8_BYTES) <= budget * problem.dense.of(INT8_BYTES)
+
+
+def test_a_layer_that_the_graph_lacks_is_named(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^quantize: expected the 2 layers .*, got none of the name 5"):
+        quantize_file(tmp_path, task.model, task, planned=("0", "5"))
+    assert not (tmp_path / INT8_FILE).exists()
+
+
+def test_linear_layers_go_by_their_names_where_the_exporter_transposes_them(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8)).eval()
+    inputs = torch.randn(40, 5, 6)  # products of matrices, rather than layers of the graph
+    export_file(tmp_path, EXPORTERS.get("onnx"), model, inputs[:5], one_tensor)
+    found = calibrated(tmp_path / "model.onnx", [inputs], model)
+    assert [layer.name for layer in found.layers] == ["0", "2"]
 
 
 def test_no_int8_file_where_no_layer_can_be(task: Task, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A place of its own for every test; a small network, calibrated in a fraction of a second, and its problem."""
+"""A place of its own for every test; a small network, calibrated in a fraction of a second, and its problem; a tiny
+model with tiny data, as a user's own file."""
 
 from __future__ import annotations
 
@@ -19,6 +20,40 @@ from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 from ranksearch.tasks import LOSSES, Task
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+def model():
+    torch.manual_seed(0)
+    m = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
+                      nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                      nn.Linear(12, 4))
+    for _ in range(20):
+        m(torch.randn(64, 3, 6, 6))
+    with torch.no_grad():
+        m[-1].weight *= 8
+    return m
+
+def data():
+    g = torch.Generator().manual_seed(1)
+    def part(n):
+        return TensorDataset(torch.randn(n, 3, 6, 6, generator=g), torch.arange(n) % 4)
+    return {"train": part(160), "validation": part(24), "test": part(40)}
+
+def unlabelled():
+    return {k: TensorDataset(d.tensors[0]) for k, d in data().items()}
+
+def first(outputs, targets):
+    return outputs[:, 0]
+
+def broken(outputs, targets):
+    if len(outputs) > 1:
+        raise OSError("disk on fire")
+    return outputs[:, 0]
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,3 +89,10 @@ def tiny_task() -> Task:
 @pytest.fixture(scope="session")
 def tiny_problem(tiny_task: Task) -> Problem:
     return testing.tiny_problem(tiny_task)
+
+
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own.py").write_text(OWN)
+    return folder

@@ -121,18 +121,16 @@ def _mean(values: Sequence[float]) -> float:
 
 def _recovery(record: ProbeRecord) -> Iterator[str]:
     recovery = record.recovery
-    if recovery is None or not recovery.epochs or recovery.epochs[0].accuracy is None:
+    first = recovery.epochs[0].accuracy if recovery is not None and recovery.epochs else None
+    if recovery is None or first is None or first.mean is None:
         return
-    ways = []
-    for way in dict.fromkeys(epoch.way for epoch in recovery.epochs):
-        last = [epoch for epoch in recovery.epochs if epoch.way == way][-1]
-        if last.accuracy and last.accuracy.mean is not None:
-            ways.append(f"{last.accuracy.mean:.1f} {way}")
+    last = {epoch.way: epoch.accuracy for epoch in recovery.epochs}
+    ways = [f"{x.mean:.1f} {way}" for way, x in last.items() if x is not None and x.mean is not None]
     count = max(epoch.epoch for epoch in recovery.epochs)
     retraining = "1 epoch of retraining brings" if count == 1 else f"{count} epochs of retraining bring"
     yield (
-        f"With all layers at {recovery.norm:.0%} of their norm across {recovery.cut} it falls to "
-        f"{recovery.epochs[0].accuracy.mean:.1f}; {retraining} it to {' and '.join(ways)}."
+        f"With all layers at {recovery.norm:.0%} of their norm across {recovery.cut} it falls to {first.mean:.1f}"
+        + (f"; {retraining} it to {' and '.join(ways)}." if ways else ".")
     )
 
 

@@ -1,4 +1,4 @@
-"""A tiny model with tiny data, as a user's own file, and a finished run on it."""
+"""Commands in this process, and a finished run of the user's own model."""
 
 from __future__ import annotations
 
@@ -12,40 +12,6 @@ from ranksearch.cli.app import app
 
 Invoke = Callable[..., Result]
 
-OWN = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-def model():
-    torch.manual_seed(0)
-    m = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-                      nn.Conv2d(12, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                      nn.Linear(12, 4))
-    for _ in range(20):
-        m(torch.randn(64, 3, 6, 6))
-    with torch.no_grad():
-        m[-1].weight *= 8
-    return m
-
-def data():
-    g = torch.Generator().manual_seed(1)
-    def part(n):
-        return TensorDataset(torch.randn(n, 3, 6, 6, generator=g), torch.arange(n) % 4)
-    return {"train": part(160), "validation": part(24), "test": part(40)}
-
-def unlabelled():
-    return {k: TensorDataset(d.tensors[0]) for k, d in data().items()}
-
-def first(outputs, targets):
-    return outputs[:, 0]
-
-def broken(outputs, targets):
-    if len(outputs) > 1:
-        raise OSError("disk on fire")
-    return outputs[:, 0]
-"""
-
 QUICK = ("--decompositions", "svd,spatial_svd", "--n-trials", "3", "--finetune-trials", "1",
          "--finetune-steps", "2", "--epochs", "1", "--batch-size", "32")  # fmt: skip
 
@@ -58,13 +24,6 @@ def _invoke(*arguments: object) -> Result:
 def invoke() -> Invoke:
     """Runs `ranksearch` with some arguments, in this process."""
     return _invoke
-
-
-@pytest.fixture(scope="session")
-def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "own.py").write_text(OWN)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from ranksearch.probing import read_probe
+from ranksearch.cli.verdict import sentences
+from ranksearch.probing import ProbeRecord, read_probe
 from ranksearch.probing.rows import read_rows
 from ranksearch.probing.spectrafile import read_spectra
 from ranksearch.runs import parse_probe
@@ -95,6 +96,33 @@ def test_recovery_is_added_to_a_probe_that_had_none(probe: Invoke, invoke: Invok
         "\n", " "
     )
     assert invoke("probe", "--resume", "--trust", "--out", added).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("means", "wanted"),
+    [
+        ((50.0, 61.0), "it falls to 50.0; 1 epoch of retraining brings it to 61.0 projected."),
+        ((50.0, None), "it falls to 50.0."),
+        ((None, 61.0), None),
+    ],
+)
+def test_accuracies_that_are_no_numbers_are_not_told(
+    means: tuple[float | None, ...], wanted: str | None
+) -> None:
+    epochs = [
+        {"way": "projected", "epoch": k, "params": 9, "accuracy": {"mean": mean, "stderr": None},
+         "kl": {"mean": 0.1, "stderr": None}}
+        for k, mean in enumerate(means)
+    ]  # fmt: skip
+    recovery = {"cut": "o|ihw", "norm": 0.9, "layers": 1, "project_each": "epoch", "epochs": epochs}
+    dense = {"params": 9, "flops": 9, "accuracy": None, "loss": None, "chance": 0.1}
+    content = {"version": 2, "model": None, "task_metric": "top-1 %", "images": None, "dense": dense}
+    record = ProbeRecord.model_validate_json(
+        json.dumps({**content, "layers": [], "verdict": None, "recovery": recovery})
+    )
+    told = [*sentences(record)]
+    assert len(told) == (wanted is not None)
+    assert wanted is None or told[0].endswith(wanted)
 
 
 def test_another_configuration_is_refused(probe: Invoke, invoke: Invoke, tmp_path: Path) -> None:

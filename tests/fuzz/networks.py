@@ -3,76 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from parts import CLASSES, TOKENS, Block, Data, Whole
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.data import Dataset
 
-EXAMPLES = 26
-CLASSES = 3
-
 DTYPES = {"float32": 0.7, "float64": 0.12, "bfloat16": 0.12, "float16": 0.06}
-INPUTS = ("one", "one", "tuple", "dict")
+INPUTS = ("one", "one", "tuple", "dict", "labelled dict")
 
-
-class Data(Dataset[Any]):
-    """Images (C, H, W), or sequences (T, C) or vectors (C,), with a scale beside them where the network takes two."""
-
-    def __init__(self, shape: tuple[int, ...], kind: str, dtype: torch.dtype, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.images = torch.randn(EXAMPLES, *shape, generator=generator).to(dtype)
-        self.scales = torch.rand(EXAMPLES, 1, generator=generator).to(dtype)
-        self.kind = kind
-
-    def __len__(self) -> int:
-        return EXAMPLES
-
-    def __getitem__(self, k: int) -> Any:
-        pair = {"x": self.images[k], "scale": self.scales[k]}
-        return {"one": self.images[k], "tuple": tuple(pair.values()), "dict": pair}[self.kind], k % CLASSES
+EVERYWHERE = (
+    "simple", "simple", "normed", "residual", "reused", "tied", "state", "drawing", "noisy", "order", "detached",
+)  # fmt: skip
+OF_IMAGES = ("grouped", "transposed")
+OF_SEQUENCES = ("attention", "encoder", "recurrent", "wave")
+OF_VECTORS = ("unused",)
 
 
 @dataclass
 class Made:
-    """A network, its data, and in words what it is made of. `steady`: gives the same outputs whenever it is asked."""
+    """A network, its data, and in words what it is made of."""
 
     model: nn.Module
     data: Dataset[Any]
     parts: list[str]
-    steady: bool = True
-
-
-class Whole(nn.Module):
-    """Blocks one after the other and a head; takes a scale as well where it is given one."""
-
-    def __init__(self, blocks: list[nn.Module], head: nn.Module) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.head = head
-
-    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
-        if scale is not None:
-            x = x * scale.reshape(-1, *[1] * (x.dim() - 1))
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x.mean((2, 3)) if x.dim() == 4 else x.mean(1) if x.dim() == 3 else x)
-
-
-class Block(nn.Module):
-    """Some modules, and a function of them and the input."""
-
-    def __init__(self, function: Callable[[Any, Tensor], Tensor], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 @dataclass
@@ -84,7 +41,6 @@ class Maker:
     sequences: bool
     width: int
     parts: list[str] = field(default_factory=list)
-    steady: bool = True
 
     def layer(self, out: int, **options: Any) -> nn.Module:
         """A convolution or linear layer, now and then one that ranksearch has to leave alone."""
@@ -107,10 +63,14 @@ class Maker:
     def _changed(self, layer: Any) -> nn.Module:
         draw = self.rng.random()
         if draw < 0.05:
-            return self._noted("weight_norm", parametrizations.weight_norm(layer))
-        if draw < 0.09:
+            made = self.rng.choice([parametrizations.weight_norm, parametrizations.spectral_norm])
+            return self._noted("parametrised", made(layer))
+        if draw < 0.07:
             layer.register_forward_hook(lambda module, args, output: output * 0.5)
             return self._noted("hook", layer)
+        if draw < 0.09:
+            layer.register_forward_pre_hook(lambda module, args: (args[0] * 0.5,))
+            return self._noted("pre-hook", layer)
         if draw < 0.12:
             for name in ("in_features", "out_channels"):
                 if hasattr(layer, name):
@@ -139,20 +99,8 @@ class Maker:
         return nn.LayerNorm(self.width)
 
     def block(self) -> nn.Module:
-        names = [
-            "simple",
-            "simple",
-            "normed",
-            "residual",
-            "reused",
-            "tied",
-            "state",
-            "noisy",
-            "order",
-            "detached",
-        ]
-        names += ["grouped"] if self.images else ["attention", "recurrent"] if self.sequences else ["unused"]
-        name = self.rng.choice(names)
+        more = OF_IMAGES if self.images else OF_SEQUENCES if self.sequences else OF_VECTORS
+        name = self.rng.choice((*EVERYWHERE, *more))
         self.parts.append(f"[{name}]")
         made: nn.Module = getattr(self, name)()
         return made
@@ -210,9 +158,11 @@ class Maker:
         return Block(run, first=first, second=second)
 
     def state(self) -> nn.Module:
-        """Counts its passes in a buffer or an attribute, or remembers what it computed; outputs stay."""
+        """Counts its passes in a buffer, a list or a table, averages, or remembers what it computed; outputs stay."""
         made = Block(lambda m, x: x, layer=self.plain(self.width))
-        made.register_buffer("passes", torch.zeros((), dtype=torch.long))
+        made.register_buffer("passes", torch.zeros((), dtype=torch.long), persistent=self.rng.random() < 0.5)
+        made.register_buffer("average", torch.zeros(()))
+        made.calls, made.log = {"count": 0}, []
 
         def counted(m: Any, x: Tensor) -> Tensor:
             m.passes += 1
@@ -222,8 +172,29 @@ class Maker:
             m.last = [torch.tanh(m.layer(x))]
             return m.last[0]
 
-        made.function = self.rng.choice([counted, remembered])
+        def averaged(m: Any, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                m.average = 0.9 * m.average + 0.1 * x.float().mean()
+            return torch.tanh(m.layer(x))
+
+        def listed(m: Any, x: Tensor) -> Tensor:
+            m.calls["count"] += 1
+            m.log.append(tuple(x.shape))
+            return torch.tanh(m.layer(x))
+
+        made.function = self.rng.choice([counted, remembered, averaged, listed])
         return made
+
+    def drawing(self) -> nn.Module:
+        """Draws random numbers in evaluation mode too, from torch's generator or Python's."""
+
+        def torchs(m: Any, x: Tensor) -> Tensor:
+            return torch.tanh(m.layer(x) + 0.01 * torch.rand(()).to(x.dtype))
+
+        def pythons(m: Any, x: Tensor) -> Tensor:
+            return torch.tanh(m.layer(x) * (1 + 0.01 * random.random()))
+
+        return Block(self.rng.choice([torchs, pythons]), layer=self.plain(self.width))
 
     def noisy(self) -> nn.Module:
         out = self.rng.randint(4, 12)
@@ -268,9 +239,33 @@ class Maker:
         own = {"attend": attention, "norm": nn.LayerNorm(self.width), "layer": self.plain(self.width)}
         return Block(lambda m, x: m.layer(m.norm(x + m.attend(x, x, x)[0])), **own)
 
+    def encoder(self) -> nn.Module:
+        return nn.TransformerEncoderLayer(
+            self.width,
+            1,
+            dim_feedforward=2 * self.width,
+            dropout=self.rng.choice([0.0, 0.1]),
+            norm_first=self.rng.random() < 0.5,
+            batch_first=True,
+        )
+
     def recurrent(self) -> nn.Module:
-        own = {"rnn": nn.GRU(self.width, self.width, batch_first=True), "layer": self.plain(self.width)}
-        return Block(lambda m, x: m.layer(m.rnn(x)[0]), **own)
+        kind, both = self.rng.choice([nn.GRU, nn.LSTM, nn.RNN]), self.rng.random() < 0.3
+        width = self.width
+        rnn = kind(width, width, num_layers=self.rng.choice([1, 1, 2]), bidirectional=both, batch_first=True)
+        self.width = 2 * width if both else width
+        return Block(lambda m, x: m.layer(m.rnn(x)[0]), rnn=rnn, layer=self.plain(self.width))
+
+    def wave(self) -> nn.Module:
+        """A convolution over time."""
+        conv = self._changed(nn.Conv1d(self.width, self.width, 3, padding=1))
+        return Block(lambda m, x: torch.tanh(m.conv(x.mT).mT), conv=conv)
+
+    def transposed(self) -> nn.Module:
+        out = self.rng.randint(4, 8)
+        conv = nn.ConvTranspose2d(self.width, out, 3, stride=self.rng.choice([1, 2]), padding=1)
+        self.width = out
+        return nn.Sequential(self._changed(conv), self.activation())
 
     def unused(self) -> nn.Module:
         own = {"layer": self.plain(self.width), "idle": self.plain(self.width)}
@@ -287,23 +282,40 @@ def network(seed: int) -> Made:
     sequences = not images and rng.random() < 0.5
     width = rng.randint(4, 8)
     maker = Maker(rng, images, sequences, width)
-    blocks = [maker.block() for _ in range(rng.randint(1, 4))]
+    tokens = sequences and rng.random() < 0.3
+    blocks: list[nn.Module] = [nn.Embedding(TOKENS, width)] if tokens else []
+    blocks += [maker.block() for _ in range(rng.choice((1, 1, 2, 3)))]
     head = nn.Linear(maker.width, CLASSES)
     with torch.no_grad():
         head.weight.mul_(4)
     dtype_name = rng.choices(list(DTYPES), list(DTYPES.values()))[0]
-    kind = rng.choice(INPUTS)
+    kind = "tokens" if tokens else rng.choice(INPUTS)
     dtype = getattr(torch, dtype_name)
-    model = Whole(blocks, head).to(dtype)
+    model = Whole(blocks, head, named=rng.random() < 0.15).to(dtype)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
             module.running_var.uniform_(0.5, 2.0)
-    shape = (width, rng.randint(5, 7), rng.randint(5, 7)) if images else (4, width) if sequences else (width,)
-    if rng.random() < 0.1:
-        model.requires_grad_(False)
-        maker.parts.append("frozen")
-    if rng.random() < 0.1:
-        model.register_forward_hook(lambda module, args, output: output * 2)
-        maker.parts.append("hooked")
-    model.train(rng.random() < 0.2)
-    return Made(model, Data(shape, kind, dtype, seed), [dtype_name, kind, *maker.parts])
+    shape = (width, rng.randint(4, 6), rng.randint(4, 6)) if images else (4, width) if sequences else (width,)
+    spoilt = rng.random() < 0.03
+    model.eval()
+    for chance, part, change in (
+        (0.1, "frozen", lambda: model.requires_grad_(False)),
+        (0.05, "partly frozen", lambda: head.requires_grad_(False)),
+        (0.1, "hooked", lambda: model.register_forward_hook(_doubled)),
+        (0.05, "backward hook", lambda: head.register_full_backward_hook(lambda module, into, out: None)),
+        (0.03, "state hook", lambda: model.register_state_dict_post_hook(lambda *_: None)),
+        (0.15, "training", model.train),
+        (0.15, "partly training", blocks[-1].train),
+    ):
+        if rng.random() < chance:
+            change()
+            maker.parts.append(part)
+    return Made(
+        model,
+        Data((4,) if tokens else shape, kind, dtype, seed, spoilt=spoilt),
+        [dtype_name, kind, *["spoilt"] * spoilt, *["named"] * model.named, *maker.parts],
+    )
+
+
+def _doubled(module: nn.Module, inputs: Any, output: Any) -> Any:
+    return {name: 2 * each for name, each in output.items()} if isinstance(output, dict) else 2 * output

@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import re
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ranksearch.files import whole_file
+from ranksearch.files import remove_temporary, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ FORMAT = 4
 """Part of every key: raised when what is computed, or how it is written, changes."""
 
 _LIMIT = 10 * 2**30
+
+_ABANDONED = 3600.0
+"""Seconds after which nobody writes a half-written entry to its end."""
 
 _KEY = re.compile("[0-9a-f]{32}")
 
@@ -87,27 +92,20 @@ class Cache:
         if self.folder is None or not (path := self.path(key)).is_file():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                stated = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-            if stated["digest"] != digest(tensors, stated["plain"]):
-                raise ValueError("it does not match its digest")
-            plain = json.loads(stated["plain"])
+            entry = _read(path)
             os.utime(path)
-            return tensors, plain
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except _UNUSABLE as error:
             log.warning("cached %s cannot be used (%s): computing it again", path, error)
             return None
+        return entry
 
     def put(self, key: str, tensors: Mapping[str, Tensor], plain: object) -> None:
         """Keep an entry; where the folder cannot be written to, a warning."""
         if self.folder is None:
             return
         try:
-            with whole_file(self.path(key)) as path:
-                own = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
-                text = json.dumps(plain)
-                save_file(own, path, {"plain": text, "digest": digest(own, text)})
+            _write(self.path(key), tensors, plain)
+            remove_temporary(self.folder, age=_ABANDONED)
             self._prune()
         except (OSError, SafetensorError) as error:
             log.warning("cannot cache anything in %s: %s", self.folder, error)
@@ -153,6 +151,54 @@ class Caches:
         """Keep an entry in all of them."""
         for cache in self.caches:
             cache.put(key, tensors, plain)
+
+
+def examine(folder: Path) -> tuple[int, list[Path]]:
+    """How many entries there are in a folder, and those that are not as they were written.
+
+    One is written and read back first. Raises OSError where that cannot be done.
+    """
+    path = folder / f"{secrets.token_hex(16)}.safetensors"
+    try:
+        _write(path, {"x": torch.arange(3)}, "written and removed by a check")
+        _read(path)
+    except _UNUSABLE as error:
+        raise error if isinstance(error, OSError) else OSError(f"{folder}: {error}") from error
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    entries = [entry for entry, _ in _stats(folder)]
+    return len(entries), [entry for entry in entries if not _is_sound(entry)]
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        _read(path)
+    except FileNotFoundError:  # another process has removed it
+        return True
+    except _UNUSABLE:
+        return False
+    return True
+
+
+_UNUSABLE = (SafetensorError, OSError, KeyError, ValueError)
+
+
+def _read(path: Path) -> Entry:
+    """An entry as it was written; raises one of _UNUSABLE where it cannot be, or is not."""
+    with safe_open(path, framework="pt") as file:
+        stated = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    if stated["digest"] != digest(tensors, stated["plain"]):
+        raise ValueError("it does not match its digest")
+    return tensors, json.loads(stated["plain"])
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], plain: object) -> None:
+    with whole_file(path) as temporary:
+        own = {name: tensors[name].cpu().contiguous() for name in sorted(tensors)}
+        text = json.dumps(plain)
+        save_file(own, temporary, {"plain": text, "digest": digest(own, text)})
 
 
 def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:

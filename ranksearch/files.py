@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,12 +56,23 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_temporary(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and those in it: files of `whole_file` alone."""
+def remove_temporary(folder: Path, *, age: float = 0.0) -> None:
+    """Remove what killed processes left half-written in a folder and those in it: files of `whole_file` alone.
+
+    age: seconds for which nothing was written to them, where other processes may be writing to the folder.
+    """
     for parent, _, names in os.walk(folder):
         for name in names:
-            if _TEMPORARY.fullmatch(name):
-                Path(parent, name).unlink(missing_ok=True)
+            path = Path(parent, name)
+            if _TEMPORARY.fullmatch(name) and (not age or _age(path) > age):
+                path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # another process was faster
+        return 0.0
 
 
 def write_text(path: Path, content: str) -> None:

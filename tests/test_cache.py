@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from ranksearch import cache as cache_module
-from ranksearch.cache import Cache, digest
+from ranksearch.cache import Cache, digest, examine
 from ranksearch.calibration import (
     Moments,
     computation_digest,
@@ -51,6 +52,36 @@ def test_entries_come_back_as_they_were(tmp_path: Path) -> None:
     assert all(torch.equal(found[0][name], tensors[name]) for name in tensors)
     assert found[1] == {"error": 0.1 + 0.2, "ranks": [1, 2]}
     assert Cache(None).get("key") is None
+
+
+def test_an_examination_finds_the_entries_that_are_damaged_and_leaves_all_as_it_is(tmp_path: Path) -> None:
+    assert examine(tmp_path / "new") == (0, [])
+    cache, keys = Cache(tmp_path), ["0" * 32, "1" * 32]
+    for key in keys:
+        cache.put(key, {"a": torch.arange(6)}, None)
+    content = cache.path(keys[1]).read_bytes()
+    cache.path(keys[1]).write_bytes(content[:-8] + b"\1" + content[-7:])
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
+    assert examine(tmp_path) == (2, [cache.path(keys[1])])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")} == files
+    with pytest.raises(OSError):  # noqa: PT011
+        examine(cache.path(keys[0]))
+
+
+def test_what_killed_processes_left_half_written_goes_after_a_while(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    old, new, others = (
+        tmp_path / name for name in (".a.01234567.ranksearch.tmp", ".b.01234567.ranksearch.tmp", ".notes.tmp")
+    )
+    for path in (old, new, others):
+        path.write_bytes(b"half")
+    hours_ago = time.time() - 2 * 3600
+    for path in (old, others):
+        os.utime(path, (hours_ago, hours_ago))
+    cache.put("key", {"a": torch.ones(2)}, None)
+    assert not old.exists()
+    assert new.exists()
+    assert others.exists()
 
 
 def test_a_broken_entry_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

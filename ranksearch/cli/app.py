@@ -12,7 +12,18 @@ from ranksearch.cli.gathering import Gathering
 from ranksearch.cli.guard import guarded
 from ranksearch.cli.machine import Json, answering
 from ranksearch.cli.signature import help_text, option_of, with_options
-from ranksearch.cli.taken import ALL, DELIVERY, INIT, LAYERS, MODEL_AND_DATA, PLAN, PROBE, VERIFY, WORKER
+from ranksearch.cli.taken import (
+    ALL,
+    DELIVERY,
+    DOCTOR,
+    INIT,
+    LAYERS,
+    MODEL_AND_DATA,
+    PLAN,
+    PROBE,
+    VERIFY,
+    WORKER,
+)
 from ranksearch.exporting import EXPORTERS
 from ranksearch.interchange import PLAN_EXPORTERS
 from ranksearch.runs import MAIN_PANEL
@@ -45,6 +56,12 @@ OF_THE_RUN = {
     "storage": "RANKSEARCH_STORAGE, else that of RUN",
     "artifacts": "that of RUN",
     "threads": "the run's",
+}
+
+TO_CHECK = {
+    "data": "none: not checked",
+    "storage": "RANKSEARCH_STORAGE; without it not checked",
+    "model": "digits; it says how images become inputs",
 }
 
 Config = Annotated[
@@ -425,6 +442,21 @@ def layers(config: Config = None, as_json: Json = False, *, given: dict[str, Any
         layers_command(config, given, answer)
 
 
+def doctor(as_json: Json = False, *, given: dict[str, Any]) -> None:
+    """Check the installation, the cache, a storage and data before a long run: one line each.
+
+    ranksearch doctor
+
+    ranksearch doctor --data imagefolder:/data/in1k --storage postgresql+psycopg://user@host/db
+
+    In the storage a trial is written, read back and removed. What has failed ends in exit code 2.
+    """
+    with guarded(), answering("doctor", as_json) as answer:
+        from ranksearch.cli.doctor import doctor_command
+
+        doctor_command(given, answer)
+
+
 app.command(cls=Gathering)(with_options(init, INIT, shown={"budget": "0.5,0.3"}))
 app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
 app.command()(with_options(worker, WORKER, shown=OF_THE_RUN))
@@ -456,3 +488,4 @@ app.command()(with_options(probe, PROBE, shown={"out": "runs/probe-MODEL-DATE-TI
 app.command()(
     with_options(layers, LAYERS, shown={"input_size": "the data's; without data, the model's usual one"})
 )
+app.command()(with_options(doctor, DOCTOR, shown=TO_CHECK))

@@ -74,3 +74,14 @@ INIT = (
 )
 LAYERS = ("model", "num_classes", "output", "ignore", "data", "collate", "input_size", "decompositions")
 VERIFY = ("data", "model", "metric_fn", "loss", "device", "threads", "trust")
+DOCTOR = (
+    "data",
+    "model",
+    "input_size",
+    "test_split",
+    "storage",
+    "storage_timeout",
+    "cache",
+    "device",
+    "threads",
+)

@@ -2,6 +2,7 @@ from .command import command_here
 from .compress import compress_pipeline
 from .config import load_options, parse, read_toml, write_toml
 from .deliver import RunReport
+from .doctor import Check, checks
 from .export import Exports, export_delivered, snippets
 from .further import FurtherPlan, differs, further_front, further_plans, tables_in
 from .initial import initial_study
@@ -24,6 +25,7 @@ __all__ = [
     "MAIN_PANEL",
     "NOT_RECORDED",
     "ROLES",
+    "Check",
     "Exports",
     "FurtherPlan",
     "ProbeOptions",
@@ -31,6 +33,7 @@ __all__ = [
     "RunOptions",
     "RunReport",
     "candidate_config",
+    "checks",
     "command_here",
     "compress_pipeline",
     "delivered_in",

@@ -810,6 +810,7 @@ def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: 
     commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
     assert {name for name, _ in commands} == {
         "init",
+        "doctor",
         "compare",
         "run",
         "layers",

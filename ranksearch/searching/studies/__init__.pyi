@@ -1,5 +1,6 @@
 from .artifacts import Artifact, Artifacts
 from .board import SEARCH, Board, Found, find_board, leading
+from .check import check_storage
 from .lease import check_unused
 from .queue import Claim, Queue, Queued, finished
 from .quiet import quiet_optuna
@@ -30,6 +31,7 @@ __all__ = [
     "Found",
     "Queue",
     "Queued",
+    "check_storage",
     "check_unused",
     "find_board",
     "finished",

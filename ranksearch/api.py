@@ -91,6 +91,7 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     *,
     metric: str = ...,
     limits: Mapping[str, float | str] | None = ...,
+    budget_of: str | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
     rank_multiple: int | str | Mapping[str, int | str] | None = ...,
@@ -124,6 +125,7 @@ def search(
     *,
     metric: str = ...,
     limits: Mapping[str, float | str] | None = ...,
+    budget_of: str | None = ...,
     decompositions: str | Sequence[str] | None = ...,
     min_rank: int = ...,
     rank_multiple: int | str | Mapping[str, int | str] | None = ...,
@@ -158,6 +160,7 @@ def search(
     *,
     metric: str = "params",
     limits: Mapping[str, float | str] | None = None,
+    budget_of: str | None = None,
     decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
     rank_multiple: int | str | Mapping[str, int | str] | None = None,
@@ -185,7 +188,9 @@ def search(
     """The best plan within a budget; several budgets give a list.
 
     budget: how much to keep of the model in the cost metric `metric`: a fraction, 0.2, or a text, "20%" or "54k".
-    limits: by other cost metrics, what else the plan has to keep to. Cost metrics are params, flops, and what else is
+    limits: by other cost metrics, what else the plan has to keep to. budget_of: what budget and limits count of the
+    model, None for all: "factorisable", "blocks" (the repeated ones of a transformer), or patterns over names of
+    layers; those outside stay dense. Cost metrics are params, flops, and what else is
     registered. decompositions: names to choose from, all where None. rank_multiple: what ranks are multiples of, or a
     mapping from layer patterns to that, of which the last match counts; "auto" has it measured. Where None it is 8 or 4
     where that costs next to nothing, else 1; and 8 if latency counts. runtime, latency_batch: what runs the model, and
@@ -205,6 +210,7 @@ def search(
         budgets=tuple(map(Kept.parse, budget if several else (budget,))),  # type: ignore[arg-type]
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        budget_of=budget_of,
         allocator=allocator,
         n_trials=n_trials,
         objective=objective,
@@ -327,6 +333,7 @@ def smallest(
     *,
     metric: str = "params",
     limits: Mapping[str, float | str] | None = None,
+    budget_of: str | None = None,
     config: CompressConfig | None = None,
     decompositions: str | Sequence[str] | None = None,
     min_rank: int = 1,
@@ -353,6 +360,7 @@ def smallest(
         budgets=(Kept(fraction=1.0),),
         metric=metric,
         limits=tuple((name, Kept.parse(kept)) for name, kept in (limits or {}).items()),
+        budget_of=budget_of,
         allocator=allocator,
         seed=seed,
     )
@@ -430,7 +438,9 @@ def _prepared(
     early = protect_early if isinstance(protect_early, tuple | list) else (protect_early,)
     layer_weights = LayerWeights(*early)
     timing = TimingSettings(runtime, latency_batch)
-    network = inspect_network(task, ignore=patterns, metrics=wanted.metrics, timing=timing)
+    network = inspect_network(
+        task, ignore=patterns, metrics=wanted.metrics, timing=timing, budget_of=wanted.budget_of
+    )
     if probe is not None:
         # What it reads with takes a second to import.
         from ranksearch.probing import read_prior
@@ -467,7 +477,7 @@ def plan(
         record = read_tables(Path(source) / TABLES)
         tables, of_run, multiples = record.content(), record.of_run, record.multiples
     asked = None if limits is None else tuple((name, Kept.parse(kept)) for name, kept in limits.items())
-    (wanted,) = further_budgets(tables.dense, [Kept.parse(budget)], of_run, metric, asked)
+    (wanted,) = further_budgets(tables.dense, [Kept.parse(budget)], of_run, metric, asked, tables.part)
     found = further_plan(tables, wanted, multiples)
     return SearchResult(wanted, found.plan, "analytic", found.scores, (), tables, multiples)
 

@@ -84,9 +84,22 @@ def costs(content: Content) -> str:
         )
         for name, cost in record.cost.items()
     ]
+    if record.part is not None:
+        rows += [
+            (
+                plain(f"{unit_of(name)}{record.of_part}"),
+                shown(name, amount),
+                shown(name, record.counted(name, record.cost[name])),
+                share(record.counted(name, record.cost[name]), amount),
+            )
+            for name, amount in record.part.dense.items()
+        ]
     limits = [(record.metric, record.limit), *((other.metric, other.limit) for other in record.limits)]
-    asked = ", ".join(f"{shown(metric, limit)} {plain(unit_of(metric))}" for metric, limit in limits)
-    parts = [table(("", "dense", "compressed", "kept"), rows), f"The budget was at most {asked}."]
+    asked = ", ".join(
+        f"{shown(metric, record.counted(metric, limit))} {plain(unit_of(metric))}" for metric, limit in limits
+    )
+    budget = f"The budget was at most {asked}{plain(record.of_part)}."
+    parts = [table(("", "dense", "compressed", "kept"), rows), budget]
     if record.footprint is not None:
         parts.append(footprint(record.footprint))
     scores, options = record.scores, record.options

@@ -15,18 +15,20 @@ MOST = 3
 def closing_lines(records: Sequence[PlanRecord]) -> Iterator[str]:
     """A line per model, and one about the layers of the smallest."""
     for record in records:
-        yield f"budget {record.asked}: {', '.join(_changes(record))}"
+        yield f"budget {record.asked}{record.of_part}: {', '.join(_changes(record))}"
     if records and (changed := changed_most(records[-1])):
         yield f"layers that shrank most at budget {records[-1].asked}: {', '.join(changed)}"
 
 
 def _changes(record: PlanRecord) -> Iterator[str]:
     """`93.5k → 28k parameters (−70%)`, then bytes, time and the task metric, as far as they are known."""
+    if record.part is not None:
+        own = record.metric
+        before, after = (record.counted(own, amounts[own]) for amounts in (record.dense, record.cost))
+        yield _change(own, before, after, record.of_part)
     metrics = dict.fromkeys((record.metric, "params"))
     for metric in (name for name in metrics if name in record.cost and not is_measured(name)):
-        before, after = record.dense[metric], record.cost[metric]
-        cut = f" (−{1 - after / before:.0%})" if 0 < after <= before else ""
-        yield f"{briefly(metric, before)} → {briefly(metric, after)} {unit_of(metric)}{cut}"
+        yield _change(metric, record.dense[metric], record.cost[metric])
     if (taken := record.footprint) is not None:
         yield f"{taken.dense.bytes / 1e6:.3g} → {taken.compressed.bytes / 1e6:.3g} MB"
         if (time := taken.time) is not None:
@@ -36,6 +38,11 @@ def _changes(record: PlanRecord) -> Iterator[str]:
         if found is not None and found.dense is not None and found.delivered is not None:
             yield f"{found.metric} {found.dense:.2f} → {found.delivered:.2f} ({role})"
             return
+
+
+def _change(metric: str, before: int, after: int, of_part: str = "") -> str:
+    cut = f" (−{1 - after / before:.0%})" if 0 < after <= before else ""
+    return f"{briefly(metric, before)} → {briefly(metric, after)} {unit_of(metric)}{of_part}{cut}"
 
 
 def changed_most(record: PlanRecord) -> list[str]:

@@ -12,7 +12,7 @@ from ranksearch.cli.fitting import NOTHING, Column, Fitted
 from ranksearch.cli.flags import with_flags
 from ranksearch.cli.models import models_view
 from ranksearch.cli.text import styled
-from ranksearch.costs import ALWAYS, is_measured, layer_cost, shown, unit_of
+from ranksearch.costs import ALWAYS, is_measured, layer_cost, part_in_words, shown, unit_of
 from ranksearch.networks import Layer, kernel_shape
 from ranksearch.objectives import score_label, scores_by_price
 from ranksearch.planning import PlanRecord
@@ -58,9 +58,24 @@ def further_table(plans: Sequence[FurtherPlan]) -> RenderableType:
             if is_measured(metric) and "time_predicted" in record.scores and "time" not in record.scores:
                 found[k] = f"{found[k]}, predicted"
         cells[metric] = [shown(metric, dense[metric]), *found]
+    own = records[0].metric
+    of_part = (
+        []
+        if records[0].part is None
+        else [
+            Column(
+                f"{unit_of(own)}{records[0].of_part}",
+                [
+                    shown(own, records[0].counted(own, dense[own])),
+                    *(_counted_share(own, record) for record in records),
+                ],
+            )
+        ]
+    )
     columns = [
         Column("budget", ["dense", *(f"budget {record.asked}" for record in records)], left=True),
-        *_costs(cells, records[0].metric),
+        *of_part,
+        *_costs(cells, own),
         Column("ε", ["0", *(_score(record.scores, "error") for record in records)]),
     ]
     return Fitted(columns, wraps=True)
@@ -70,25 +85,31 @@ def plan_view(record: PlanRecord) -> RenderableType:
     """A plan layer by layer, and what it comes to."""
     limits = [(record.metric, record.limit), *((other.metric, other.limit) for other in record.limits)]
     within = ", ".join(
-        f"{shown(metric, record.cost[metric])} of at most {shown(metric, limit)} {unit_of(metric)}"
+        f"{shown(metric, record.counted(metric, record.cost[metric]))} of at most "
+        f"{shown(metric, record.counted(metric, limit))} {unit_of(metric)}"
         for metric, limit in limits
     )
-    title = f"budget {record.asked}: {within}, {record.model.name or 'a model handed in'}"
+    title = f"budget {record.asked}{record.of_part}: {within}, {record.model.name or 'a model handed in'}"
     layers, errors = record.layers, [layer.error for layer in record.layers]
     cells = {
         metric: [
             *(shown(metric, layer.cost[metric]) for layer in layers),
+            *([_counted_share(metric, record)] if record.part else []),
             _share(metric, record.cost[metric], record.dense[metric]),
         ]
         for metric in record.cost
     }
+    totals = [*([part_in_words(record.part.asked)] if record.part else []), "whole model"]
+    blank = [""] * len(totals)
     columns = [
-        Column("layer", [*(layer.name for layer in layers), "whole model"], left=True),
-        Column("kernel", [*("×".join(map(str, layer.shape)) for layer in layers), ""], 2, left=True),
-        Column("decomposition", [*(layer.way for layer in layers), ""], left=True),
-        Column("ranks", [*("×".join(map(str, layer.ranks)) or NOTHING for layer in layers), ""], left=True),
+        Column("layer", [*(layer.name for layer in layers), *totals], left=True),
+        Column("kernel", [*("×".join(map(str, layer.shape)) for layer in layers), *blank], 2, left=True),
+        Column("decomposition", [*(layer.way for layer in layers), *blank], left=True),
+        Column(
+            "ranks", [*("×".join(map(str, layer.ranks)) or NOTHING for layer in layers), *blank], left=True
+        ),
         *_costs(cells, record.metric),
-        Column("ε", [f"{x:.3g}" for x in (*errors, sum(errors))], 2),
+        Column("ε", [*(f"{x:.3g}" for x in errors), *blank[1:], f"{sum(errors):.3g}"], 2),
     ]
     parts = [_titled(title, Fitted(columns, wraps=True, sections=(len(layers),)))]
     if record.footprint is not None:
@@ -107,6 +128,12 @@ def plan_view(record: PlanRecord) -> RenderableType:
         parts.append(_titled("scores", Fitted(scores, wraps=True)))
     parts += [styled(line, overflow="fold") for line in behaviour_lines(record)]
     return Group(*parts)
+
+
+def _counted_share(metric: str, record: PlanRecord) -> str:
+    """What the budget counts of a model, beside the dense one's."""
+    own, dense = (record.counted(metric, amounts[metric]) for amounts in (record.cost, record.dense))
+    return _share(metric, own, dense)
 
 
 def front_view(record: FrontRecord, *, every: bool) -> RenderableType:

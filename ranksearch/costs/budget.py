@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil, isfinite
 
 from ranksearch.costs.cost import Cost
+from ranksearch.costs.part import Part, part_in_words
 from ranksearch.costs.registry import COSTS, is_measured, shown, unit_of
 from ranksearch.errors import InputError, expected
 
@@ -107,7 +108,8 @@ class Budget:
     """The most that a model may cost in one cost metric, and in each of the further ones in `also`.
 
     kept: what was asked for. dense: what the dense model costs in the metric. limit: the most that the whole compressed
-    model may cost.
+    model may cost. part: what was asked for is to be kept of that alone; the rest of the model stays as it is, so that
+    a limit on the part is one on the whole. None stands for the whole model.
     """
 
     metric: str
@@ -115,9 +117,17 @@ class Budget:
     dense: int
     limit: int
     also: tuple[Budget, ...] = ()
+    part: Part | None = None
 
     @classmethod
-    def of(cls, dense: Cost, kept: object, metric: str = "params", also: Limits = ()) -> Budget:
+    def of(
+        cls,
+        dense: Cost,
+        kept: object,
+        metric: str = "params",
+        also: Limits = (),
+        part: Part | None = None,
+    ) -> Budget:
         """The budget of a model that costs `dense`; `kept` as `Kept.parse` accepts it, `also` by cost metric.
 
         Raises InputError.
@@ -127,8 +137,9 @@ class Budget:
         if asked.amount is not None and known is not None and known.base != asked.base:
             wanted = _EXAMPLES[known.base].format(unit=known.unit)
             raise InputError(expected("budget", f"for {metric} a fraction or {wanted}", repr(asked.name)))
-        others = tuple(cls.of(dense, other, name) for name, other in also)
-        return cls(metric, asked, amount, asked.limit(amount), others)
+        others = tuple(cls.of(dense, other, name, part=part) for name, other in also)
+        whole = cls(metric, asked, amount, amount, others, part)
+        return replace(whole, limit=whole.rest + asked.limit(whole.counted(amount)))
 
     @classmethod
     def at_most(cls, dense: Cost, limit: int, metric: str = "params") -> Budget:
@@ -142,9 +153,27 @@ class Budget:
         return self.kept.name
 
     @property
+    def rest(self) -> int:
+        """What the model costs outside of the part that counts."""
+        return 0 if self.part is None else self.dense - self.part.cost.of(self.metric)
+
+    def counted(self, amount: int) -> int:
+        """What counts of the cost of a whole model."""
+        return amount - self.rest
+
+    def share(self, amount: int) -> float:
+        """The same as a fraction of what the dense model has of it."""
+        return self.counted(amount) / max(1, self.counted(self.dense))
+
+    @property
     def fraction(self) -> float:
-        """The largest fraction of the dense model that may be kept."""
-        return self.limit / max(1, self.dense) if self.kept.fraction is None else self.kept.fraction
+        """The largest fraction of the dense model, or of its part that counts, that may be kept."""
+        return self.share(self.limit) if self.kept.fraction is None else self.kept.fraction
+
+    def keeping(self, fraction: float) -> Budget:
+        """The same for another fraction to keep."""
+        limit = self.rest + int(fraction * self.counted(self.dense))
+        return replace(self, kept=Kept(fraction=fraction), limit=limit)
 
     @property
     def every(self) -> tuple[Budget, ...]:
@@ -169,18 +198,25 @@ class Budget:
         return all(cost.of(each.metric) <= each.limit for each in self.every)
 
     def __str__(self) -> str:
-        """`at most 53,944 of 269,722 parameters`, with `and` between several."""
-        return " and ".join(
-            f"at most {shown(each.metric, each.limit)} of {shown(each.metric, each.dense)} {unit_of(each.metric)}"
-            for each in self.every
-        )
+        """`at most 53,944 of 269,722 parameters`, with `and` between several; of a part, the whole model's as well."""
+        return " and ".join(each._in_words() for each in self.every)
+
+    def _in_words(self) -> str:
+        unit = unit_of(self.metric)
+        limit, dense = (shown(self.metric, amount) for amount in (self.limit, self.dense))
+        if self.part is None:
+            return f"at most {limit} of {dense} {unit}"
+        own = [shown(self.metric, self.counted(amount)) for amount in (self.limit, self.dense)]
+        whole = f"{limit} of {dense} of the whole model"
+        return f"at most {own[0]} of {own[1]} {unit} of {part_in_words(self.part.asked)} ({whole})"
 
     def smallest(self, least: int) -> str:
         """The smallest budget to ask for if the cheapest plan costs `least`, in the form of the original one."""
+        own, dense = self.counted(least), self.counted(self.dense)
         if self.kept.fraction is None:
-            return Kept(amount=least, base=self.kept.base).name
-        step = ceil(least / max(1, self.dense) * 10_000)
-        while int(step / 10_000 * self.dense) < least:
+            return Kept(amount=own, base=self.kept.base).name
+        step = ceil(own / max(1, dense) * 10_000)
+        while int(step / 10_000 * dense) < own:
             step += 1
         return f"{step / 10_000:.4f}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -22,6 +23,21 @@ def counted(*asked: str) -> tuple[str, ...]:
 def layer_cost(layer: Layer, metrics: Sequence[str] = ALWAYS) -> Cost:
     """Cost of a dense layer."""
     return Cost(**{name: COSTS.get(name).of_layer(layer) for name in metrics})
+
+
+def layers_cost(
+    layers: Sequence[Layer], again: Collection[str] = (), metrics: Sequence[str] = ALWAYS
+) -> Cost:
+    """What dense layers cost together.
+
+    again: names of layers whose weight another one has, too: it counts once, and what they do with it each time.
+    """
+    total = Cost(**dict.fromkeys(metrics, 0))
+    for layer in layers:
+        total += layer_cost(layer, metrics)
+        if layer.name in again:
+            total -= layer_cost(replace(layer, calls=(), bias=False), metrics)
+    return total
 
 
 def chain_cost(layer: Layer, chain: Chain, metrics: Sequence[str] = ALWAYS) -> Cost:

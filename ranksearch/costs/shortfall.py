@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ranksearch.costs.budget import Budget
+from ranksearch.costs.part import part_in_words
 from ranksearch.costs.registry import is_measured, shown, unit_of
 from ranksearch.errors import BudgetError, expected
 
@@ -23,11 +24,12 @@ class Shortfall:
     def wanted(self) -> str:
         """`0.2250 (900 of 4,000 FLOPs)`: the smallest to ask for."""
         metric = self.limit.metric
-        amounts = [shown(metric, amount) for amount in (self.least, self.limit.dense)]
-        predicted = ", predicted" if is_measured(metric) else ""
-        return (
-            f"{self.limit.smallest(self.least)} ({amounts[0]} of {amounts[1]} {unit_of(metric)}{predicted})"
+        amounts = [shown(metric, self.limit.counted(amount)) for amount in (self.least, self.limit.dense)]
+        unit = unit_of(metric) + (
+            "" if self.limit.part is None else f" of {part_in_words(self.limit.part.asked)}"
         )
+        predicted = ", predicted" if is_measured(metric) else ""
+        return f"{self.limit.smallest(self.least)} ({amounts[0]} of {amounts[1]} {unit}{predicted})"
 
 
 def unmet(budget: Budget, alone: Sequence[Shortfall], together: Sequence[Shortfall] = ()) -> BudgetError:
@@ -49,7 +51,7 @@ def _too_small(budget: Budget, found: Shortfall) -> str:
     limit = found.limit
     what, metric = ("budget", "") if limit.metric == budget.metric else ("limit", f"{limit.metric} ")
     way_out = f"Raise the {what}, {_WAY_OUT}"
-    got = f"{limit.name} ({shown(limit.metric, limit.limit)})"
+    got = f"{limit.name} ({shown(limit.metric, limit.counted(limit.limit))})"
     return expected(what, f"{metric}at least {found.wanted}", got, way_out)
 
 

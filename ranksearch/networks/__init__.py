@@ -19,6 +19,7 @@ from ranksearch.networks.batches import (
     tensors,
     to,
 )
+from ranksearch.networks.blocks import repeated_blocks
 from ranksearch.networks.chain import (
     Chain,
     Factor,
@@ -32,7 +33,7 @@ from ranksearch.networks.chain import (
 )
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry, factor_kind
 from ranksearch.networks.cpu import algebra_threads, threads
-from ranksearch.networks.inventory import Inventory, take_inventory
+from ranksearch.networks.inventory import Inventory, met_again, take_inventory
 from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of, kind_of
 from ranksearch.networks.layers import (
     Call,
@@ -122,6 +123,7 @@ __all__ = [
     "load_weights",
     "made_one",
     "mask_of",
+    "met_again",
     "named_layers",
     "narrowed",
     "one_tensor",
@@ -135,6 +137,7 @@ __all__ = [
     "reconstruct",
     "refilled",
     "repeated",
+    "repeated_blocks",
     "replace_modules",
     "run",
     "run_once",

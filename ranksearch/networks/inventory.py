@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ranksearch.networks.kinds import weight_of
 from ranksearch.networks.layers import Layer
 
 
@@ -47,3 +48,15 @@ def take_inventory(model: nn.Module, layers: Sequence[Layer]) -> Inventory:
             others[kind] = Others(kind, before.modules + 1, before.params + count)
     ordered = sorted(others.values(), key=lambda found: -found.params)
     return Inventory(able + dense + sum(o.params for o in ordered), able, dense, tuple(ordered))
+
+
+def met_again(model: nn.Module, layers: Sequence[Layer]) -> set[str]:
+    """Names of the layers whose weight an earlier one has, too."""
+    seen: set[int] = set()
+    again = set()
+    for layer in layers:
+        weight = weight_of(model.get_submodule(layer.name))
+        if weight is not None and id(weight) in seen:
+            again.add(layer.name)
+        seen.add(id(weight))
+    return again

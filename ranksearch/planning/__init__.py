@@ -69,7 +69,7 @@ from ranksearch.planning.plan_file import (
     to_plan,
     write_plan,
 )
-from ranksearch.planning.plan_record import FactorRecord, LayerRecord, ModelRecord, PlanRecord
+from ranksearch.planning.plan_record import FactorRecord, LayerRecord, ModelRecord, PartRecord, PlanRecord
 from ranksearch.planning.problem import Problem, judged, prepare, problem_from
 from ranksearch.planning.refinement import Fit, refine
 from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
@@ -108,6 +108,7 @@ __all__ = [
     "ModelRecord",
     "Network",
     "OutputsRecord",
+    "PartRecord",
     "Plan",
     "PlanRecord",
     "PredictionsRecord",

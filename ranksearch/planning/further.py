@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, Shortfall, is_measured, unmet
+from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, Part, Shortfall, is_measured, unmet
 from ranksearch.errors import BudgetError, InputError, expected
 from ranksearch.planning.alignment import aligned
 from ranksearch.planning.allocation import analytic, balanced_errors
@@ -68,11 +68,13 @@ def further_budgets(
     of_run: tuple[str, Limits],
     metric: str | None = None,
     limits: Limits | None = None,
+    part: Part | None = None,
 ) -> tuple[Budget, ...]:
     """Budgets of a model that costs `dense`, whose tables have amounts of the same cost metrics.
 
-    of_run: the cost metric of the run's budgets, and its further limits; both hold where neither is given. Raises
-    InputError for cost metrics that the tables have no amounts of.
+    of_run: the cost metric of the run's budgets, and its further limits; both hold where neither is given. part: what
+    budgets count; None stands for the whole model. Raises InputError for cost metrics that the tables have no amounts
+    of.
     """
     if metric is None and limits is None:
         metric, limits = of_run
@@ -83,7 +85,7 @@ def further_budgets(
         raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
     if len(measured := [name for name in names if is_measured(name)]) > 1:
         raise InputError(expected("limit", "at most one that is about time", measured))
-    return tuple(Budget.of(dense, asked, own, also) for asked in kept)
+    return tuple(Budget.of(dense, asked, own, also, part) for asked in kept)
 
 
 def metric_in(dense: Cost, spec: str) -> str:

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ranksearch.costs import ALWAYS, Cost, computed, measure_cost
+from ranksearch.costs import ALWAYS, Cost, Part, computed, measure_cost
 from ranksearch.networks import Layer, check_finite, discover, to
+from ranksearch.planning.part import take_part
 from ranksearch.tasks import Task, check_fit, check_metric
 from ranksearch.timing import Timer, TimingSettings, nanoseconds
 
@@ -17,11 +18,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Network:
     """layers: in the order of the forward pass, including those that have to stay dense. cost: of the dense model.
-    timer: measures times; None where no cost metric of the run is one."""
+    timer: measures times; None where no cost metric of the run is one. part: what budgets count; None: all."""
 
     layers: tuple[Layer, ...]
     cost: Cost
     timer: Timer | None = None
+    part: Part | None = None
 
 
 def inspect_network(
@@ -30,12 +32,14 @@ def inspect_network(
     ignore: Sequence[str] = (),
     metrics: Sequence[str] = ALWAYS,
     timing: TimingSettings | None = None,
+    budget_of: str | None = None,
 ) -> Network:
     """Find the layers of a task's model and measure what it costs in some cost metrics.
 
     ignore: shell patterns over names of layers that stay dense. timing: what times are measured on, if a metric is one.
-    Raises InputError where the model does not run on the
-    task's example, or its weights are not finite.
+    budget_of: the part that budgets count, see `take_part`; the whole model where None.
+
+    Raises InputError where the model does not run on the task's example, or its weights are not finite.
     """
     check_finite(task.model, f"model {task.model_name or type(task.model).__name__}")
     layers = discover(task.model, task.example, ignore=ignore, output=task.output)
@@ -45,7 +49,10 @@ def inspect_network(
     cost = measure_cost(task.model, task.example, computed(metrics))
     measured = [name for name in metrics if name not in cost.amounts]
     if not measured:
-        return Network(layers, cost)
+        part = None
+        if budget_of is not None:
+            layers, part = take_part(task.model, layers, budget_of, tuple(cost.amounts))
+        return Network(layers, cost, part=part)
     timer = timer_of(task, layers, timing or TimingSettings())
     amount = nanoseconds(timer.seconds)
     return Network(layers, Cost(**cost.amounts, **dict.fromkeys(measured, amount)), timer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ranksearch.costs import Cost
+from ranksearch.costs import Cost, Part
 from ranksearch.networks import Layer
 from ranksearch.planning.plan import Candidate, Plan, Table
 from ranksearch.timing import Times
@@ -15,13 +15,14 @@ from ranksearch.timing import Times
 class Tables:
     """layers: in the order of the forward pass, including those that stay dense. dense: cost of the dense model.
     tables: one for each layer that can be factorised. times: what is known about the times of whole plans, where time
-    is one of the cost metrics.
+    is one of the cost metrics. part: what budgets count; None stands for the whole model.
     """
 
     layers: tuple[Layer, ...]
     dense: Cost
     tables: tuple[Table, ...]
     times: Times | None = None
+    part: Part | None = None
 
     def plan(self, choice: Sequence[int]) -> Plan:
         """The plan that takes candidate `choice[k]` of table k."""
@@ -34,6 +35,11 @@ class Tables:
         for table, candidate in zip(self.tables, picked, strict=True):
             total = total - table.dense + candidate.cost
         return total
+
+    def share(self, cost: Cost, metric: str) -> float:
+        """How much of what budgets count a plan keeps: the fraction to ask for."""
+        rest = 0 if self.part is None else self.part.rest(self.dense, metric)
+        return (cost.of(metric) - rest) / max(1, self.dense.of(metric) - rest)
 
     def only(self, decompositions: Collection[str]) -> Tables:
         """The tables without the candidates of other decompositions; dense layers remain."""

@@ -36,12 +36,13 @@ from ranksearch.planning.plan_record import (
     LayerRecord,
     LimitRecord,
     ModelRecord,
+    PartRecord,
     PlanRecord,
 )
 from ranksearch.records import read_record, write_record
 
 PLAN_VERSION: Literal[2] = 2
-OF_A_DELIVERY = ("delivery", "footprint", "behaviour", "promise", "criteria", "outputs")
+LEFT_OUT = ("delivery", "footprint", "behaviour", "promise", "criteria", "outputs", "part")
 """Fields that are left out where they say nothing."""
 PACKAGES = ("ranksearch", "torch", "optuna", "tensorly", "numpy")
 
@@ -119,6 +120,7 @@ def record_of(
         seed=seed,
         options=dict(options or {}),
         versions=package_versions(),
+        part=PartRecord.of(budget.part),
     )
 
 
@@ -250,7 +252,7 @@ def _factor(layer: Layer, chain: Chain, position: int) -> FactorRecord:
 
 def write_plan(path: Path, record: PlanRecord) -> None:
     """Write a plan file atomically: a concurrent reader sees either the old file or the new one."""
-    write_record(path, record, without=[name for name in OF_A_DELIVERY if not getattr(record, name)])
+    write_record(path, record, without=[name for name in LEFT_OUT if not getattr(record, name)])
 
 
 def read_plan(path: Path) -> PlanRecord:

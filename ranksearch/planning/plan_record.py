@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from ranksearch.costs import Part, part_in_words
 from ranksearch.networks import Kind
 from ranksearch.planning.behaviour_records import (
     BehaviourRecord,
@@ -112,13 +113,32 @@ class LimitRecord(Record):
     dense: NonNegativeInt
 
 
+class PartRecord(Record):
+    """The part of the model that the budget counts; nothing outside of it is changed."""
+
+    asked: str = Field(
+        description="As it was asked for: factorisable, blocks, or patterns over names of layers."
+    )
+    dense: Amounts = Field(description="Cost of the part in the dense model, by cost metric.")
+
+    @classmethod
+    def of(cls, part: Part | None) -> Self | None:
+        """The record of a part; None for the whole model."""
+        return None if part is None else cls(asked=part.asked, dense=part.cost.amounts)
+
+    def check(self, dense: Amounts) -> None:
+        """Raise ValueError where this is no part of a model that costs `dense`."""
+        if self.dense.keys() != dense.keys() or any(n > dense[name] for name, n in self.dense.items()):
+            raise ValueError("a part that costs more than the model")
+
+
 class PlanRecord(Record):
     """What a plan file holds."""
 
     version: Literal[2]
     model: ModelRecord
     budget: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
-        description="The fraction kept, of the whole model."
+        description="The fraction kept, of the whole model or of the part that counts."
     )
     asked: str = Field(description="The budget as it was asked for: 0.2, 54k.")
     metric: str = Field(description="The cost metric that the budget counts.")
@@ -160,6 +180,18 @@ class PlanRecord(Record):
         default=None,
         description="Outputs of the delivered model for seeded inputs; left out where none are kept.",
     )
+    part: PartRecord | None = Field(
+        default=None, description="What the budget counts; left out where that is the whole model."
+    )
+
+    @property
+    def of_part(self) -> str:
+        """` of the blocks` behind an amount that the budget counts; nothing where that is the whole model."""
+        return "" if self.part is None else f" of {part_in_words(self.part.asked)}"
+
+    def counted(self, metric: str, amount: int) -> int:
+        """What the budget counts of a cost of the whole model."""
+        return amount if self.part is None else amount - self.dense[metric] + self.part.dense[metric]
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
@@ -175,4 +207,6 @@ class PlanRecord(Record):
             if amounts.keys() != self.cost.keys() or not amounts.keys() >= set(metrics):
                 missing = ", ".join(sorted({*self.cost, *metrics} ^ amounts.keys()))
                 raise ValueError(f"a cost without {missing}")
+        if self.part is not None:
+            self.part.check(self.dense)
         return self

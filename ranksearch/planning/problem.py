@@ -52,7 +52,7 @@ class Problem(Tables):
     @property
     def offered(self) -> Tables:
         """The tables alone."""
-        return Tables(self.layers, self.dense, self.tables, self.times)
+        return Tables(self.layers, self.dense, self.tables, self.times, self.part)
 
     def build(self, plan: Plan) -> nn.Module:
         """A compressed copy of the task's model; BatchNorm statistics are still the dense model's."""
@@ -141,6 +141,7 @@ def prepare(
         dense=network.cost,
         tables=layer_weights.weighed(tables),
         times=None if timer is None else Times(timer.on),
+        part=network.part,
         task=task,
         fits=fits,
         layer_weights=layer_weights,
@@ -173,6 +174,7 @@ def problem_from(
         dense=tables.dense,
         tables=tables.tables,
         times=tables.times,
+        part=tables.part,
         task=task,
         fits=fits_to(task, layers, moments, config),
     )

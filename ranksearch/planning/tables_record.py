@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
-from ranksearch.costs import Budget, Cost, Kept, Limits
+from ranksearch.costs import Budget, Cost, Kept, Limits, Part
 from ranksearch.networks import KINDS, Call, Kind, Layer
 from ranksearch.planning.alignment import preferred
 from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import DENSE, Candidate, Table
 from ranksearch.planning.plan_file import package_versions
-from ranksearch.planning.plan_record import ModelRecord
+from ranksearch.planning.plan_record import ModelRecord, PartRecord
 from ranksearch.records import Record, Terse, read_record, write_record
 from ranksearch.timing import TimedOn, Times
 
@@ -183,6 +183,8 @@ class TablesRecord(Record):
     """Options of the run."""
     versions: dict[str, str]
     """Of the packages that made the tables."""
+    part: PartRecord | None = None
+    """What the run's budgets count; left out where that is the whole model."""
 
     @model_validator(mode="after")
     def _tables_are_of_the_layers(self) -> Self:
@@ -192,6 +194,8 @@ class TablesRecord(Record):
         able = [layer.name for layer in self.layers if layer.reason is None]
         if len(set(names)) < len(names) or able != [table.layer for table in self.tables]:
             raise ValueError("tables of other layers than those that can be factorised")
+        if self.part is not None:
+            self.part.check(self.dense)
         for amounts in (table.cost for table in self.tables):
             if amounts.keys() != self.dense.keys():
                 raise ValueError(f"a cost without {', '.join(sorted(amounts.keys() ^ self.dense.keys()))}")
@@ -219,6 +223,7 @@ class TablesRecord(Record):
             Cost(**self.dense),
             tuple(record.table(layers[record.layer]) for record in self.tables),
             None if self.times is None else self.times.content(),
+            None if self.part is None else Part(self.part.asked, Cost(**self.part.dense)),
         )
 
 
@@ -245,12 +250,13 @@ def record_of_tables(
         seed=seed,
         options=dict(options),
         versions=package_versions(),
+        part=PartRecord.of(tables.part),
     )
 
 
 def write_tables(path: Path, record: TablesRecord) -> None:
     """Write tables.json."""
-    write_record(path, record, compact=True)
+    write_record(path, record, compact=True, without=() if record.part else ("part",))
 
 
 def read_tables(path: Path) -> TablesRecord:

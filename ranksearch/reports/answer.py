@@ -181,6 +181,19 @@ def figure_rows(records: Sequence[PlanRecord], texts: Texts) -> list[FigureRow]:
         for name, amount in dense.items()
         if all(name in r.cost for r in records)
     ]
+    rows += [
+        FigureRow(
+            f"{texts.unit(name)} ({part.asked})",
+            briefly(name, amount),
+            tuple(
+                f"{briefly(name, own)} ({share(own, amount)})"
+                for own in (r.counted(name, r.cost[name]) for r in records)
+            ),
+        )
+        for part in [records[0].part]
+        if part is not None and all(r.part == part for r in records)
+        for name, amount in part.dense.items()
+    ]
     rows += _footprint_rows(records, texts)
     rows += _score_rows(records, texts)
     return [row for row in rows if any(cell != NOTHING for cell in (row.dense, *row.cells))]

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from ranksearch.costs import part_in_words
 from ranksearch.files import write_text
 from ranksearch.planning import Tables, TablesRecord
 from ranksearch.runs.front_picture import draw_front
@@ -23,7 +24,14 @@ def write_whole_front(
     rows = front_rows(record, tables, metric, folder)
     picture = table.with_suffix(".svg")
     write_front_table(table, rows, list(record.dense))
-    draw_front(picture, rows, metric=metric, model=record.model.name, task_metric=record.task_metric)
+    draw_front(
+        picture,
+        rows,
+        metric=metric,
+        model=record.model.name,
+        task_metric=record.task_metric,
+        of="" if record.part is None else f" in {part_in_words(record.part.asked)}",
+    )
     return rows, table, picture
 
 

@@ -12,9 +12,12 @@ from ranksearch.runs.front_rows import FrontRow
 
 
 def draw_front(
-    path: Path, rows: Sequence[FrontRow], *, metric: str, model: str | None, task_metric: str
+    path: Path, rows: Sequence[FrontRow], *, metric: str, model: str | None, task_metric: str, of: str = ""
 ) -> None:
-    """Draw the front as predicted, and above it what delivered models were measured to have."""
+    """Draw the front as predicted, and above it what delivered models were measured to have.
+
+    of: the part that budgets count, ` in blocks`; nothing where that is the whole model.
+    """
     delivered = [row for row in rows if row.delivered is not None]
     role = "test" if any("test" in row.scores for row in delivered) else "validation"
     scored = [row for row in delivered if role in row.scores and row.budget > 0]
@@ -26,7 +29,7 @@ def draw_front(
     axes[0].set_title(
         plain(f"{model or 'model'}: the front over all budgets of {_counted(metric)}"), fontsize=11
     )
-    axes[-1].set_xlabel(plain(f"{_counted(metric)} kept, as a share of the dense model's"))
+    axes[-1].set_xlabel(plain(f"{_counted(metric)} kept, as a share of the dense model's{of}"))
     axes[-1].set_xscale("log")
     least = min((row.budget for row in rows if row.budget > 0), default=0.01)
     ticks = [t for t in (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0) if t >= least]

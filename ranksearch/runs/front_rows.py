@@ -22,8 +22,9 @@ MEASURED = ("validation", "validation_stderr", "test", "test_stderr")
 class FrontRow:
     """A plan of the front, or one that was delivered.
 
-    budget: what it costs in the front's metric, as a fraction of the dense model. error: the sum of ε. delivered: the
-    budget that it was delivered for, as it was asked for. divergence, scores: of the delivered model.
+    budget: what it costs in the front's metric, as a fraction of the dense model, or of the part that budgets count.
+    error: the sum of ε. delivered: the budget that it was delivered for, as it was asked for. divergence, scores: of
+    the delivered model.
     """
 
     budget: float
@@ -36,15 +37,14 @@ class FrontRow:
 
 def front_rows(record: TablesRecord, tables: Tables, metric: str, folder: Path) -> list[FrontRow]:
     """The front over all budgets in a metric by rising cost, with the models that were delivered in a run folder."""
-    dense = tables.dense.of(metric)
     rows = [
-        FrontRow(plan.cost.of(metric) / max(1, dense), plan.cost, plan.error)
+        FrontRow(tables.share(plan.cost, metric), plan.cost, plan.error)
         for plan in whole_front(tables, metric)
     ]
     for own in _delivered(folder, record):
         cost = Cost(**own.cost).only(tables.dense.amounts)
         scores = {name: found for name in MEASURED if (found := own.scores.get(name)) is not None}
-        share, divergence = cost.of(metric) / max(1, dense), own.scores.get("delivered")
+        share, divergence = tables.share(cost, metric), own.scores.get("delivered")
         rows.append(FrontRow(share, cost, own.scores.get("error"), divergence, own.asked, scores))
     return sorted(rows, key=lambda row: row.budget)
 

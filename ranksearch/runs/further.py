@@ -13,6 +13,7 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.folders import TABLES
 from ranksearch.planning import (
+    PartRecord,
     PlanRecord,
     Tables,
     TablesRecord,
@@ -69,7 +70,8 @@ def further_plans(
     options = further_options(given, record)
     metric = options.metric if "metric" in given else None
     limits = options.limit if "limit" in given else None
-    budgets = further_budgets(Cost(**record.dense), options.budget, record.of_run, metric, limits)
+    part = record.content().part
+    budgets = further_budgets(Cost(**record.dense), options.budget, record.of_run, metric, limits, part)
     if out is not None and len(budgets) > 1:
         raise InputError(expected("out", "one budget for one file", f"{len(budgets)} budgets"))
     tables = _chosen_from(record, options)
@@ -116,11 +118,12 @@ def _known(path: Path, record: TablesRecord, budget: Budget) -> PlanRecord | Non
         return None
     found = read_plan(path)
     limits = [(found.metric, found.asked), *((each.metric, each.asked) for each in found.limits)]
-    if found.model.digest == record.model.digest and limits == [(x.metric, x.name) for x in budget.every]:
+    same = found.model.digest == record.model.digest and found.part == PartRecord.of(budget.part)
+    if same and limits == [(x.metric, x.name) for x in budget.every]:
         return found
     there = " and ".join(f"{metric} {asked}" for metric, asked in limits)
     way_out = "Name another file with `out`."
-    raise InputError(expected("out", "a new file", f"{path}, a plan for {there}", way_out))
+    raise InputError(expected("out", "a new file", f"{path}, a plan for {there}{found.of_part}", way_out))
 
 
 def further_front(

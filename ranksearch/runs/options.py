@@ -281,6 +281,11 @@ class RunOptions(BaseModel):
     """How much of the whole model to KEEP: a fraction (0.2 keeps a fifth), a percentage (20%) or an amount
     (54k; 1MB of bytes, 6ms of latency). Several (0.5,0.3 or 0.5 0.3) give one plan each. Can be repeated."""
 
+    budget_of: str | None = option("Budget", None, "PART", "the whole model", min_length=1)
+    """What the budget counts of the model: factorisable (the layers that can be factorised), blocks (the layers in the
+    repeated blocks of a transformer, without embeddings and head) or patterns over names of layers
+    ('encoder.*,decoder.*'). Layers outside stay dense. --limit counts the same."""
+
     metric: str = option("Budget", "params", "METRIC", choices=COSTS)
     """The cost metric: what the budget counts."""
 

@@ -61,11 +61,15 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             check_max_drop(task, options.max_drop)
         folder.write_splits(SplitsRecord(**task.splits.to_dict(), test=data.test_split))
         network = inspect_network(
-            task, ignore=options.ignore, metrics=settings.metrics, timing=timing_settings(options, folder)
+            task,
+            ignore=options.ignore,
+            metrics=settings.metrics,
+            timing=timing_settings(options, folder),
+            budget_of=settings.budget_of,
         )
         describe_task(task, network.cost, reporter)
         if options.max_drop is None:
-            describe_budgets(settings.budgets_of(network.cost), reporter)
+            describe_budgets(settings.budgets_of(network.cost, network.part), reporter)
         layer_weights = with_prior(layer_weights, task, network, options, reporter)
         validation = describe_dense(task, reporter)
         known: dict[Role, Estimate] = {} if validation is None else {"validation": validation}

@@ -54,6 +54,7 @@ def search_settings(options: RunOptions, folder: RunFolder) -> SearchSettings:
         study_name=options.study_name,
         storage=options.storage or str(folder.study),
         multiples=preferred(options.rank_multiple),
+        budget_of=options.budget_of,
     )
     _check_trials(options)
     return settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksearch.exporting import ExportRecord
-from ranksearch.planning import EstimateRecord, PlanRecord
+from ranksearch.planning import EstimateRecord, PartRecord, PlanRecord
 
 ROLES = ("validation", "test")
 
@@ -49,6 +49,7 @@ def model_summary(
         "plan": _place(plan),
         "folder": _place(folder),
         "cost": dict(record.cost),
+        "counted": None if record.part is None else _counted(record, record.part),
         "bytes": None if taken is None else taken.compressed.bytes,
         "activation_bytes": None if taken is None else taken.compressed.activation_bytes,
         "seconds": None if time is None else time.seconds,
@@ -69,6 +70,12 @@ def model_summary(
             for layer in record.layers
         },
     }
+
+
+def _counted(record: PlanRecord, part: PartRecord) -> dict[str, Any]:
+    """The part that the budget counts: what it is, its cost, and the dense model's."""
+    cost = {name: record.counted(name, amount) for name, amount in record.cost.items()}
+    return {"of": part.asked, "cost": cost, "dense": dict(part.dense)}
 
 
 def task_metric_of(records: Sequence[PlanRecord]) -> str:

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.costs import Budget, Kept
+from ranksearch.costs import Budget, Kept, Part
 from ranksearch.errors import MismatchError, expected
 from ranksearch.objectives import Objective, Score
 from ranksearch.planning import Choice, Plan, Problem, aligned, analytic, energy, uniform
@@ -72,6 +72,8 @@ class Job:
         }
         if self.budget.also:
             common["limits"] = {other.metric: other.limit for other in self.budget.also}
+        if self.budget.part is not None:
+            common["part"] = self.budget.part.as_json()
         name = f"{self.settings.study_name}-{self.budget.name}-{stage}"
         shared = self.board is not None
         study = open_study(self.storage, name, common | made_for, pruner, self.leases, shared=shared)
@@ -93,14 +95,17 @@ class Job:
 
 def plain_budget(budget: Budget) -> dict[str, Any]:
     """A budget as JSON knows it."""
-    return asdict(budget)
+    part = None if budget.part is None else budget.part.as_json()
+    also = [plain_budget(other) for other in budget.also]
+    return asdict(replace(budget, part=None, also=())) | {"part": part, "also": also}
 
 
 def budget_of(plain: Mapping[str, Any]) -> Budget:
     """The budget that `plain_budget` wrote. Raises KeyError, TypeError or ValueError for something else."""
     kept, also = Kept(**plain["kept"]), tuple(map(budget_of, plain["also"]))
     dense, limit = int(plain["dense"]), int(plain["limit"])
-    return Budget(str(plain["metric"]), kept, dense, limit, also)
+    part = None if plain["part"] is None else Part.of_json(plain["part"])
+    return Budget(str(plain["metric"]), kept, dense, limit, also, part)
 
 
 def offered_to(problem: Problem, settings: SearchSettings, budget: Budget) -> Problem:

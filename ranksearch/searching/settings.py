@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, counted
+from ranksearch.costs import COSTS, Budget, Cost, Kept, Limits, Part, counted, is_measured
 from ranksearch.errors import InputError, expected
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.search_spaces import SEARCH_SPACES
@@ -31,6 +31,7 @@ class SearchSettings:
     plans it may use `n_trials` of them, by default 40. `storage` is the path of a journal file or an RDB URL; None
     keeps studies in memory. `multiples` are numbers that the ranks of a plan had best be multiples of, the best first:
     candidates are limited to those of the first number that costs next to nothing, see `planning.aligned`.
+    `budget_of` is the part of the model that budgets and limits count, see `planning.take_part`; None stands for all.
     """
 
     budgets: tuple[Kept, ...]
@@ -50,6 +51,7 @@ class SearchSettings:
     objective: str = "divergence"
     allocator: str = "knapsack"
     multiples: tuple[int, ...] = ()
+    budget_of: str | None = None
 
     @property
     def searches(self) -> bool:
@@ -67,9 +69,9 @@ class SearchSettings:
         """The cost metrics that candidates need a value for."""
         return counted(self.metric, *(name for name, _ in self.limits))
 
-    def budgets_of(self, dense: Cost) -> tuple[Budget, ...]:
-        """The budgets of a model that costs `dense`."""
-        return tuple(Budget.of(dense, kept, self.metric, self.limits) for kept in self.budgets)
+    def budgets_of(self, dense: Cost, part: Part | None = None) -> tuple[Budget, ...]:
+        """The budgets of a model that costs `dense`; part: what counts of it."""
+        return tuple(Budget.of(dense, kept, self.metric, self.limits, part) for kept in self.budgets)
 
     def __post_init__(self) -> None:
         budgets = tuple(Kept.parse(budget) for budget in self.budgets)
@@ -87,6 +89,10 @@ class SearchSettings:
         names = [self.metric, *(name for name, _ in limits)]
         if len(set(names)) < len(names):
             raise InputError(expected("limit", "cost metrics other than the budget's, each once", names))
+        if self.budget_of is not None and (measured := [name for name in names if is_measured(name)]):
+            way_out = "Leave `budget_of` out: a time is the whole model's."
+            got = f"{measured[0]}, which is measured"
+            raise InputError(expected("budget_of", "cost metrics that add up over layers", got, way_out))
         for field, registry in (
             ("space", SEARCH_SPACES),
             ("allocator", ALLOCATORS),

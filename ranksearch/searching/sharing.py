@@ -153,7 +153,7 @@ def _tables(problem: Problem, settings: SearchSettings) -> TablesRecord:
         problem.offered,
         model_record(task.model, task.example, task.model_name),
         task_metric=metric_name(task),
-        budget=settings.budgets_of(problem.dense)[0],
+        budget=settings.budgets_of(problem.dense, problem.part)[0],
         seed=settings.seed,
         options={},
     )

@@ -94,7 +94,7 @@ def search(
     told = task_digest(problem.task) if remembers else ""
     jobs = [
         Job(offered_to(problem, settings, budget), settings, budget, storage, progress, told, board=board)
-        for budget in settings.budgets_of(problem.dense)
+        for budget in settings.budgets_of(problem.dense, problem.part)
     ]
     for job in jobs:
         if not job.budget.measured:  # the prediction of a time does not tell yet

@@ -9,7 +9,7 @@ than it may with a probability of at most 1 − `CONFIDENCE`. Nothing is assumed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, floor, isfinite, log, log10
 from typing import Generic, TypeVar
@@ -111,15 +111,15 @@ def smallest_within(
 
 def predicted_errors(problem: Problem, settings: SearchSettings) -> Curve:
     """The errors of the analytic plans of budgets from the smallest that can be met to nearly the whole model."""
-    whole = Budget.of(problem.dense, 1.0, settings.metric, settings.limits)
-    least = (least_cost(problem.tables, whole) + 1) / whole.dense
+    whole = Budget.of(problem.dense, 1.0, settings.metric, settings.limits, problem.part)
+    least = whole.share(least_cost(problem.tables, whole) + 1)
     if least >= LARGEST:
         got = f"{least:.3f} for the smallest plan"
         raise BudgetError(expected("budget", f"plans for less than {LARGEST:g} of the model", got))
     curve: list[tuple[float, float]] = []
     for k in range(POINTS):
         share = least * (LARGEST / least) ** (k / (POINTS - 1))
-        budget = replace(whole, kept=Kept(fraction=share), limit=int(share * whole.dense))
+        budget = whole.keeping(share)
         try:
             error = problem.plan(analytic(problem.tables, budget)).error
         except BudgetError:

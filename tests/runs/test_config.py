@@ -68,6 +68,7 @@ OTHER: dict[str, Any] = {
     "cache": "/elsewhere/cache",
     "budget": [0.5, 0.25, "54k"],
     "limit": ["flops=0.5", "params=54k"],
+    "budget_of": "blocks",
     "metric": "flops",
     "runtime": "onnxruntime",
     "latency_batch": 8,

@@ -48,7 +48,7 @@ from ranksearch.networks.layers import (
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
 from ranksearch.networks.masks import Mask, MaskAt, Reading, mask_of, real_positions
 from ranksearch.networks.outputs import Output, Picked, one_tensor, output_of, paths, usual_path
-from ranksearch.networks.plain import check_plain
+from ranksearch.networks.plain import check_made_of_modules, check_plain
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     attention_fast_path,
@@ -61,6 +61,7 @@ from ranksearch.networks.running import (
     made_one,
     outputs_of,
     per_example,
+    remedy,
     run,
     run_once,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "chain_module",
     "channels_last",
     "check_finite",
+    "check_made_of_modules",
     "check_plain",
     "contract",
     "copy_model",
@@ -136,6 +138,7 @@ __all__ = [
     "real_positions",
     "reconstruct",
     "refilled",
+    "remedy",
     "repeated",
     "repeated_blocks",
     "replace_modules",

@@ -16,18 +16,8 @@ from ranksearch.networks.kinds import KINDS, LAYER_TYPES, kind_of, weight_of
 
 def check_plain(model: nn.Module) -> None:
     """Raises InputError for what is no module, or not one of plain modules whose weights are there."""
-    if not isinstance(model, nn.Module):
-        raise InputError(expected("model", "an nn.Module", type(model).__name__))
-    if isinstance(model, torch.jit.ScriptModule):
-        way_out = "Script or trace it afterwards."
-        raise InputError(expected("model", "a plain module", "one from torch.jit", way_out))
+    check_made_of_modules(model)
     for name, module in model.named_modules():
-        if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
-            raise InputError(
-                expected(
-                    name or "model", "a plain module", "one from torch.compile", "Compile it afterwards."
-                )
-            )
         if odd := [key for key, _ in module.named_children() if not key or "." in key]:
             wanted = "modules with names of one part, without dots"
             raise InputError(expected(name or "model", wanted, repr(odd[0]), "Register it by another name."))
@@ -46,13 +36,31 @@ def check_plain(model: nn.Module) -> None:
 def _check_not_quantised(model: nn.Module) -> None:
     """Raises InputError where quantised modules are all there is; beside others they stay as they are."""
     names = [
-        name or "model" for name, module in model.named_modules() if ".quantized" in type(module).__module__
+        name or "model"
+        for name, module in model.named_modules()
+        if {"quantized", "qat"} & {*type(module).__module__.split(".")}
     ]
-    if names and not any(isinstance(module, tuple(LAYER_TYPES)) for module in model.modules()):
+    if names and not any(type(module) in LAYER_TYPES for module in model.modules()):
         way_out = "Compress the model before it is quantised, and quantise what is delivered."
         raise InputError(
             expected("model", "weights in floating point", f"quantised ones ({names[0]})", way_out)
         )
+
+
+def check_made_of_modules(model: object) -> None:
+    """Raises InputError for what is no module, or a program made of one; whether weights are there is not asked."""
+    if not isinstance(model, nn.Module):
+        raise InputError(expected("model", "an nn.Module", type(model).__name__))
+    if isinstance(model, torch.jit.ScriptModule):
+        way_out = "Hand in the module that it was made of, and script or trace what is delivered."
+        raise InputError(expected("model", "a plain module", "one from torch.jit", way_out))
+    for name, module in model.named_modules():
+        if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):
+            way_out = "Hand in the module that it was exported from, and export what is delivered."
+            raise InputError(expected(name or "model", "a plain module", "one from torch.export", way_out))
+        if type(module).__name__ == "OptimizedModule" and hasattr(module, "_orig_mod"):
+            way_out = "Hand in its `_orig_mod`, and compile what is delivered."
+            raise InputError(expected(name or "model", "a plain module", "one from torch.compile", way_out))
 
 
 _Owner = tuple[nn.Module, str, Tensor]

@@ -35,11 +35,11 @@ def _blaming_the_model(run: Callable[[nn.Module, Batch], Any]) -> Callable[[nn.M
 def _does_not_run(batch: Batch, error: Exception) -> InputError:
     wanted = f"one that runs on an input of shape {shapes_of(batch)}"
     way_out = "Is that the input size the model was made for?"
-    return InputError(expected("model", wanted, told(error), _way_out(error) or way_out))
+    return InputError(expected("model", wanted, told(error), remedy(error) or way_out))
 
 
-def _way_out(error: Exception) -> str:
-    """What to do about errors of a model that torch is brief about."""
+def remedy(error: BaseException) -> str:
+    """What to do about an error of a model that torch is brief about; nothing where that is not known."""
     text = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "Use a smaller `batch_size`."
@@ -47,10 +47,6 @@ def _way_out(error: Exception) -> str:
         return (
             "An operation in place (x += y, relu_, inplace=True) overwrites what the gradient needs: write x = x + y, "
             "inplace=False."
-        )
-    if "Guard failed" in text:
-        return (
-            "It comes from torch.export, for one size of batch: hand in the module that it was exported from."
         )
     if "same dtype" in text or "same type" in text or "should be the same" in text:
         return (
@@ -75,7 +71,7 @@ def backward(value: Tensor) -> None:
         if isinstance(error, RankSearchError) or is_of_the_system(error):
             raise
         wanted = "one that can be differentiated"
-        way_out = _way_out(error) or "Does it detach what it computes, or use operations without a gradient?"
+        way_out = remedy(error) or "Does it detach what it computes, or use operations without a gradient?"
         raise InputError(expected("model", wanted, told(error), way_out)) from error
 
 

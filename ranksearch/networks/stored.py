@@ -49,7 +49,8 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Any] = model.state_dict()
     others = [k for k, v in state.items() if not isinstance(v, Tensor) and not k.endswith("_extra_state")]
     if others:  # packed weights of quantised modules
-        got, way_out = f"{others[0]}, a {type(state[others[0]]).__name__}", "Keep it by `torch.save`."
+        got = f"{others[0]}, a {type(state[others[0]]).__name__}"
+        way_out = "Quantise what is delivered instead; from Python, `torch.save` keeps such a model."
         raise InputError(expected("model", "a state of tensors alone, as safetensors stores", got, way_out))
     if _RESERVED in state:
         raise InputError(expected("model", "tensors of names that safetensors can store", _RESERVED))

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from ranksearch.cache import cache_dir
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Batch, call, one_tensor, outputs_of, read_weights, shapes_of, to
+from ranksearch.networks import (
+    Batch,
+    call,
+    one_tensor,
+    outputs_of,
+    read_weights,
+    remedy,
+    shapes_of,
+    stored_tensors,
+    to,
+)
 from ranksearch.objects import load_object
 from ranksearch.progress import Progress
 from ranksearch.runs.options import RunOptions
@@ -109,6 +119,7 @@ def build_task_and_data(
         val_split=options.val_split,
         cache=pick_cache(options.cache),
     )
+    stored_tensors(task.model)  # raises for a state that could not be saved in the end
     for note in check_task(task, data):
         tell(note)
     if progress is not None:
@@ -192,7 +203,8 @@ def _outputs(task: Task, inputs: Batch) -> Tensor:
     except Exception as error:
         what = f"inputs that {task.model_name} accepts"
         got = f"{shapes_of(inputs)}: {told(error)}"
-        raise InputError(expected("--data", what, got, "See --input-size and --model.")) from error
+        way_out = remedy(error.__cause__ or error) or "See --input-size and --model."
+        raise InputError(expected("--data", what, got, way_out)) from error
     return outputs_of(returned, inputs, task.output)
 
 

@@ -23,6 +23,7 @@ from ranksearch.networks import (
     Output,
     Reading,
     cat,
+    check_plain,
     copy_model,
     fast_layout,
     head,
@@ -102,8 +103,7 @@ class Task(AtAGlance):
     """Folder where moments and candidates are kept, so that the next run need not compute them; None keeps none."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, nn.Module):
-            raise InputError(expected("model", "an nn.Module", type(self.model).__name__))
+        check_plain(self.model)
         object.__setattr__(self, "model", plain_form(copy_model(self.model)))
         if self.ignore_index is None:
             object.__setattr__(self, "ignore_index", ignored_by(self.loss))

@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no module": (lambda: len, "model: expected an nn.Module, got builtin_function_or_method"),
     "scripted": (
         lambda: torch.jit.script(nn.Linear(8, 4)),
-        r"got one from torch\.jit\. Script or trace it after",
+        r"got one from torch\.jit\. Hand in the module that it was made of, and script",
     ),
     "quantised": (
         lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 4)).eval(), {nn.Linear}),
@@ -76,10 +76,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: nn.Sequential(nn.LazyLinear(4)),
         r"0: expected parameters with a shape, got lazy ones\. Run the",
     ),
-    "compiled": (lambda: torch.compile(model()), r"got one from torch\.compile\. Compile it afterwards"),
+    "compiled": (
+        lambda: torch.compile(model()),
+        r"got one from torch\.compile\. Hand in its `_orig_mod`, and compile",
+    ),
     "exported": (
         lambda: torch.export.export(model(), (torch.randn(2, 8),)).module(),
-        r"Guard failed.*\. It comes from torch\.export",
+        r"model: expected a plain module, got one from torch\.export\. Hand in the module that it was",
     ),
     "half precision": (lambda: model().bfloat16(), "Inputs and weights have to be of one dtype"),
     "meta": (half_there, r"last: expected weights with values, got ones on the meta device\. Load"),
@@ -177,7 +180,9 @@ def test_what_cannot_be_trained_shows_before_anything_is_done(
 
 def test_states_that_a_file_cannot_have(tmp_path: Path) -> None:
     """A quantised part is fine until then."""
-    with pytest.raises(InputError, match=r"a state of tensors alone.* got more\.0\.\S+, a \w+\. Keep it by"):
+    with pytest.raises(
+        InputError, match=r"a state of tensors alone.* got more\.0\.\S+, a \w+\. Quantise what is delivered"
+    ):
         through(quantised(), tmp_path)
     with pytest.raises(InputError, match="names that safetensors can store, got __metadata__"):
         through(named("__metadata__"), tmp_path, epochs=0)

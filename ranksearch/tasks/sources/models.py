@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ranksearch.errors import InputError, expected, told
-from ranksearch.networks import Weights, load_weights
+from ranksearch.networks import Weights, check_made_of_modules, check_plain, load_weights
 from ranksearch.objects import close_match, load_object
 from ranksearch.tasks.sources import digits, transformers_models
 from ranksearch.tasks.sources.texts import TextOptions
@@ -95,6 +95,7 @@ def load_model(
     model = make_model(spec, num_classes=num_classes, base=base)
     if weights is not None and (found := str(load_weights(model, weights))):
         tell(f"weights: {found}")
+    check_plain(model)
     return model.eval()
 
 
@@ -117,9 +118,12 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
     if isinstance(factory, nn.Module):
         if num_classes is not None:
             raise InputError(expected("num_classes", f"none, {spec} is a model, not a factory", num_classes))
+        check_made_of_modules(factory)
         return factory.eval()
     keywords = {} if num_classes is None else {"num_classes": num_classes}
-    return _build(spec, _callable(spec, factory), keywords).eval()
+    model = _build(spec, _callable(spec, factory), keywords)
+    check_made_of_modules(model)
+    return model.eval()
 
 
 def full_name(spec: str, num_classes: int | None) -> str:

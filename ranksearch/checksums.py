@@ -13,8 +13,8 @@ from ranksearch.reading import OPTIONS_BYTES, read_text
 
 SUMS_FILE = "SHA256SUMS"
 
-_LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*(?:/\w[\w.-]*)?)")
-"""A file of the folder, or of one in it."""
+_LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*(?:/\w[\w.-]*){0,2})")
+"""A file of the folder, or of one in it, two deep at most."""
 
 
 def sha256_of(path: Path) -> str:

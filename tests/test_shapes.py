@@ -291,6 +291,16 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
             sizes={"N": N},
         )
     ],
+    "networks.Reading.counted": lambda: [
+        Example(
+            {
+                "self": Reading(pool="mean"),
+                "outputs": randn(N, 3, 2),
+                "inputs": {"attention_mask": torch.ones(N, 3)},
+            },
+            sizes={"N": N},
+        )
+    ],
     "networks.per_example": lambda: [Example({"outputs": randn(N, 3), "batch": randn(N, 8)}, sizes={"N": N})],
     "networks.backward": lambda: [Example({"value": randn(2).requires_grad_().sum()})],
     "networks.one_tensor": lambda: [Example({"returned": randn(N, 3)}, sizes={"N": N})],

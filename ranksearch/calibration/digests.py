@@ -92,8 +92,9 @@ def _told(value: object) -> object:
     return _UNKNOWN
 
 
-def _reading_source(reading: Reading) -> tuple[str, str]:
-    return source_of(reading.output), source_of(reading.mask)
+def _reading_source(reading: Reading) -> tuple[str, ...]:
+    pool = () if reading.pool is None else (reading.pool,)
+    return source_of(reading.output), source_of(reading.mask), *pool
 
 
 def _loss_source(loss: Loss) -> str:

@@ -80,7 +80,7 @@ def _parameter(name: str, shown: str | None) -> inspect.Parameter:
 
 
 STARTS = {
-    "model": ("digits", "torchvision:", "timm:", "transformers:"),
+    "model": ("digits", "torchvision:", "timm:", "smp:", "transformers:", "lightning:"),
     "data": ("digits", "imagefolder:", "torchvision:", "text:", "jsonl:"),
 }
 """How values begin, of options that are not chosen from a registry."""

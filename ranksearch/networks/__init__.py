@@ -32,6 +32,7 @@ from ranksearch.networks.chain import (
     widened,
 )
 from ranksearch.networks.chain_layers import FactorGeometry, chain_module, factor_geometry, factor_kind
+from ranksearch.networks.checkpoints import stored_beside
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.inventory import Inventory, met_again, take_inventory
 from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of, kind_of
@@ -46,8 +47,8 @@ from ranksearch.networks.layers import (
     unmatched,
 )
 from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_layout
-from ranksearch.networks.masks import Mask, MaskAt, Reading, mask_of, real_positions
-from ranksearch.networks.outputs import Output, Picked, one_tensor, output_of, paths, usual_path
+from ranksearch.networks.masks import POOLS, Mask, MaskAt, Reading, mask_of, real_positions
+from ranksearch.networks.outputs import Joined, Output, Picked, one_tensor, output_of, paths, usual_path
 from ranksearch.networks.plain import check_made_of_modules, check_plain
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
@@ -73,6 +74,7 @@ from ranksearch.networks.weights import Weights, check_finite, load_weights, rea
 __all__ = [
     "KINDS",
     "LAYER_TYPES",
+    "POOLS",
     "Batch",
     "Call",
     "Chain",
@@ -80,6 +82,7 @@ __all__ = [
     "FactorGeometry",
     "Factors",
     "Inventory",
+    "Joined",
     "Kind",
     "Layer",
     "Mask",
@@ -150,6 +153,7 @@ __all__ = [
     "shapes_of",
     "size",
     "split",
+    "stored_beside",
     "stored_tensors",
     "take_inventory",
     "takes_fast_layout",

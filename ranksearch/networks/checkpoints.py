@@ -57,6 +57,15 @@ def read_entries(path: Path) -> Entries:
     return dict(_found(_read_pickled(path), path))
 
 
+def stored_beside(path: Path, name: str) -> Any:
+    """What a checkpoint of torch.save keeps under a name beside its weights, such as `hyper_parameters`; None where it
+    keeps nothing there. Objects of other people's classes are empty. Raises InputError."""
+    if not path.is_file():
+        raise InputError(expected(f"weights {path}", "an existing file", "none"))
+    content = None if _is_safetensors(path) else _read_pickled(path)
+    return content.get(name) if isinstance(content, Mapping) else None
+
+
 # --- what a path stands for
 
 

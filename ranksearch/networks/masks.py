@@ -20,6 +20,10 @@ MASK_KEY = "attention_mask"
 """Where tokenisers put the mask."""
 
 
+POOLS = ("mean", "first")
+"""How one vector is made of those of an example's positions: their mean, without padding, or the first one."""
+
+
 @dataclass(frozen=True)
 class MaskAt:
     """The mask at a path of the inputs: `attention_mask`, `1`, `encoder.mask`.
@@ -61,12 +65,14 @@ def mask_of(spec: Mask | str | int | None) -> Mask:
 class Reading:
     """An output, and the mask that says which of its positions are real.
 
-    second: whether axis 1 of outputs (N, C, …) holds classes, so that positions come after it.
+    second: whether axis 1 of outputs (N, C, …) holds classes, so that positions come after it. pool: what makes one
+    vector of an example's positions, of `POOLS`, where that is what counts; None where every position does.
     """
 
     output: Output = one_tensor
     mask: Mask = MaskAt()
     second: bool = False
+    pool: str | None = None
 
     def __call__(self, returned: Any) -> Tensor:
         return self.output(returned)
@@ -97,6 +103,23 @@ class Reading:
                     real = real.unsqueeze(1) if second else real
                     return outputs.where(real.reshape(*real.shape, *[1] * (outputs.dim() - real.dim())), 0.0)
         return outputs
+
+    def counted(self, outputs: Tensor, inputs: Any) -> Tensor:
+        """Outputs without padding, and pooled where that is asked for; those that have no positions stay as they are.
+
+        outputs: An (N, …) tensor.
+        returns: An (N, …) tensor.
+        """
+        outputs = self.without_padding(outputs, inputs)
+        if self.pool is None or outputs.dim() < 3:
+            return outputs
+        if self.pool == "first":
+            return outputs[:, 0]
+        real = self.real(inputs)
+        if real is None or tuple(real.shape) != tuple(outputs.shape[: real.dim()]):
+            return outputs.flatten(1, -2).mean(dim=1)
+        counts = real.flatten(1).sum(dim=1).clamp_min(1)
+        return outputs.flatten(1, -2).sum(dim=1) / counts[:, None].to(outputs.dtype)
 
 
 def real_positions(output: Output, inputs: Any) -> Tensor | None:

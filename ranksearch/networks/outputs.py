@@ -1,4 +1,4 @@
-"""What counts of what a model returns: one tensor, found by a path or a function."""
+"""What counts of what a model returns: one tensor, found by a path or a function, or several side by side."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ranksearch.errors import InputError, expected
@@ -37,11 +38,23 @@ class Picked:
         raise InputError(expected("output", wanted, repr(self.path)))
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Several tensors side by side, so that losses which are sums over numbers are sums over the tensors."""
+
+    parts: tuple[Picked, ...]
+
+    def __call__(self, returned: Any) -> Tensor:
+        return torch.cat([part(returned).flatten(1) for part in self.parts], dim=1)
+
+
 def output_of(spec: Output | str | int) -> Output:
-    """An output by a path, `logits` or `0`, by the name of a function, `file.py:fn`, or as it is. Raises InputError."""
+    """An output by a path, `logits` or `0`, by several with commas between them, by the name of a function,
+    `file.py:fn`, or as it is. Raises InputError."""
     if isinstance(spec, int | str) and not isinstance(spec, bool):
         if ":" not in str(spec):
-            return Picked(str(spec))
+            parts = tuple(Picked(part.strip()) for part in str(spec).split(",") if part.strip())
+            return Joined(parts) if len(parts) > 1 else Picked(str(spec))
         spec = load_object(str(spec), option="output")
     if not callable(spec):
         wanted = "a path such as 'logits' or '0', or a function"

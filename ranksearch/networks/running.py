@@ -96,12 +96,13 @@ def forward(model: nn.Module, batch: Batch, output: Output = one_tensor) -> Tens
 
 
 def outputs_of(returned: Any, batch: Batch, output: Output = one_tensor) -> Tensor:
-    """What a model returned for N examples made one tensor, without what a mask says is padding.
+    """What a model returned for N examples made one tensor, without what a mask says is padding, and pooled where the
+    output says so.
 
     returns: An (N, …) tensor.
     """
     outputs = per_example(made_one(returned, output), batch)
-    return output.without_padding(outputs, batch) if isinstance(output, Reading) else outputs
+    return output.counted(outputs, batch) if isinstance(output, Reading) else outputs
 
 
 def per_example(outputs: Tensor, batch: Batch) -> Tensor:

@@ -29,8 +29,8 @@ FREE = frozenset(
 )
 """Options that a resumed run may change: none of them decides what a finished trial found."""
 
-MEANS_NONE = frozenset({"weights", "cache", "export"})
-"""Options of which `none` is a value of its own: random weights, nothing kept, nothing exported."""
+MEANS_NONE = frozenset({"weights", "cache", "export", "pool"})
+"""Options of which `none` is a value of its own: random weights, nothing kept, nothing exported, every position."""
 
 STORAGE_VARIABLE = "RANKSEARCH_STORAGE"
 """Environment variable that names the storage where no option does, so that its password is not on the screen."""
@@ -189,6 +189,10 @@ def _absolute_spec(spec: str, base: Path) -> str:
         path = spec.partition(":")[2]
         here = any((base / Path(x).expanduser()).exists() for x in (path, path.rpartition(":")[0]) if x)
         return f"transformers:{_join(base, path)}" if here else spec
+    if spec.startswith("lightning:"):
+        where, *rest = spec.split(":", 3)[1:]
+        where = str(_join(base, where)) if where.endswith(".py") or "/" in where else where
+        return ":".join(["lightning", where, *rest[:1], *(str(_join(base, path)) for path in rest[1:])])
     if spec.startswith("torchvision:") and spec.count(":") >= 2 and "=" not in tail:
         source, name, folder = spec.split(":", 2)
         return f"{source}:{name}:{_join(base, folder)}" if folder else spec

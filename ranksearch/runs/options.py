@@ -182,9 +182,10 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str = option("Model", "digits", "SPEC")
-    """The trained model: digits (built in), torchvision:NAME, timm:NAME, transformers:DIR[:CLASS] (a local folder with
-    config.json and weights), package.module:factory or path/file.py:factory. Names of torchvision and timm take keyword
-    arguments of their builder: torchvision:vgg11:dropout=0.1."""
+    """The trained model: digits (built in), torchvision:NAME, timm:NAME, smp:NAME (segmentation_models_pytorch),
+    transformers:DIR[:CLASS] (a local folder with config.json and weights), lightning:FILE.py:CLASS[:CHECKPOINT],
+    package.module:factory or path/file.py:factory. Names of torchvision, timm and smp take keyword arguments of their
+    builder: torchvision:vgg11:dropout=0.1, smp:Unet:encoder_name='resnet18',classes=3."""
 
     weights: Path | None = option("Model", None, "FILE", "the factory's own")
     """State dict: safetensors, or a checkpoint of torch.save with any suffix (read with weights_only=True); the
@@ -256,11 +257,17 @@ class RunOptions(BaseModel):
 
     output: str | None = option("Model", None, "PATH", "the tensor returned, or its logits or out")
     """Which tensor counts of what the model returns: a path of keys, attributes and positions (logits, 0,
-    decoder.logits), or your own function, file.py:fn."""
+    decoder.logits), several that count together (0,1; for losses of numbers), or your own function, file.py:fn."""
 
     mask: str | None = option("Data", None, "PATH", "attention_mask, where the inputs have it")
     """Which positions of the inputs are not padding: the path of a tensor among the inputs, or your own function of
     them, file.py:fn. The others count neither in moments nor in divergences nor in metrics."""
+
+    pool: Literal["mean", "first", "none"] | None = option(
+        "Data", None, "HOW", "what the folder of a sentence encoder says with --loss cosine, else none"
+    )
+    """What makes the one embedding that counts of those of all positions: mean (without padding), first, or none, where
+    every position counts."""
 
     collate: str | None = option("Data", None, "SPEC", "examples of one shape are stacked")
     """Your own function that makes a batch of a list of examples, such as one that pads, file.py:fn."""

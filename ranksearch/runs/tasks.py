@@ -27,6 +27,7 @@ from ranksearch.progress import Progress
 from ranksearch.runs.options import RunOptions
 from ranksearch.tasks import (
     CROSS_ENTROPY,
+    Loss,
     Role,
     Task,
     check_fit,
@@ -36,6 +37,7 @@ from ranksearch.tasks import (
     way_to_scores,
 )
 from ranksearch.tasks.sources import (
+    PACKAGES,
     Data,
     ImageOptions,
     check_name,
@@ -46,6 +48,7 @@ from ranksearch.tasks.sources import (
     load_model,
     look_through,
     make_model,
+    pooling_of,
     text_options,
     wishes,
 )
@@ -70,7 +73,7 @@ def build_task_and_data(
     loss = loss_of(options.loss)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
-    if options.weights is None and options.model.partition(":")[0] in ("torchvision", "timm"):
+    if options.weights is None and options.model != "digits" and is_builtin(options.model):
         way_out = f"Nothing is downloaded. {_saving(options.model)} --weights none uses random weights."
         raise InputError(
             expected("--weights", f"a file with trained weights for {options.model}", "none", way_out)
@@ -108,6 +111,7 @@ def build_task_and_data(
         metric_fn=cast(Any, options.metric_fn),
         output=cast(Any, one_tensor if options.output is None else options.output),
         mask=options.mask,
+        pool=pool_of(options, loss),
         collate=data.collate if options.collate is None else load_collate(options.collate),
         ignore_index=options.ignore_index,
         model_name=full_name(options.model, num_classes),
@@ -128,12 +132,10 @@ def build_task_and_data(
 
 
 def _saving(model: str) -> str:
-    """How the pretrained weights of a built-in model come into a file."""
+    """How the pretrained weights of a built-in model come into a file, where there are some."""
     source, name, *_ = model.split(":")
-    made = {
-        "torchvision": f"torchvision.models.get_model('{name}', weights='DEFAULT')",
-        "timm": f"timm.create_model('{name}', pretrained=True)",
-    }[source]
+    if not (made := PACKAGES[source].trained.format(name=name)):
+        return "Name those that it was trained to."
     file = f"{name.replace('/', '-')}.pth"
     saved = f"import torch, {source}; torch.save({made}.state_dict(), '{file}')"
     return f'To fetch those of {source}: python -c "{saved}", then --weights {file}.'
@@ -157,6 +159,13 @@ def pick_cache(folder: Path | None) -> Path | None:
     if folder is None:
         return cache_dir() / "calibration"
     return None if str(folder) == "none" else folder
+
+
+def pool_of(options: RunOptions, loss: Loss) -> str | None:
+    """How embeddings are pooled: as asked for, else as the folder of a sentence encoder says; None for not at all."""
+    if options.pool is not None:
+        return None if options.pool == "none" else options.pool
+    return pooling_of(options.model) if loss.name == "cosine" and options.output is None else None
 
 
 def load_collate(name: str) -> Callable[[list[Any]], Any]:

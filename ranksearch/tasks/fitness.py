@@ -47,6 +47,8 @@ def check_fit(task: Task) -> tuple[str, ...]:
     notes = []
     if task.reading.output is one_tensor and (path := usual_path(returned)):
         notes.append(f"output: {path} of what the model returns ({type(returned).__name__}) counts")
+    if (pool := task.reading.pool) is not None:
+        notes.append(f"pool: the {pool} of the positions counts")
     mask = task.reading.mask
     if isinstance(mask, MaskAt) and not mask.asked and real_positions(task.output, inputs) is not None:
         notes.append(f"mask: positions where {mask.path} is 0 do not count")

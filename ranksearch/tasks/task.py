@@ -18,7 +18,9 @@ from ranksearch.errors import InputError, RankSearchError, expected
 from ranksearch.glance import AtAGlance
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import (
+    POOLS,
     Batch,
+    Joined,
     Mask,
     Output,
     Reading,
@@ -83,10 +85,13 @@ class Task(AtAGlance):
     """Also by its name: `miou`."""
     output: Output = one_tensor
     """Makes one tensor (N, …) of what the model returns: what losses, divergences and metrics are of. Also the path of
-    one: `logits`, `0`, `decoder.logits`. Becomes a `Reading`."""
+    one: `logits`, `0`, `decoder.logits`, or of several that count together: `0,1`. Becomes a `Reading`."""
     mask: Mask | str | int | None = None
     """Which positions of the inputs are real, and which are padding: the path of a tensor (N, …) among the inputs, or a
     function of them. None takes `attention_mask`, where they have it."""
+    pool: str | None = None
+    """Makes one vector of those of an example's positions, as sentence encoders do: `mean`, of the positions that are
+    real, or `first`. Losses, divergences and metrics are then of that vector. None leaves every position."""
     collate: Collate | None = None
     """Makes a batch of a list of examples, as `collate_fn` of a DataLoader does: where they have to be padded."""
     ignore_index: int | None = None
@@ -155,8 +160,16 @@ class Task(AtAGlance):
     def _reading(self) -> Reading:
         known = self.output if isinstance(self.output, Reading) else None
         picked = known.output if known else output_of(self.output)
+        if isinstance(picked, Joined) and self.loss.axis is not None:
+            wanted = "one tensor, of which one axis holds the classes"
+            way_out = "Several go with losses of numbers, such as squared_error; else give a function."
+            got = ", ".join(part.path for part in picked.parts)
+            raise InputError(expected(f"output for loss {self.loss.name}", wanted, got, way_out))
         mask = known.mask if known and self.mask is None else mask_of(self.mask)
-        return Reading(picked, mask, second=self.loss.axis == 1)
+        pool = known.pool if known and self.pool is None else self.pool
+        if pool is not None and pool not in POOLS:
+            raise InputError(expected("pool", f"{' or '.join(POOLS)}", repr(pool)))
+        return Reading(picked, mask, second=self.loss.axis == 1, pool=pool)
 
     def with_model(self, model: nn.Module) -> Task:
         """The task for another model with the same inputs and outputs, for a while: nothing of it goes to the cache."""

@@ -41,6 +41,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=known, unk_token="[UNK]", pad_token="[PAD]", model_max_length=16
     ).save_pretrained(place / "bert")
+    (place / "bert" / "1_Pooling").mkdir()
+    (place / "bert" / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
     drawn = random.Random(0)
     lines = [" ".join(drawn.choices(WORDS[2:], k=drawn.randint(3, 9))) for _ in range(80)]
     (place / "texts.txt").write_text("\n".join(lines))
@@ -68,6 +70,11 @@ def delivered(place: Path, invoke: Invoke) -> Path:
     assert made.exit_code == 0, made.output
     shutil.copytree(out / "compressed" / "0.7", place / "sent")
     return place / "sent"
+
+
+def test_a_sentence_encoder_is_pooled_as_its_folder_says(delivered: Path, place: Path) -> None:
+    assert "pool: the mean of the positions counts" in (place / "run" / "log.txt").read_text()
+    assert (delivered / "transformers" / "1_Pooling" / "config.json").is_file()
 
 
 def test_the_folder_alone_makes_the_model(delivered: Path) -> None:

@@ -111,3 +111,32 @@ def test_without_a_mask_nothing_is_touched() -> None:
     outputs = torch.ones(2, 3, 5)
     assert Reading().without_padding(outputs, torch.zeros(2, 3)) is outputs
     assert Reading().without_padding(outputs, {"input_ids": torch.zeros(2, 3)}) is outputs
+
+
+# --- several outputs, and one vector of many positions
+
+
+def test_several_outputs_count_side_by_side() -> None:
+    maps = {"0": torch.ones(2, 3, 4, 4), "pool": torch.zeros(2, 3, 2, 2)}
+    joined = output_of("0, pool")(maps)
+    assert joined.shape == (2, 3 * 16 + 3 * 4)
+    assert joined.sum(dim=1).tolist() == [48, 48]
+    with pytest.raises(InputError, match="got 'wide'"):
+        output_of("0,wide")(maps)
+
+
+def test_the_mean_is_of_the_real_positions() -> None:
+    outputs = torch.arange(12.0).reshape(2, 3, 2)
+    assert Reading(pool="mean").counted(outputs, INPUTS).tolist() == [[1, 2], [8, 9]]
+    assert Reading(pool="first").counted(outputs, INPUTS).tolist() == [[0, 1], [6, 7]]
+    assert Reading(pool="mean").counted(outputs, torch.zeros(2, 3)).tolist() == [[2, 3], [8, 9]]
+    vectors = torch.ones(2, 5)
+    assert Reading(pool="mean").counted(vectors, INPUTS) is vectors
+
+
+def test_padding_does_not_move_the_mean() -> None:
+    outputs = torch.randn(2, 3, 4)
+    longer = torch.cat([outputs, torch.full((2, 2, 4), 1e6)], dim=1)
+    inputs = {"attention_mask": torch.cat([MASK, torch.zeros(2, 2, dtype=MASK.dtype)], dim=1)}
+    pooled = Reading(pool="mean")
+    torch.testing.assert_close(pooled.counted(longer, inputs), pooled.counted(outputs, INPUTS))

@@ -57,6 +57,7 @@ OTHER: dict[str, Any] = {
     "metric_fn": "a.b:c",
     "output": "decoder.logits",
     "mask": "attention_mask",
+    "pool": "mean",
     "collate": "a.b:pad",
     "ignore_index": 255,
     "loss": "a.b:d",

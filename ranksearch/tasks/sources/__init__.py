@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ranksearch.tasks.sources.architectures import dense_name, has_architecture, write_architecture
+from ranksearch.tasks.sources.builders import PACKAGES
 from ranksearch.tasks.sources.data import Data, ImageOptions, load_data, look_through
 from ranksearch.tasks.sources.digits import DIGITS_SHAPE
 from ranksearch.tasks.sources.models import (
@@ -13,6 +14,7 @@ from ranksearch.tasks.sources.models import (
     is_plain,
     load_model,
     make_model,
+    pooling_of,
     text_options,
     wishes,
 )
@@ -21,6 +23,7 @@ from ranksearch.tasks.sources.transformers_models import blank_inputs
 
 __all__ = [
     "DIGITS_SHAPE",
+    "PACKAGES",
     "Data",
     "ImageOptions",
     "TextOptions",
@@ -36,6 +39,7 @@ __all__ = [
     "load_model",
     "look_through",
     "make_model",
+    "pooling_of",
     "text_options",
     "wishes",
     "write_architecture",

@@ -16,6 +16,7 @@ from ranksearch.reading import read_bytes
 from ranksearch.tasks.sources.models import is_plain
 from ranksearch.tasks.sources.transformers_models import (
     CONFIG_FILE,
+    POOLING_FILE,
     SOURCE,
     Folder,
     config_text,
@@ -27,7 +28,7 @@ ARCHITECTURE = SOURCE
 
 _PROCESSOR_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"),
-    *("vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+    *(POOLING_FILE, "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
     *("preprocessor_config.json", "generation_config.json"),
 )
 

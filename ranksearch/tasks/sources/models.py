@@ -1,5 +1,5 @@
-"""Models by name: `torchvision:NAME`, `timm:NAME`, `transformers:DIR`, `package.module:factory`, `file.py:factory`,
-`digits`.
+"""Models by name: `torchvision:NAME`, `timm:NAME`, `smp:NAME`, `transformers:DIR`, `lightning:FILE.py:CLASS`,
+`package.module:factory`, `file.py:factory`, `digits`.
 
 Nothing is ever fetched from a network: weights come from a file, or from the factory itself.
 """
@@ -18,15 +18,23 @@ from torch import nn
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Weights, check_made_of_modules, check_plain, load_weights
 from ranksearch.objects import close_match, load_object
-from ranksearch.tasks.sources import digits, transformers_models
+from ranksearch.tasks.sources import digits, lightning_models, transformers_models
+from ranksearch.tasks.sources.builders import PACKAGES
 from ranksearch.tasks.sources.texts import TextOptions
 
-BUILTIN = ("digits", "torchvision:NAME", "timm:NAME", "transformers:DIR")
+BUILTIN = (
+    "digits",
+    "torchvision:NAME",
+    "timm:NAME",
+    "smp:NAME",
+    "transformers:DIR",
+    "lightning:FILE.py:CLASS",
+)
 
 
 def is_builtin(spec: str) -> bool:
     """Whether the name alone is enough to make the model, without code of the user's."""
-    return spec == "digits" or spec.partition(":")[0] in ("torchvision", "timm")
+    return spec == "digits" or spec.partition(":")[0] in PACKAGES
 
 
 # fmt: off
@@ -35,7 +43,8 @@ PLAIN_KEYWORDS = frozenset({
     "dims", "num_heads", "mlp_ratio", "qkv_bias", "dropout", "drop_rate", "drop_path_rate",
     "attn_drop_rate", "proj_drop_rate", "attention_dropout", "stochastic_depth_prob", "groups",
     "width_per_group", "width_mult", "replace_stride_with_dilation", "zero_init_residual", "aux_logits",
-    "aux_loss", "transform_input", "output_stride",
+    "aux_loss", "transform_input", "output_stride", "classes", "in_channels", "encoder_depth",
+    "decoder_channels",
 })
 # fmt: on
 """Arguments of builders that say how large a network is, or whether a part of it is there, and nothing else."""
@@ -44,16 +53,20 @@ PLAIN_KEYWORDS = frozenset({
 def is_plain(spec: str) -> bool:
     """Whether a name makes a built-in model by numbers and switches alone, so that it can come from anyone.
 
-    Other arguments of builders may name files to read, or code: timm's `checkpoint_path` is one.
+    Other arguments of builders may name files to read, or code: timm's `checkpoint_path` is one. The encoder of smp is
+    one of a list.
     """
     source, _, rest = spec.partition(":")
-    if source not in ("torchvision", "timm"):
+    if source not in PACKAGES:
         return spec == "digits"
     try:
         keywords = _parse(spec, rest)[1]
     except InputError:
         return False
-    return all(name in PLAIN_KEYWORDS and _is_number(value) for name, value in keywords.items())
+    return all(
+        (name in PLAIN_KEYWORDS and _is_number(value)) or (source, name) == ("smp", "encoder_name")
+        for name, value in keywords.items()
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -72,11 +85,11 @@ def load_model(
     tell: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
     """The model in evaluation mode, with the weights of a file where one is given, or was read already; without one a
-    `transformers:` model has those of its folder.
+    `transformers:` model has those of its folder, a `lightning:` one those of the checkpoint in its name.
 
     `tell` hears which part of a checkpoint was taken, and how names were changed.
 
-    `torchvision:` and `timm:` names take the builder's own keywords after another colon,
+    `torchvision:`, `timm:` and `smp:` names take the builder's own keywords after another colon,
     `torchvision:resnet50:num_classes=10,width_per_group=128`. A factory is called without arguments, or with
     `num_classes` where it has such a parameter. Relative paths start at `base` (default: the working
     directory). Raises InputError.
@@ -92,6 +105,8 @@ def load_model(
         if notes:
             tell(f"weights: {notes}")
         return model
+    if spec.partition(":")[0] == lightning_models.SOURCE and weights is None:
+        weights = lightning_models.Named.of(spec, base).checkpoint
     model = make_model(spec, num_classes=num_classes, base=base)
     if weights is not None and (found := str(load_weights(model, weights))):
         tell(f"weights: {found}")
@@ -105,14 +120,20 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
     if spec == "digits":
         _check_digits(num_classes)
         return digits.DigitsNet().eval()
-    if source in ("torchvision", "timm"):
+    if (package := PACKAGES.get(source)) is not None:
         name, keywords = _parse(spec, rest)
         if num_classes is not None:
-            keywords["num_classes"] = num_classes
-        return _build(spec, _torchvision(name) if source == "torchvision" else _timm(name), keywords).eval()
+            keywords[package.classes] = num_classes
+        return _build(spec, package.find(name), keywords).eval()
     if source == transformers_models.SOURCE:
         _check_transformers(spec, num_classes)
         return transformers_models.build(spec, base)
+    if source == lightning_models.SOURCE:
+        if num_classes is not None:
+            raise InputError(expected("num_classes", f"none, {spec} says it itself", num_classes))
+        model = lightning_models.build(lightning_models.Named.of(spec, base), base)
+        check_made_of_modules(model)
+        return model.eval()
     check_name(spec)
     factory = load_object(spec, option="model", base=base)
     if isinstance(factory, nn.Module):
@@ -129,17 +150,17 @@ def make_model(spec: str, *, num_classes: int | None = None, base: Path | None =
 def full_name(spec: str, num_classes: int | None) -> str:
     """The name that makes the same architecture again by itself, `num_classes` included."""
     source, _, rest = spec.partition(":")
-    if source not in ("torchvision", "timm") or num_classes is None:
+    if source not in PACKAGES or num_classes is None:
         return spec
     name, keywords = _parse(spec, rest)
-    keywords["num_classes"] = num_classes
+    keywords[PACKAGES[source].classes] = num_classes
     return f"{source}:{name}:{','.join(f'{key}={value!r}' for key, value in keywords.items())}"
 
 
 def classes_in_weights(spec: str, weights: Weights) -> int | None:
     """The number of classes that a weights file was made for, where it differs from the builder's default.
 
-    That is so where all tensors that do not fit a `torchvision:` or `timm:` model differ in their first
+    That is so where all tensors that do not fit a `torchvision:`, `timm:` or `smp:` model differ in their first
     dimension alone, and agree on it. None otherwise.
     """
     if not is_builtin(spec) or spec == "digits":
@@ -169,6 +190,13 @@ def wishes(spec: str) -> dict[str, Any]:
 
     config = cast(Any, timm_config).resolve_model_data_config(model)
     return {key: config[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+
+
+def pooling_of(spec: str) -> str | None:
+    """How a sentence encoder in a `transformers:` folder makes one vector of a text; None where nothing says so."""
+    if spec.partition(":")[0] != transformers_models.SOURCE:
+        return None
+    return transformers_models.pooling(transformers_models.Folder.of(spec).path)
 
 
 def text_options(spec: str, size: tuple[int, ...] | None, *, blocks: bool) -> TextOptions:
@@ -212,38 +240,8 @@ def check_name(spec: str) -> None:
         forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
         way_out = close_match(spec, ["digits"]) or _guess(spec)
         raise InputError(expected("model", forms, repr(spec), way_out))
-    if source in ("torchvision", "timm"):
-        name, _ = _parse(spec, rest)
-        _torchvision(name) if source == "torchvision" else _timm(name)
-
-
-def _torchvision(name: str) -> Callable[..., nn.Module]:
-    from torchvision import models
-
-    known = models.list_models()
-    if name not in known:
-        way_out = close_match(name, known)
-        raise InputError(expected("model", "the name of a torchvision model", repr(name), way_out))
-    builder = models.get_model_builder(name)
-    # Detection and segmentation models would fetch a pretrained backbone by default.
-    fixed = {"weights": None}
-    if "weights_backbone" in inspect.signature(builder).parameters:
-        fixed["weights_backbone"] = None
-    return lambda **keywords: builder(**fixed, **keywords)
-
-
-def _timm(name: str) -> Callable[..., nn.Module]:
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(
-            expected("model", "the timm package for timm:NAME", "none", "pip install 'ranksearch[timm]'")
-        ) from error
-    if not timm.is_model(name):
-        base, _, _ = name.partition(".")
-        way_out = close_match(base, timm.list_models())
-        raise InputError(expected("model", "the name of a timm model", repr(name), way_out))
-    return lambda **keywords: timm.create_model(name, pretrained=False, **keywords)
+    if source in PACKAGES:
+        PACKAGES[source].find(_parse(spec, rest)[0])
 
 
 def _callable(spec: str, factory: Any) -> Callable[..., Any]:

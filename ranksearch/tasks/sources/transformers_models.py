@@ -24,6 +24,8 @@ from ranksearch.reading import RECORD_BYTES, parse_json, read_text
 
 SOURCE = "transformers"
 CONFIG_FILE = "config.json"
+POOLING_FILE = "1_Pooling/config.json"
+"""Where sentence-transformers says how one vector is made of those of all positions."""
 
 _NEVER = (
     "auto_map",
@@ -313,7 +315,7 @@ def _sides(size: Any) -> tuple[int, int]:
 def pooling(folder: Path) -> str | None:
     """How a sentence-transformers folder makes one vector of a sentence, `mean` or `first`; None where it does not
     say, or in another way."""
-    path = folder / "1_Pooling" / CONFIG_FILE
+    path = folder / POOLING_FILE
     try:
         content = parse_json(read_text(path, RECORD_BYTES))
     except (OSError, ValueError):

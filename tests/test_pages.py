@@ -34,6 +34,9 @@ READ = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (*map(ROOT.joinpath, READ), *ROOT.glob("docs/*.md")))
 STUDIES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("studies/*/README.md"))
 
+TELLING = ("summary", "summary.ja", "comparison", "deciding", "latency")
+"""Pages that tell accuracies."""
+
 CARRIED_OUT_BY = {
     "docs/write_your_own.md": "tests/test_one_file.py",
     "docs/plans_elsewhere.md": "tests/interchange/test_exporters.py",
@@ -259,6 +262,16 @@ def test_every_command_is_shown_on_some_page() -> None:
     group: Any = typer.main.get_command(app)
     shown = {words[1] for page in PAGES for words in commands(page) if words[0] == "ranksearch"}
     assert shown >= set(group.commands)
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in TELLING)])
+def test_accuracies_are_those_of_a_study(page: str) -> None:
+    """Nobody has to remember where else a figure stands. Two pages tell figures that no study has."""
+    places = (*STUDIES, "docs/design.md", "docs/plans_elsewhere.md")
+    measured = "".join((ROOT / place).read_text(encoding="utf-8") for place in places)
+    told = re.findall(r"\b\d\d\.\d\d\b", (ROOT / page).read_text(encoding="utf-8"))
+    assert told
+    assert [figure for figure in told if figure not in measured] == []
 
 
 # --- README.md and docs/, carried out

@@ -801,28 +801,3 @@ def test_what_is_asked_of_the_search_needs_the_search(
     error = refused(invoke(*given, "--allocator", "optuna_tpe", *more))
     assert f"{more[0]} {more[1]}" in error
     assert "expected --allocator knapsack, without which it has no effect, got optuna_tpe" in error
-
-
-def test_commands_of_the_readme_know_their_options(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    readme = Path(__file__).parents[2] / "README.md"
-    text = readme.read_text().replace("\\\n", " ")
-    commands = re.findall(r"^ {4}(?:.*&& )?ranksearch (\w+) (.*)$", text, re.MULTILINE)
-    assert {name for name, _ in commands} == {
-        "init",
-        "doctor",
-        "compare",
-        "run",
-        "layers",
-        "plan",
-        "show",
-        "compress",
-        "probe",
-        "report",
-        "verify",
-        "export",
-    }
-    for name, rest in commands:
-        known = invoke(name, "--help").output
-        for option in re.findall(r"--[a-z-]+", rest.partition("#")[0]):
-            assert f"{option} " in known, (name, option)

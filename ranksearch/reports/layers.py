@@ -82,7 +82,11 @@ def plan_layers(record: PlanRecord, tables: TablesRecord | None, texts: Texts) -
 
 def _dense_costs(record: PlanRecord, tables: TablesRecord | None) -> dict[str, dict[str, int]]:
     """By layer, what it costs dense: from the tables, else for layers that were kept from the plan."""
-    found = {layer.name: dict(layer.cost) for layer in record.layers if layer.decomposition == DENSE and not layer.int8}
+    found = {
+        layer.name: dict(layer.cost)
+        for layer in record.layers
+        if layer.decomposition == DENSE and not layer.int8
+    }
     if tables is not None and tables.model.digest == record.model.digest:
         for table in tables.tables:
             costs = {metric: column[table.dense] for metric, column in table.cost.items()}
@@ -106,7 +110,8 @@ def _row(
         number,
         layer.name,
         f"{layer.kind} {'×'.join(map(str, layer.shape))}",
-        (f"{layer.decomposition}{form} {ranks}" if factorised else texts("kept_dense")) + " int8" * layer.int8,
+        (f"{layer.decomposition}{form} {ranks}" if factorised else texts("kept_dense"))
+        + " int8" * layer.int8,
         figure(layer.error) if layer.error else "0",
         layer.error,
         tuple(

@@ -41,7 +41,9 @@ def candidate(name: str, *ranks: int, error: float = 0.5) -> Candidate:
 @pytest.fixture
 def table() -> Table:
     dense = Cost(params=432, flops=9_000_000, int8_bytes=1728)
-    return Table(LAYER, (candidate("svd", 2), candidate("cp", 2, error=0.9), Candidate(DENSE, "", (), dense, 0.0)), 9.0)
+    return Table(
+        LAYER, (candidate("svd", 2), candidate("cp", 2, error=0.9), Candidate(DENSE, "", (), dense, 0.0)), 9.0
+    )
 
 
 def test_an_int8_candidate_counts_as_the_file_stores_it(table: Table) -> None:

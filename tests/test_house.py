@@ -87,7 +87,7 @@ def offered(room: str) -> tuple[str, ...]:
 
 def test_every_folder_is_a_room() -> None:
     folders = {name for name, path in modules().items() if path.name == "__init__.py" and name}
-    assert folders == set(ROOMS) - {"api", "__main__"}
+    assert folders == set(ROOMS) - {"__main__"}
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if name])

@@ -107,6 +107,7 @@ def test_settings_arrive_under_their_names(tiny_task: Task, monkeypatch: pytest.
         "storage": "study.jsonl",
         "objective": "ordered",
         "allocator": "uniform",
+        "budget_of": "factorisable",
     }
     seen: list[SearchSettings] = []
 
@@ -114,7 +115,7 @@ def test_settings_arrive_under_their_names(tiny_task: Task, monkeypatch: pytest.
         seen.append(settings)
         raise InterruptedError
 
-    monkeypatch.setattr("ranksearch.api.search_problem", stop)
+    monkeypatch.setattr("ranksearch.api.plans.search_problem", stop)
     with pytest.raises(InterruptedError):
         ranksearch.search(tiny_task, 0.5, decompositions="svd", **given)
     assert given.keys() == {own.name for own in fields(SearchSettings)} - {"budgets", "limits", "multiples"}

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any, cast
 
 import optuna
 import pytest
 import torch
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,7 +29,7 @@ from ranksearch.objectives import OBJECTIVES, Objective, Score
 from ranksearch.objectives.base import Report, no_report
 from ranksearch.planning import Plan, Problem
 from ranksearch.searching import SearchResult, SearchSettings, search, shared, work
-from ranksearch.searching.studies import Artifacts, Queue, Queued, life, open_storage
+from ranksearch.searching.studies import Artifacts, Queue, Queued, finished, leading, life, open_storage
 from ranksearch.searching.studies.queue import LEFT, ORDINAL, WHY, WORKER, fail, ordinal_of
 from ranksearch.searching.studies.trials import TrialError, run_next, run_trials
 from ranksearch.tasks import Task
@@ -394,6 +394,35 @@ def test_no_trial_is_claimed_twice(location: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         claimed = [ordinal for own in pool.map(claim_all, range(4)) for ordinal in own]
     assert sorted(claimed) == list(range(24))
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_a_trial_that_another_finishes_before_its_leader_has_noted_it_is_not_waited_for(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = queue_in(location, 2)
+    create = RDBStorage._create_new_trial
+
+    def slowly(storage: RDBStorage, *given: Any, **more: Any) -> FrozenTrial:
+        made = create(storage, *given, **more)
+        other = queue_in(location, 2)
+        while (claimed := other.claim()) is not None:
+            other.study.tell(claimed.ordinal, 0.5)
+        finished(leader.study)  # as the thread does that runs trials
+        return made
+
+    def never(trial: optuna.Trial, before: list[FrozenTrial]) -> float:
+        raise AssertionError("it was run here too")
+
+    monkeypatch.setattr(RDBStorage, "_create_new_trial", slowly)
+    with leading(leader.study._storage, "q") as board:
+        leads = Thread(
+            target=lambda: run_trials(leader, never, sampler="random", seed=0, board=board), daemon=True
+        )
+        leads.start()
+        leads.join(20.0)
+        assert not leads.is_alive()
+    assert [trial.state for trial in leader.study.trials] == [TrialState.COMPLETE] * 2
 
 
 def test_what_is_queued_says_what_it_is(tmp_path: Path) -> None:

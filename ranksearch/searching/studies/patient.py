@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import Study
 
 from ranksearch.errors import told
@@ -25,7 +25,7 @@ _SQLITE_BUSY = ("locked", "busy")
 """What SQLite says of what may pass; of all else, a full disk or a missing table, trying again does not help."""
 
 
-def patient(storage: BaseStorage, timeout: float) -> BaseStorage:
+def patient(storage: RDBStorage, timeout: float) -> BaseStorage:
     """An RDB storage, every call of which is repeated for up to `timeout` seconds while the database is away.
 
     A call may have been carried out although its answer was lost. No caller minds: what is queued twice is found by its
@@ -35,10 +35,15 @@ def patient(storage: BaseStorage, timeout: float) -> BaseStorage:
 
 
 class _Patient:
-    def __init__(self, storage: BaseStorage, timeout: float) -> None:
-        self.direct = storage
+    def __init__(self, storage: RDBStorage, timeout: float) -> None:
+        self.direct = get_storage(storage)
+        self._uncached = storage
         self._timeout = timeout
         self._gave_up = False  # what ends then, and tidies up, need not wait once more
+
+    def anew(self) -> _Patient:
+        """The same database, of which nothing is known yet."""
+        return _Patient(self._uncached, self._timeout)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.direct, name)
@@ -99,3 +104,18 @@ def impatient(study: Study) -> Study:
     if not isinstance(storage, _Patient):
         return study
     return optuna.load_study(study_name=study.study_name, storage=storage.direct)
+
+
+def apart(study: Study) -> Study:
+    """The study for a thread that queues trials while others read it: with a view of its own of what is stored.
+
+    Optuna keeps the trials that a connection has read. A trial that others have finished before the thread that queued
+    it has noted it would be put down as waiting, and not be looked at again.
+    """
+    storage = study._storage
+    if not isinstance(storage, _Patient):
+        return study
+    own = cast(BaseStorage, storage.anew())
+    return optuna.load_study(
+        study_name=study.study_name, storage=own, sampler=study.sampler, pruner=study.pruner
+    )

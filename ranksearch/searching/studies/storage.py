@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from ranksearch.errors import InputError, expected, told
@@ -58,7 +58,7 @@ def open_storage(location: str | os.PathLike[str] | None, timeout: float = TIMEO
             storage = RDBStorage(url, engine_kwargs=_engine(url))
             if storage.engine.dialect.name == "sqlite":
                 _one_at_a_time(storage.engine)
-            return patient(get_storage(storage), timeout)
+            return patient(storage, timeout)
         except (
             Exception
         ) as error:  # databases, their drivers and Optuna's check of the schema raise kinds of their own

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -26,7 +27,7 @@ from ranksearch.redaction import redact
 from ranksearch.searching.studies.board import Board
 from ranksearch.searching.studies.lease import leased
 from ranksearch.searching.studies.life import repeating
-from ranksearch.searching.studies.patient import is_away
+from ranksearch.searching.studies.patient import apart, is_away
 from ranksearch.searching.studies.queue import (
     FINISHED,
     LEFT,
@@ -155,9 +156,11 @@ def run_trials(
         return deadline is not None and time.monotonic() >= deadline and bool(done)
 
     done = finished(queue.study)
+    # It is cared for by a thread of its own.
+    caring = queue if board is None else replace(queue, study=apart(queue.study))
 
     def mend() -> None:
-        queue.mend()
+        caring.mend()
         if late() and board is not None:
             board.close()
 
@@ -167,8 +170,8 @@ def run_trials(
             shared.enter_context(board.opened(queue.study, queue.total))
             shared.enter_context(repeating(mend, f"care for {queue.study.study_name}", every=2 * POLL))
         while len(done) < queue.total:
-            if queue.lost:
-                raise TrialError(expected(f"study {queue.study.study_name!r}", _EVERY, queue.lost, _RESUME))
+            if caring.lost:
+                raise TrialError(expected(f"study {queue.study.study_name!r}", _EVERY, caring.lost, _RESUME))
             if late():
                 if board is None or not queue.runs():
                     return

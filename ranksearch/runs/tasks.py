@@ -124,7 +124,7 @@ def build_task_and_data(
         cache=pick_cache(options.cache),
     )
     stored_tensors(task.model)  # raises for a state that could not be saved in the end
-    for note in check_task(task, data):
+    for note in (*data.notes, *check_task(task, data)):
         tell(note)
     if progress is not None:
         look_through(data, progress=progress)

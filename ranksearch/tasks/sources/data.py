@@ -57,6 +57,8 @@ class Data:
     """How images become inputs; None where the source yields finished inputs."""
     collate: Collate | None = None
     """What makes batches of the examples; None where they are stacked."""
+    notes: tuple[str, ...] = ()
+    """What was done without being asked for, in a line each."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,18 @@ class ImageOptions:
     crop_pct: float | None = None
     interpolation: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
-    """The model's own wishes, by the same names."""
+    """The model's own wishes, by the same names; `labels`: the numbers of its classes by their names."""
 
     def given(self) -> list[str]:
         names = ("input_size", "mean", "std", "crop_pct", "interpolation")
         return [name for name in names if getattr(self, name) is not None]
+
+    def order(self, classes: Sequence[str]) -> tuple[int, ...] | None:
+        """The numbers that the model has for classes, where it knows all of them by name in another order."""
+        known = {_plain(name): number for name, number in self.model.get("labels", {}).items()}
+        found = [known.get(_plain(name), -1) for name in classes]
+        own = list(range(len(classes)))
+        return tuple(found) if found != own and sorted(found) == own else None
 
     def resolve(
         self, native: tuple[int, int, int] | None, mean: Sequence[float], std: Sequence[float]
@@ -99,6 +108,14 @@ class ImageOptions:
             interpolation=self.interpolation or self.model.get("interpolation") or "bilinear",
             stretch=self.crop_pct is None and bool(self.model.get("stretch")),
         )
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ")
+
+
+def _told(order: Sequence[int] | None) -> tuple[str, ...]:
+    return () if order is None else ("classes: numbered as in the model, by their names",)
 
 
 def load_data(
@@ -187,7 +204,8 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
     elif "test" not in folders and "validation" in folders:
         folders["test"] = folders.pop("validation")
     preprocess = images.resolve(native_size(folder_of(folders["train"])), IMAGENET_MEAN, IMAGENET_STD)
-    sets = {role: image_set(path, preprocess) for role, path in folders.items()}
+    order = images.order(folder_of(folders["train"]).classes)
+    sets = {role: image_set(path, preprocess, order) for role, path in folders.items()}
     for role, dataset in sets.items():
         if dataset.classes != sets["train"].classes:
             odd = sorted(set(dataset.classes) ^ set(sets["train"].classes))[:5]
@@ -199,7 +217,14 @@ def _imagefolder(root: Path, images: ImageOptions) -> Data:
                 )
             )
     train = sets["train"]
-    return Data(train, sets.get("validation"), sets.get("test"), train.classes, preprocess=preprocess)
+    return Data(
+        train,
+        sets.get("validation"),
+        sets.get("test"),
+        train.classes,
+        preprocess=preprocess,
+        notes=_told(order),
+    )
 
 
 # Data sets of torchvision
@@ -236,8 +261,9 @@ def _torchvision(rest: str, images: ImageOptions, base: Path) -> Data:
         ) from error
     preprocess = images.resolve(native, *STATISTICS.get(name, (IMAGENET_MEAN, IMAGENET_STD)))
     classes = tuple(getattr(train, "classes", ()))
-    sets = [ImageSet(_Items(part), len(part), classes, preprocess) for part in (train, test)]
-    return Data(sets[0], None, sets[1], classes, preprocess=preprocess)
+    order = images.order(classes)
+    sets = [ImageSet(_Items(part), len(part), classes, preprocess, numbers=order) for part in (train, test)]
+    return Data(sets[0], None, sets[1], sets[0].classes, preprocess=preprocess, notes=_told(order))
 
 
 @dataclass(frozen=True)

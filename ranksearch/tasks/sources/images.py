@@ -76,7 +76,8 @@ class Preprocess:
 class ImageSet(Dataset[tuple[Tensor, int]]):
     """`read(index)` gives (image, label) of one of `size` images; items are (input, label).
 
-    look(index): opens one without decoding it. Raises InputError where it is damaged.
+    look(index): opens one without decoding it. Raises InputError where it is damaged. classes: by the labels that
+    `read` gives. numbers: of these classes, which then are the labels of the items and their order; None leaves them.
     """
 
     def __init__(
@@ -86,10 +87,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         classes: Sequence[str],
         preprocess: Preprocess,
         look: Callable[[int], None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         self.classes = tuple(classes)
+        if numbers is not None:
+            self.classes = tuple(name for _, name in sorted(zip(numbers, classes, strict=True)))
         self.preprocess = preprocess
-        self._read, self._look = read, look
+        self._read, self._look, self._numbers = read, look, numbers
         self._size = size
         shape = (size, preprocess.channels, *preprocess.size)
         self._keep = torch.Size(shape).numel() <= KEEP_BYTES
@@ -128,6 +132,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         if self._keep and self._labels[index] >= 0:
             return self._pixels[index], int(self._labels[index])
         image, label = self._read(index)
+        label = label if self._numbers is None else self._numbers[label]
         pixels = self.preprocess.pixels(image)
         if self._keep and get_worker_info() is None:
             self._pixels[index] = pixels

@@ -178,10 +178,12 @@ def classes_in_weights(spec: str, weights: Weights) -> int | None:
 
 
 def wishes(spec: str) -> dict[str, Any]:
-    """What a model of timm or transformers wants of its images: input_size, mean, std, interpolation, crop_pct, and
-    stretch. Others: {}."""
+    """What a model of timm or transformers wants of its images: input_size, mean, std, interpolation, crop_pct,
+    stretch, and labels, the numbers of its classes. Others: {}."""
     if spec.partition(":")[0] == transformers_models.SOURCE:
-        return transformers_models.image_wishes(transformers_models.Folder.of(spec).path)
+        folder = transformers_models.Folder.of(spec).path
+        labels = transformers_models.labels_of(transformers_models.read_config(folder))
+        return transformers_models.image_wishes(folder) | ({"labels": labels} if labels else {})
     if not spec.startswith("timm:"):
         return {}
     with torch.device("meta"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +75,11 @@ class _Files:
             pass
 
 
-def image_set(path: Path, preprocess: Preprocess) -> ImageSet:
-    """The images of a folder of class folders, as inputs."""
+def image_set(path: Path, preprocess: Preprocess, numbers: Sequence[int] | None = None) -> ImageSet:
+    """The images of a folder of class folders, as inputs. numbers: of the classes; None numbers them by their names."""
     folder = folder_of(path)
     files = _Files(folder.samples, "L" if preprocess.channels == 1 else "RGB")
-    return ImageSet(files, len(folder.samples), folder.classes, preprocess, files.look)
+    return ImageSet(files, len(folder.samples), folder.classes, preprocess, files.look, numbers)
 
 
 def folder_of(path: Path) -> Any:

@@ -77,6 +77,28 @@ def write_mnist(folder: Path, *, packed: bool = False) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
+    ("labels", "classes", "first"),
+    [
+        ({"Bee": 0, "ant": 1}, ("bee", "ant"), 1),
+        ({"ant": 0, "bee": 1}, ("ant", "bee"), 0),
+        ({"ant": 1, "bee": 2, "cat": 0}, ("ant", "bee"), 0),
+        ({"LABEL_0": 0, "LABEL_1": 1}, ("ant", "bee"), 0),
+        ({}, ("ant", "bee"), 0),
+    ],
+)
+def test_classes_are_numbered_as_in_the_model_where_it_knows_them(
+    tmp_path: Path, labels: dict[str, int], classes: tuple[str, ...], first: int
+) -> None:
+    for name in ("train", "val"):
+        write_folder(tmp_path / name, 2)
+    data = load_data(f"imagefolder:{tmp_path}", images=ImageOptions(model={"labels": labels}))
+    assert data.classes == data.train.classes == classes
+    for images in (data.train, data.test):
+        assert [label for _, label in (images[k] for k in range(4))] == [first, first, 1 - first, 1 - first]
+    assert bool(data.notes) == (first == 1)
+
+
+@pytest.mark.parametrize(
     ("folders", "validation", "test"),
     [
         (("train", "test"), None, 4),

@@ -307,7 +307,9 @@ def test_images_are_prepared_as_the_processor_does(tmp_path: Path) -> None:
     image.save(tmp_path / "images" / "a" / "0.png")
     for name, processor in processors.items():
         processor.save_pretrained(tmp_path / name)
-        transformers.AutoConfig.for_model("vit", **CONFIGS["vit"]).save_pretrained(tmp_path / name)
+        named = {"id2label": {0: "b", 1: "a"}, "label2id": {"b": 0, "a": 1}}
+        transformers.AutoConfig.for_model("vit", **CONFIGS["vit"] | named).save_pretrained(tmp_path / name)
+        assert wishes(f"transformers:{tmp_path / name}")["labels"] == {"b": 0, "a": 1}
         from ranksearch.tasks.sources import ImageOptions
 
         images = ImageOptions(model=wishes(f"transformers:{tmp_path / name}"))

@@ -42,6 +42,8 @@ def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer
     console.print(
         f"{len(able)} of {len(layers)} layers can be factorised: {_share(found.able, found.total)} parameters"
     )
+    if found.dense:
+        console.print(f"layers that stay dense: {_share(found.dense, found.total)} parameters")
     for other in found.others:
         each = f" ({other.modules})" if other.modules > 1 else ""
         console.print(f"not a layer: {other.kind}{each}, {_share(other.params, found.total)} parameters")

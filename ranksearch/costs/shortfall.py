@@ -10,8 +10,6 @@ from ranksearch.costs.part import part_in_words
 from ranksearch.costs.registry import is_measured, shown, unit_of
 from ranksearch.errors import BudgetError, expected
 
-_WAY_OUT = "or allow smaller ranks, more decompositions or more layers."
-
 
 @dataclass(frozen=True)
 class Shortfall:
@@ -32,25 +30,31 @@ class Shortfall:
         return f"{self.limit.smallest(self.least)} ({amounts[0]} of {amounts[1]} {unit}{predicted})"
 
 
-def unmet(budget: Budget, alone: Sequence[Shortfall], together: Sequence[Shortfall] = ()) -> BudgetError:
+def unmet(
+    budget: Budget,
+    alone: Sequence[Shortfall],
+    together: Sequence[Shortfall] = (),
+    allow: Sequence[str] = (),
+) -> BudgetError:
     """The error for a budget.
 
     alone: limits that cannot be met even on their own. together: limits that can, but not all at once; `least` is what
-    is feasible given the others.
+    is feasible given the others. allow: what would make plans smaller.
     """
+    other = f", or allow {_listed(allow, 'or')}." if allow else "."
     if alone:
-        return BudgetError("\n".join(_too_small(budget, each) for each in alone))
+        return BudgetError("\n".join(_too_small(budget, each, other) for each in alone))
     asked = _listed([f"{each.metric} {each.name}" for each in budget.every], "and")
     found = [f"{each.limit.metric} {each.wanted}" for each in together]
     given = f"With the others as they are, {_listed(found, 'or')} can be met. " if found else ""
-    way_out = f"{given}Raise one of them, {_WAY_OUT}"
+    way_out = f"{given}Raise one of them{other}"
     return BudgetError(expected("budget", "limits that can be met together", asked, way_out))
 
 
-def _too_small(budget: Budget, found: Shortfall) -> str:
+def _too_small(budget: Budget, found: Shortfall, other: str) -> str:
     limit = found.limit
     what, metric = ("budget", "") if limit.metric == budget.metric else ("limit", f"{limit.metric} ")
-    way_out = f"Raise the {what}, {_WAY_OUT}"
+    way_out = f"Raise the {what}{other}"
     got = f"{limit.name} ({shown(limit.metric, limit.counted(limit.limit))})"
     return expected(what, f"{metric}at least {found.wanted}", got, way_out)
 

@@ -53,6 +53,7 @@ from ranksearch.planning.greedy import (
     walk_on,
     whole,
 )
+from ranksearch.planning.holding import saying_what_holds
 from ranksearch.planning.layer_weights import LayerWeights
 from ranksearch.planning.network import Network, inspect_network
 from ranksearch.planning.network_tables import Tables
@@ -164,6 +165,7 @@ __all__ = [
     "recorded_batch",
     "refine",
     "room_for",
+    "saying_what_holds",
     "skeleton",
     "to_plan",
     "top_up",

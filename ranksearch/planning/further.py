@@ -13,10 +13,12 @@ from ranksearch.errors import BudgetError, InputError, expected
 from ranksearch.planning.alignment import aligned
 from ranksearch.planning.allocation import analytic, balanced_errors
 from ranksearch.planning.greedy import Choice, choice_of, fronts_of, lower_hull, rates, steps_of
+from ranksearch.planning.holding import saying_what_holds
 from ranksearch.planning.limits import shortfalls, too_small
 from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import Plan
 from ranksearch.planning.plan_file import misfit
+from ranksearch.planning.ways_out import ways_out
 from ranksearch.timing import AIM
 
 POINTS = 200
@@ -38,8 +40,9 @@ def further_plan(tables: Tables, budget: Budget, multiples: Sequence[int] = ()) 
     the plans that were measured took. multiples: see `aligned`. Raises BudgetError, which names the limits that bind.
     """
     if not budget.measured:
-        tables = aligned(tables, budget, multiples)
-        plan = _checked(tables, tables.plan(analytic(tables.tables, budget)))
+        with saying_what_holds(tables, budget):
+            tables = aligned(tables, budget, multiples)
+            plan = _checked(tables, tables.plan(analytic(tables.tables, budget)))
         return Further(plan, {"error": plan.error})
     (limit,) = budget.measured
     share = limit.limit / max(1, limit.dense)
@@ -165,4 +168,5 @@ def _in_measured_time(tables: Tables, budget: Budget, inner: Budget) -> BudgetEr
 
     alone = too_small(tables.tables, inner)
     together = () if alone else shortfalls(tables.tables, inner.every)
-    return unmet(budget, list(map(told, alone)), list(map(told, together)))
+    allow = ways_out(tables.tables, budget.metric)
+    return unmet(budget, list(map(told, alone)), list(map(told, together)), allow)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ranksearch.costs import Budget, Shortfall, unmet
 from ranksearch.errors import InputError, expected
 from ranksearch.planning.plan import Table
+from ranksearch.planning.ways_out import ways_out
 
 Choice = tuple[int, ...]
 """One index per table into its candidates."""
@@ -192,5 +193,5 @@ def room_for(tables: Sequence[Table], fronts: Sequence[Front], budget: Budget) -
     fixed = fixed_cost(tables, budget)
     least = fixed + sum(int(front.costs[0]) for front in fronts)
     if budget.limit < least:
-        raise unmet(budget, [Shortfall(budget, least)])
+        raise unmet(budget, [Shortfall(budget, least)], allow=ways_out(tables, budget.metric))
     return budget.limit - fixed

@@ -11,6 +11,7 @@ from ranksearch.errors import BudgetError
 from ranksearch.planning.greedy import Choice, Errors, least_cost
 from ranksearch.planning.integer_program import solve, whole_cost
 from ranksearch.planning.plan import Table
+from ranksearch.planning.ways_out import ways_out
 
 _LARGEST = 1e4
 """What the largest cost counts in a goal: HiGHS stops at a gap of 1e-6, which is to be less than one unit."""
@@ -34,7 +35,8 @@ def within_limits(tables: Sequence[Table], budget: Budget, errors: Errors | None
 def cannot_be_met(tables: Sequence[Table], budget: Budget) -> BudgetError:
     """The error for a budget that no plan meets."""
     alone = too_small(tables, budget)
-    return unmet(budget, alone, () if alone else shortfalls(tables, budget.every))
+    together = () if alone else shortfalls(tables, budget.every)
+    return unmet(budget, alone, together, ways_out(tables, budget.metric))
 
 
 def too_small(tables: Sequence[Table], budget: Budget) -> list[Shortfall]:

@@ -13,7 +13,7 @@ from ranksearch.costs import Budget
 from ranksearch.errors import InputError, expected
 from ranksearch.glance import AtAGlance
 from ranksearch.objectives import Scoring, make_objective
-from ranksearch.planning import Plan, Problem, Tables, analytic
+from ranksearch.planning import Plan, Problem, Tables, analytic, saying_what_holds
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.allocate import allocate
 from ranksearch.searching.better_state import by_better_state
@@ -92,13 +92,14 @@ def search(
     if storage is None:
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""
-    jobs = [
-        Job(offered_to(problem, settings, budget), settings, budget, storage, progress, told, board=board)
-        for budget in settings.budgets_of(problem.dense, problem.part)
-    ]
-    for job in jobs:
-        if not job.budget.measured:  # the prediction of a time does not tell yet
-            _ = job.baselines  # raises if the budget cannot be met
+    jobs = []
+    for budget in settings.budgets_of(problem.dense, problem.part):
+        with saying_what_holds(problem, budget, problem.task.model):
+            offered = offered_to(problem, settings, budget)
+            job = Job(offered, settings, budget, storage, progress, told, board=board)
+            if not budget.measured:  # the prediction of a time does not tell yet
+                _ = job.baselines  # raises if the budget cannot be met
+        jobs.append(job)
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
         results = [_leaving(job, scoring) for job in jobs]

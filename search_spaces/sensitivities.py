@@ -25,8 +25,9 @@ EXPONENT_RANGE = (0.8, 1.3)
 class Sensitivities(SearchSpace):
     """A balanced error e becomes (group's multiplier) · (decomposition's multiplier) · e ** exponent.
 
-    Groups are stages of the network. Only ratios matter to the allocator, so the first group and the first
-    decomposition have the fixed multiplier 1 and no parameter. At 1 everywhere the plan is the analytic one.
+    `layers NAME` is the multiplier of a group, a stage of the network; `svd` and so on are those of decompositions.
+    Only ratios matter to the allocator, so the first group and the first decomposition have the fixed multiplier 1
+    and no parameter. At 1 everywhere the plan is the analytic one.
     """
 
     name = "sensitivities"

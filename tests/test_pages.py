@@ -75,6 +75,7 @@ MORE = {
 """What these commands get as well, where a page does not say it: less to do, and that the code of stand-ins counts."""
 
 OTHERS = {
+    "optuna-dashboard",
     "mkdocs",
     "cd",
     "docker",

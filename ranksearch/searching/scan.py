@@ -10,7 +10,7 @@ from optuna.pruners import NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-from ranksearch.objectives import Objective
+from ranksearch.objectives import Objective, score_label
 from ranksearch.planning import Choice, Plan
 from ranksearch.search_spaces import SEARCH_SPACES, SearchSpace
 from ranksearch.searching.front import Evaluated
@@ -26,9 +26,11 @@ from ranksearch.searching.job import (
     value_of,
     with_sources,
 )
+from ranksearch.searching.notes import scan_note
 from ranksearch.searching.studies import (
     Queue,
     Queued,
+    describe_study,
     finished,
     reporter,
     restored,
@@ -47,6 +49,7 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     kinds = {"space": settings.space, "sampler": settings.sampler}
     study = job.study(stage, NopPruner(), **kinds, **trained_with(objective, settings))
     trials = ScanTrials.of(job, study, objective)
+    describe_study(study, score_label(stage), scan_note(objective, job.budget, trials.space))
     params = {name: trials.space.express(choice) for name, choice in job.baselines.items()}
     first = {choice: name for name, choice in reversed(job.baselines.items())}
     begin = [name for name in first.values() if params[name] is not None][::-1][: settings.trials]

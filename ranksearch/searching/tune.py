@@ -9,7 +9,7 @@ import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ranksearch.objectives import Objective, geometric_steps
+from ranksearch.objectives import Objective, geometric_steps, score_label
 from ranksearch.searching.front import Evaluated, merged
 from ranksearch.searching.job import (
     Job,
@@ -21,7 +21,8 @@ from ranksearch.searching.job import (
     trained_with,
     value_of,
 )
-from ranksearch.searching.studies import Queue, Queued, finished, reporter, run_trials
+from ranksearch.searching.notes import tune_note
+from ranksearch.searching.studies import Queue, Queued, describe_study, finished, reporter, run_trials
 
 
 def shortlist(job: Job, records: Sequence[Evaluated], count: int) -> list[Evaluated]:
@@ -44,6 +45,7 @@ def tune(job: Job, objective: Objective, plans: Sequence[Evaluated]) -> list[Eva
     """
     stage = objective.name
     study = job.study(stage, pruner_of(objective), **trained_with(objective, job.settings))
+    describe_study(study, score_label(stage), tune_note(objective, job.budget))
     before = len(finished(study))
     tuned = {job.problem.plan(choice_of(trial)).key for trial in finished(study)}
     todo = [place for place, found in enumerate(plans, 1) if found.plan.key not in tuned]

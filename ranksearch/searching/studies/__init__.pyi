@@ -1,6 +1,7 @@
 from .artifacts import Artifact, Artifacts
 from .board import SEARCH, Board, Found, find_board, leading
 from .check import check_storage
+from .description import describe_study
 from .lease import check_unused
 from .queue import Claim, Queue, Queued, finished
 from .quiet import quiet_optuna
@@ -33,6 +34,7 @@ __all__ = [
     "Queued",
     "check_storage",
     "check_unused",
+    "describe_study",
     "find_board",
     "finished",
     "leading",

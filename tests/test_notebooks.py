@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nbformat
 import pytest
+
+WAY = "pip install 'ranksearch[notebooks]'"
+nbformat = pytest.importorskip("nbformat", reason=WAY)
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
 
@@ -13,7 +15,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
-    client = pytest.importorskip("nbclient", reason="pip install 'ranksearch[notebooks]'")
+    client = pytest.importorskip("nbclient", reason=WAY)
     notebook = nbformat.read(path, as_version=4)
     client.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.outputs]

@@ -12,7 +12,8 @@ from ranksearch.errors import InputError, RankSearchError, expected
 from ranksearch.objects import nearest
 from ranksearch.planning import BehaviourRecord, CriterionRecord, Network
 from ranksearch.runs.evaluation import Saved, rewritten
-from ranksearch.runs.options import CRITERION, RunOptions
+from ranksearch.runs.option_values import CRITERION
+from ranksearch.runs.options import RunOptions
 from ranksearch.runs.times import time_of
 from ranksearch.tasks import Metric, Task, classifies, loss_of, metric_of
 from ranksearch.timing import nanoseconds

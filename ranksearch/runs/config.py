@@ -17,7 +17,8 @@ from ranksearch.folders import CONFIG, usable
 from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
 from ranksearch.records import in_words, shortened
 from ranksearch.redaction import HIDDEN, conceal
-from ranksearch.runs.options import RunOptions, listed
+from ranksearch.runs.option_values import listed
+from ranksearch.runs.options import RunOptions
 from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
 
 FREE = frozenset(

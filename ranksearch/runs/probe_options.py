@@ -14,7 +14,7 @@ from ranksearch.files import write_text
 from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
 from ranksearch.records import in_words, shortened
 from ranksearch.runs.config import flag, unset
-from ranksearch.runs.options import option
+from ranksearch.runs.option_values import option
 
 FREE = frozenset({"plots"})
 """Options that a resumed probe may change: they decide only what is made of the measurements."""

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ranksearch.errors import InputError, expected
-from ranksearch.runs.options import RunOptions, listed
+from ranksearch.runs.option_values import listed
+from ranksearch.runs.options import RunOptions
 
 PATHS = ("weights", "probe", "out", "cache", "artifacts")
 """Options that are paths."""

@@ -67,7 +67,7 @@ OF_OPTIONS = {"--model": "own.py:model", "--data": "own.py:data", "--weights": "
 
 MORE = {
     "run": ("--epochs=0", "--decompositions=svd", "--export=none"),
-    "probe": ("--images=40", "--recovery-epochs=0"),
+    "probe": ("--images=40", "--bonds=4", "--recovery-epochs=0", "--no-plots", "--decompositions=svd"),
     "compress": ("--epochs=0", "--trust"),
     "verify": ("--trust",),
     "export": ("--trust",),
@@ -288,10 +288,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names: dict[str, Any] = {}
     exec(OWN, names)
     save_file(names["model"]().state_dict(), folder / "own.safetensors")
-    options = f"--model {folder}/own.py:model --data {folder}/own.py:data --epochs 0 --export none --decompositions svd"
+    own = f"--model {folder}/own.py:model --data {folder}/own.py:data"
     for run in ("r18", "other"):
-        carry_out(f"run {options} --budget 0.5,0.3 --out {folder}/runs/{run}".split())
-    carry_out(f"probe {options.partition(' --epochs')[0]} --images 40 --out {folder}/runs/probe".split())
+        carry_out(stand_in(f"run {own} --budget 0.5,0.3 --out {folder}/runs/{run}".split()))
+    carry_out(stand_in(f"probe {own} --out {folder}/runs/probe".split()))
     return folder
 
 

@@ -105,7 +105,7 @@ class Cache:
             return
         try:
             _write(self.path(key), tensors, plain)
-            remove_temporary(self.folder, age=_ABANDONED)
+            remove_temporary(self.folder, deep=False, age=_ABANDONED)
             self._prune()
         except (OSError, SafetensorError) as error:
             log.warning("cannot cache anything in %s: %s", self.folder, error)

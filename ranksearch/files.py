@@ -56,12 +56,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_temporary(folder: Path, *, age: float = 0.0) -> None:
+def remove_temporary(folder: Path, *, deep: bool = True, age: float = 0.0) -> None:
     """Remove what killed processes left half-written in a folder and those in it: files of `whole_file` alone.
 
-    age: seconds for which nothing was written to them, where other processes may be writing to the folder.
+    deep: whether in those in it too. age: seconds for which nothing was written to them, where other processes may be
+    writing to the folder.
     """
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        if not deep:
+            folders.clear()
         for name in names:
             path = Path(parent, name)
             if _TEMPORARY.fullmatch(name) and (not age or _age(path) > age):

@@ -70,18 +70,21 @@ def test_an_examination_finds_the_entries_that_are_damaged_and_leaves_all_as_it_
 
 def test_what_killed_processes_left_half_written_goes_after_a_while(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    old, new, others = (
-        tmp_path / name for name in (".a.01234567.ranksearch.tmp", ".b.01234567.ranksearch.tmp", ".notes.tmp")
-    )
-    for path in (old, new, others):
+    (tmp_path / "deep").mkdir()
+    old, new, deep, others = (
+        tmp_path / name
+        for name in (
+            ".a.01234567.ranksearch.tmp", ".b.01234567.ranksearch.tmp", "deep/.c.01234567.ranksearch.tmp", ".notes.tmp"
+        )
+    )  # fmt: skip
+    for path in (old, new, deep, others):
         path.write_bytes(b"half")
     hours_ago = time.time() - 2 * 3600
-    for path in (old, others):
+    for path in (old, deep, others):
         os.utime(path, (hours_ago, hours_ago))
     cache.put("key", {"a": torch.ones(2)}, None)
     assert not old.exists()
-    assert new.exists()
-    assert others.exists()
+    assert all(path.exists() for path in (new, deep, others))
 
 
 def test_a_broken_entry_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

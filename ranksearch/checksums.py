@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ranksearch.errors import MismatchError, expected
-from ranksearch.files import write_text
+from ranksearch.files import FILE_NAME, write_text
 from ranksearch.reading import OPTIONS_BYTES, read_text
 
 SUMS_FILE = "SHA256SUMS"
 
-_LINE = re.compile(r"([0-9a-f]{64})  (\w[\w.-]*(?:/\w[\w.-]*){0,2})")
+_LINE = re.compile(rf"([0-9a-f]{{64}})  ({FILE_NAME}(?:/{FILE_NAME}){{0,2}})")
 """A file of the folder, or of one in it, two deep at most."""
 
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from ranksearch.errors import InputError, expected
 
+FILE_NAME = r"\w[\w.-]{0,62}"
+"""What a file that others name may be called: its 63 characters take 252 bytes at most, and file systems take 255."""
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.ranksearch\.tmp")
 
 

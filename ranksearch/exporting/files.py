@@ -15,7 +15,7 @@ from ranksearch.compression import WEIGHTS_FILE
 from ranksearch.errors import InputError, MismatchError
 from ranksearch.exporting.base import Exporter
 from ranksearch.exporting.held import BATCH_SIZES, exported
-from ranksearch.files import whole_file
+from ranksearch.files import FILE_NAME, whole_file
 from ranksearch.networks import Batch, Output, one_tensor
 from ranksearch.records import Record, read_record, write_record
 
@@ -66,7 +66,7 @@ class ExportRecord(Record):
     """
 
     exporter: str
-    file: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    file: Annotated[str, Field(pattern=rf"^{FILE_NAME}$")]
     sha256: Digest
     weights: Digest | None
     difference: Annotated[FiniteFloat, Field(ge=0)]

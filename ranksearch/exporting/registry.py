@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting.base import Exporter
+from ranksearch.files import FILE_NAME
 from ranksearch.registry import Registry
 
 EXPORTERS: Registry[Exporter] = Registry(
@@ -40,7 +41,7 @@ def exporters(specs: Iterable[str]) -> tuple[Exporter, ...]:
             raise InputError(
                 expected(f"export {exporter.name}", wanted, f"no {', '.join(missing)}", exporter.install)
             )
-        if exporter.file in _OURS or not re.fullmatch(r"\w[\w.-]*", exporter.file):
+        if exporter.file in _OURS or not re.fullmatch(FILE_NAME, exporter.file):
             wanted = "the name of a file of its own"
             raise InputError(expected(f"export {exporter.name}, file", wanted, repr(exporter.file)))
     return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksearch.exporting import BATCH_SIZES, TOLERANCE, Exporter, current_exports, export_file
+from ranksearch.files import FILE_NAME
 from ranksearch.networks import Batch, Output, call_once, one_tensor, same
 from ranksearch.testing.material import tiny_task
 
@@ -90,6 +91,6 @@ class ExporterContract:
 
     def test_it_says_what_it_is(self, exporter: Exporter) -> None:
         assert exporter.name.isidentifier()
-        assert re.fullmatch(r"\w[\w.-]*", exporter.file)
+        assert re.fullmatch(FILE_NAME, exporter.file)
         assert bool(exporter.packages) <= bool(exporter.install)
         compile(exporter.usage("model"), "usage", "exec")

@@ -204,6 +204,16 @@ def test_damaged_files_are_not_loaded(tmp_path: Path, name: str, damage: str) ->
         load(tmp_path, Shared())
 
 
+def test_a_name_that_no_file_can_have_is_no_checksum(tmp_path: Path) -> None:
+    save_compressed(tmp_path, *compressed(Shared().eval(), EXAMPLE))
+    with (tmp_path / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  {'x' * 300}\n")
+    with pytest.raises(
+        MismatchError, match="expected lines with a checksum and a file name, got another line"
+    ):
+        check_sums(tmp_path, every=True)
+
+
 def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
     save_compressed(tmp_path, *compressed(Shared().eval(), EXAMPLE))
     for line in (tmp_path / "SHA256SUMS").read_text().splitlines():

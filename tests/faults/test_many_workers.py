@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from ranksearch import testing
 from ranksearch.searching import SearchSettings, front_record, search, shared
 from ranksearch.searching.studies import Artifacts, open_storage
+from ranksearch.searching.studies.patient import close
 from ranksearch.searching.studies.queue import ORDINAL
 
 WORKERS = 8
@@ -54,6 +55,7 @@ def test_each_trial_once_and_none_lost(postgres: Any, tmp_path: Path) -> None:
     alone = search(problem, settings, storage=InMemoryStorage())
     storage = open_storage(postgres.url)
     with ExitStack() as stack:
+        stack.callback(close, storage)
         others = [
             stack.enter_context(
                 subprocess.Popen(
@@ -66,14 +68,14 @@ def test_each_trial_once_and_none_lost(postgres: Any, tmp_path: Path) -> None:
         with shared(problem, settings, storage, Artifacts.in_folder(tmp_path / "artifacts")) as board:
             together = search(problem, settings, storage=storage, board=board)
         counts = [int(process.communicate(timeout=300)[0]) for process in others]
-    (study,) = [s for s in optuna.get_all_study_names(storage) if not s.endswith("-workers")]
-    trials = optuna.load_study(study_name=study, storage=storage).trials
-    print(Counter(trial.state.name for trial in trials), counts)
-    done = [trial.user_attrs[ORDINAL] for trial in trials if trial.state == TrialState.COMPLETE]
-    assert sorted(done) == list(range(TRIALS))
-    assert len(trials) == TRIALS
-    assert sum(counts) > TRIALS // 2
-    fronts = [
-        front_record(each, model="m", metric="params", dense=problem.dense) for each in (alone, together)
-    ]
-    assert fronts[0] == fronts[1]
+        (study,) = [s for s in optuna.get_all_study_names(storage) if not s.endswith("-workers")]
+        trials = optuna.load_study(study_name=study, storage=storage).trials
+        print(Counter(trial.state.name for trial in trials), counts)
+        done = [trial.user_attrs[ORDINAL] for trial in trials if trial.state == TrialState.COMPLETE]
+        assert sorted(done) == list(range(TRIALS))
+        assert len(trials) == TRIALS
+        assert sum(counts) > TRIALS // 2
+        fronts = [
+            front_record(each, model="m", metric="params", dense=problem.dense) for each in (alone, together)
+        ]
+        assert fronts[0] == fronts[1]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage
 
 from ranksearch.errors import InputError, expected
+from ranksearch.searching.studies.patient import close
 from ranksearch.searching.studies.storage import open_storage
 
 
@@ -22,26 +25,28 @@ def check_storage(location: str | os.PathLike[str], timeout: float) -> float:
     storage raises.
     """
     journal = None if "://" in str(location) else Path(location)
-    is_new = journal is not None and not journal.exists()
     name = f"ranksearch-check-{uuid4().hex}"
     wanted = ({"x": 0.25}, [0.5], {"written": name})
-    try:
-        storage = open_storage(location, timeout)
+    with ExitStack() as after:
+        if journal is not None and not journal.exists():
+            after.callback(journal.unlink, missing_ok=True)
+
+        def opened() -> BaseStorage:
+            storage = open_storage(location, timeout)
+            after.callback(close, storage)
+            return storage
+
+        storage = opened()
         study = optuna.create_study(storage=storage, study_name=name)
-        try:
-            began = time.monotonic()
-            study.enqueue_trial({"x": 0.25})
-            trial = study.ask({"x": FloatDistribution(0.0, 1.0)})
-            trial.set_user_attr("written", name)
-            study.tell(trial, 0.5)
-            taken = time.monotonic() - began
-            trials = optuna.load_study(study_name=name, storage=open_storage(location, timeout)).trials
-            found = [(trial.params, trial.values, trial.user_attrs) for trial in trials]
-            if found != [wanted]:
-                raise InputError(expected("storage", f"the trial that was written, {wanted}", found))
-        finally:
-            optuna.delete_study(study_name=name, storage=storage)
-    finally:
-        if is_new and journal is not None:
-            journal.unlink(missing_ok=True)
+        after.callback(optuna.delete_study, study_name=name, storage=storage)
+        began = time.monotonic()
+        study.enqueue_trial({"x": 0.25})
+        trial = study.ask({"x": FloatDistribution(0.0, 1.0)})
+        trial.set_user_attr("written", name)
+        study.tell(trial, 0.5)
+        taken = time.monotonic() - began
+        trials = optuna.load_study(study_name=name, storage=opened()).trials
+        found = [(trial.params, trial.values, trial.user_attrs) for trial in trials]
+        if found != [wanted]:
+            raise InputError(expected("storage", f"the trial that was written, {wanted}", found))
     return taken

@@ -45,6 +45,11 @@ class _Patient:
         """The same database, of which nothing is known yet."""
         return _Patient(self._uncached, self._timeout)
 
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._uncached.remove_session()
+        self._uncached.engine.dispose()
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.direct, name)
         return partial(self._call, name) if callable(found) else found
@@ -96,6 +101,12 @@ def is_away(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     cause = error.__cause__ or error
     return told(getattr(cause, "orig", None) or cause)
+
+
+def close(storage: BaseStorage) -> None:
+    """Close the connections of a storage, if it has any."""
+    if isinstance(storage, _Patient):
+        storage.close()
 
 
 def impatient(study: Study) -> Study:

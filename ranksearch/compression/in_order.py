@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +91,8 @@ def refit_in_order(
     One forward pass of `inputs`, all of them twice in one batch: one half is what the dense network sees, the
     other what the compressed one sees, and each layer is fitted when the pass comes to it. As many inputs
     are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
-    keeps its factors, and so do a grouped convolution and a lookup, whose inputs are the same in both networks.
-    `weights` contain at least one layer.
+    keeps its factors, and so does a lookup, whose inputs are the same in both networks. Groups of channels are fitted
+    one by one; they keep their factors where one is wide. `weights` contain at least one layer.
 
     None for a model that mixes the examples of a batch, whose batch dimension is not the first, or that does not run on
     such a batch, and where there is nothing to fit.
@@ -108,7 +109,8 @@ def refit_in_order(
     def make(layer: Layer, dense: Tensor, own: Tensor) -> nn.Module:
         nonlocal done, fitting
         fitting = True
-        if len(layer.calls) == 1 and layer.groups == 1 and not layer.traits.lookup:
+        wide_groups = layer.groups > 1 and layer.fan_in > WIDE
+        if len(layer.calls) == 1 and not wide_groups and not layer.traits.lookup:
             found[layer.name] = _fit(
                 task.model,
                 layer,
@@ -242,14 +244,29 @@ def _fit(
     kernel = kernel_of(model, layer.name).to(own.device).double()
     candidate = plan.choices[layer.name]
     with algebra_threads(layer.fan_in):
-        A, target = _target(kernel.flatten(1), layer, dense, own, seed, real)
-        whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1])
+        A, target = _targets(kernel.flatten(1), layer, dense, own, seed, real)
+        whitened = whiten(target.reshape(kernel.shape), A, moments.shrunk()[1], layer.groups)
         start = whitened.from_layer(chain_of(layer, candidate), weights)
         decomposition = DECOMPOSITIONS.get(candidate.decomposition)
         fit = fit_candidate(
             whitened, layer, decomposition, candidate.form, candidate.ranks, config=effort, start=start
         )
         return fit.weights(whitened)
+
+
+def _targets(
+    kernel: Tensor, layer: Layer, dense: Tensor, own: Tensor, seed: int, real: Tensor | None
+) -> tuple[Tensor | Columns, Tensor]:
+    """`_target` of a layer, or of each of its groups of channels: then A has one more axis in front."""
+    if layer.groups == 1:
+        return _target(kernel, layer, dense, own, seed, real)
+    channels = own.dim() - layer.spatial_dims - 1
+    parts = zip(
+        *(x.chunk(layer.groups, dim=d) for x, d in ((kernel, 0), (dense, channels), (own, channels))),
+        strict=True,
+    )
+    found = [_target(k, layer.group, p, q, seed, real) for k, p, q in parts]
+    return torch.stack([cast(Tensor, A) for A, _ in found]), torch.cat([target for _, target in found])
 
 
 def _target(

@@ -217,3 +217,32 @@ def test_the_model_with_the_smaller_held_out_divergence_is_delivered(tiny_proble
     )
     assert best.factorised.mean <= alone.factorised.mean
     assert best.cost == alone.cost
+
+
+def test_groups_are_fitted_to_what_they_get() -> None:
+    """At full rank each group becomes the least-squares map from what it gets to what the dense group gives."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(8, 12, 1), nn.ReLU(), nn.Conv2d(12, 24, 1, groups=3), nn.Flatten(), nn.Linear(216, 4)
+    )
+    mix = torch.randn(8, 8)
+    images = torch.einsum("nihw,oi->nohw", torch.randn(600, 8, 3, 3), mix)
+    task = Task(model.eval(), TensorDataset(images), loss="squared_error", calibration_size=450)
+    plan = svd_plan(task, {"0": 4, "2": 4})
+    alone, fits = refits(task, plan)
+    assert fits is not None
+    built = build(task.model, discover(task.model, task.example), plan, fits)
+    x = task.inputs("moments")
+    with torch.no_grad():
+        given, wanted = built[:2](x), task.model[:3](x)
+        found = built[2](given)
+    bias = task.model[2].bias.detach()[:, None, None]
+    for k in range(3):
+        own = given[:, 4 * k : 4 * k + 4].movedim(1, -1).flatten(0, -2)
+        goal = (wanted - bias)[:, 8 * k : 8 * k + 8].movedim(1, -1).flatten(0, -2)
+        best = own @ torch.linalg.lstsq(own, goal).solution
+        ours = (found - bias)[:, 8 * k : 8 * k + 8].movedim(1, -1).flatten(0, -2)
+        least = float((best - goal).square().mean())
+        assert float((ours - goal).square().mean()) < 1.01 * least
+    before = outputs(task, plan, alone, "2", task.inputs("moments"))
+    assert float((before - wanted).square().mean()) > 1.02 * float((found - wanted).square().mean())

@@ -9,10 +9,9 @@ from torch import nn
 
 from ranksearch.costs import Budget, layers_cost, shown, unit_of
 from ranksearch.errors import BudgetError
-from ranksearch.networks import Layer, met_again, take_inventory
+from ranksearch.networks import met_again, take_inventory
 from ranksearch.planning.greedy import fixed_cost, least_cost
 from ranksearch.planning.network_tables import Tables
-from ranksearch.planning.part import OUTSIDE
 
 NAMED = 3
 """Parts of a model that are named."""
@@ -21,7 +20,7 @@ NAMED = 3
 @contextmanager
 def saying_what_holds(tables: Tables, budget: Budget, model: nn.Module | None = None) -> Iterator[None]:
     """A BudgetError that is raised in it also says what of a model is not factorised, where that is most of what the
-    cheapest plan costs. model: tells of modules that are no layers; else they are counted together."""
+    cheapest plan costs. model: tells of modules that are no layers, which are else counted together."""
     try:
         yield
     except BudgetError as error:
@@ -36,15 +35,7 @@ def held_up(tables: Tables, budget: Budget, model: nn.Module | None = None) -> s
     fixed = budget.counted(fixed_cost(tables.tables, budget))
     if budget.counted(budget.limit) >= least or 2 * fixed <= least:
         return ""
-    able = {table.layer.name for table in tables.tables}
-    outside = [layer for layer in tables.layers if layer.name not in able and _counts(layer)]
-    again = set() if model is None else met_again(model, tables.layers)
-    parts = [
-        (layers_cost([x], again, (metric,)).of(metric), x.name, f": {x.reason}" if x.reason else "")
-        for x in outside
-    ]
-    if model is not None and metric == "params":
-        parts += [(other.params, other.kind, "") for other in take_inventory(model, tables.layers).others]
+    parts = _parts(tables, metric, model) if tables.part is None else []
     parts = sorted((part for part in parts if part[0]), reverse=True)
     named = [f"{name} ({shown(metric, amount)}{reason})" for amount, name, reason in parts[:NAMED]]
     names = f": {', '.join(named)}{', …' * (len(parts) > NAMED)}" if named else ""
@@ -52,5 +43,16 @@ def held_up(tables: Tables, budget: Budget, model: nn.Module | None = None) -> s
     return f"{amounts} are not in layers that can be factorised{names}."
 
 
-def _counts(layer: Layer) -> bool:
-    return not (layer.reason or "").startswith(OUTSIDE)
+def _parts(tables: Tables, metric: str, model: nn.Module | None) -> list[tuple[int, str, str]]:
+    """What is not factorised: what it costs, what it is, and why. Without a model weights that layers share count
+    with each, and modules that are no layers are left out."""
+    able = {table.layer.name for table in tables.tables}
+    again = set() if model is None else met_again(model, tables.layers)
+    found = [
+        (layers_cost([x], again, (metric,)).of(metric), x.name, f": {x.reason}" if x.reason else "")
+        for x in tables.layers
+        if x.name not in able
+    ]
+    if model is not None and metric == "params":
+        found += [(other.params, other.kind, "") for other in take_inventory(model, tables.layers).others]
+    return found

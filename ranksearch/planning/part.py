@@ -12,9 +12,6 @@ from ranksearch.costs import ALWAYS, BLOCKS, FACTORISABLE, Part, layers_cost, pa
 from ranksearch.errors import InputError, expected
 from ranksearch.networks import Layer, met_again, repeated_blocks, unmatched
 
-OUTSIDE = "outside of what the budget counts"
-"""How the reason begins for which a layer that does not count stays dense."""
-
 
 def take_part(
     model: nn.Module, layers: Sequence[Layer], asked: str, metrics: Sequence[str] = ALWAYS
@@ -30,7 +27,7 @@ def take_part(
         reasons = "; ".join(sorted({layer.reason or "" for layer in inside}))
         got = f"{asked!r}, none of whose {len(inside)} layers can be ({reasons})"
         raise InputError(expected("budget_of", "layers of which some can be factorised", got))
-    outside = f"{OUTSIDE}, {part_in_words(asked)}"
+    outside = f"outside of what the budget counts, {part_in_words(asked)}"
     kept = tuple(
         layer if layer.name in names or layer.reason is not None else replace(layer, reason=outside)
         for layer in layers

@@ -45,6 +45,7 @@ HARMLESS: dict[str, Any] = {
     "weights": "none",
     "cache": "none",
     "metric": "flops",
+    "budget_of": "encoder.*,blocks",
     "limit": ["flops=0.5"],
     "loss": "cross_entropy",
     "weights_entry": "model_ema",

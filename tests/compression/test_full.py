@@ -82,6 +82,21 @@ def test_feature_matching_needs_no_images_but_those_of_calibration(tiny_problem:
     assert done.matched.mean == pytest.approx(divergence(outputs[0], outputs[1], task.loss).mean, rel=1e-4)
 
 
+def test_buffers_of_another_type_or_shape_are_no_obstacle_between_two_states() -> None:
+    def made(weight: float, mean: torch.Tensor, last: torch.Tensor) -> nn.Module:
+        model = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
+        nn.init.constant_(model.weight, weight)
+        model.register_buffer("mean", mean)
+        model.register_buffer("last", last)
+        return model.eval()
+
+    before = made(0.0, torch.tensor(1.0, dtype=torch.bfloat16), torch.zeros(2))
+    found = between(before, made(4.0, torch.tensor(3.0), torch.ones(5)), 0.25).state_dict()
+    assert found["weight"].item() == 1.0
+    assert (found["mean"].item(), found["mean"].dtype) == (1.5, torch.float32)
+    assert found["last"].tolist() == [1.0] * 5
+
+
 def test_training_is_followed_as_far_as_it_is_nearest(
     tiny_problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

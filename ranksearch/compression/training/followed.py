@@ -34,7 +34,8 @@ class Followed:
 def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
     """A model whose state is the fraction `way` of the way from `before` to `after`, two models of the same structure.
 
-    Entries that are not floating-point tensors, such as counts, are taken from `after`.
+    Entries that are not floating-point tensors, such as counts, or that training gave another shape are taken from
+    `after`.
     """
     start, end = before.state_dict(), after.state_dict()
     model = copy_model(after)
@@ -48,7 +49,10 @@ def between(before: nn.Module, after: nn.Module, way: float) -> nn.Module:
 
 
 def _mixed(start: Any, end: Any, way: float) -> Any:
-    return torch.lerp(start, end, way) if isinstance(end, Tensor) and end.is_floating_point() else end
+    if not (isinstance(end, Tensor) and end.is_floating_point() and start.shape == end.shape):
+        return end
+    # Buffers that a model writes to may have another type than they began with.
+    return torch.lerp(start.to(end.dtype), end, way)
 
 
 def follow(

@@ -12,6 +12,7 @@ from .api import (
     save,
     search,
     smallest,
+    track,
     work,
 )
 from .compression import CompressConfig
@@ -45,5 +46,6 @@ __all__ = [
     "save",
     "search",
     "smallest",
+    "track",
     "work",
 ]

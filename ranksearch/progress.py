@@ -16,6 +16,10 @@ class Progress(Protocol):
         """`done` of `total` of a stage are finished; `best` is the best score so far, None where there is none."""
 
 
+Losses = Callable[[str, int, float], None]
+"""Called with a stage of training, the number of a step, from 1 on, and its loss."""
+
+
 class Reporter(Protocol):
     """Whoever wants to know how a run is going."""
 
@@ -25,12 +29,19 @@ class Reporter(Protocol):
     def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
         """See `Progress`."""
 
+    def loss(self, stage: str, step: int, value: float) -> None:
+        """See `Losses`."""
+
 
 def no_progress(stage: str, done: int, total: int, best: float | None = None) -> None:
     """Reports to nobody."""
 
 
 def no_ticks(done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+def no_losses(stage: str, step: int, value: float) -> None:
     """Reports to nobody."""
 
 

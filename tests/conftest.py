@@ -20,6 +20,7 @@ from ranksearch.search_spaces import SEARCH_SPACES
 from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 from ranksearch.tasks import LOSSES, Task
+from ranksearch.tracking import TRACKERS
 
 OWN = """
 import torch
@@ -74,6 +75,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         PLAN_EXPORTERS,
         SAMPLERS,
         SEARCH_SPACES,
+        TRACKERS,
     ):
         monkeypatch.setattr(registry, "_known", dict(registry._known))
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -36,6 +36,7 @@ ROOMS = (
     "interchange",
     "cards",
     "quantization",
+    "tracking",
     "testing",
     "probing",
     "reports",

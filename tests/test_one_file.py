@@ -202,6 +202,14 @@ def test_a_plan_exporter(place: Path) -> None:
     assert "left dense        0: svd 4, it has pairs of Linear layers alone" in result.output
 
 
+def test_a_tracker(carried_out: Callable[[str], Path]) -> None:
+    folder = carried_out(command_with("Lines"))
+    found = [json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines()]
+    assert found[0]["parameters"]["epochs"] == "0"
+    cost = read_plan(folder / "compressed" / "0.5" / "plan.json").cost["params"]
+    assert {"delivered 0.5/params": cost}.items() <= found[-1]["metrics"].items()
+
+
 def test_the_same_from_python(place: Path) -> None:
     namespace: dict[str, Callable[[], object]] = {}
     exec(MODEL, namespace)
@@ -257,7 +265,7 @@ def test_a_package_brings_one_by_an_entry_point(place: Path) -> None:
 
 def test_the_contract_suites_run_as_the_page_says(place: Path) -> None:
     tests = [name for name in FILES if name.startswith("test_")]
-    assert len(tests) == 8
+    assert len(tests) == 9
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=place, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(place)},

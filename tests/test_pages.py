@@ -43,6 +43,9 @@ CARRIED_OUT_BY = {
 }
 """Pages whose code has tests of its own, for it needs more than these stand-ins."""
 
+NEEDS = {"docs/other_tools.md": "tensorboard"}
+"""Packages without which a page is not carried out."""
+
 NOT_CARRIED_OUT = {
     "worker": "needs a run to join",
     "postgresql": "needs a database",
@@ -76,6 +79,7 @@ MORE = {
 
 OTHERS = {
     "optuna-dashboard",
+    "tensorboard",
     "mkdocs",
     "cd",
     "docker",
@@ -312,6 +316,8 @@ def carry_out(words: list[str], allowed: tuple[int, ...] = (0,)) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in CARRIED_OUT_BY])
 def test_a_page_is_carried_out(page: str, place: Path) -> None:
     """In the order of the page, commands and Python."""
+    if page in NEEDS:
+        pytest.importorskip(NEEDS[page])
     namespace = given()
     for block in blocks(page):
         if block.kind == "python":

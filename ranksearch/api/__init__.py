@@ -6,6 +6,7 @@ from ranksearch.api.files import export, export_plan, quantize, read_ranks, repo
 from ranksearch.api.models import behaviour, compress, footprint, load, save
 from ranksearch.api.plans import plan, search, work
 from ranksearch.api.promise import Smallest, smallest
+from ranksearch.api.tracked import track
 
 __all__ = [
     "Smallest",
@@ -22,5 +23,6 @@ __all__ = [
     "save",
     "search",
     "smallest",
+    "track",
     "work",
 ]

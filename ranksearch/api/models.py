@@ -38,10 +38,11 @@ from ranksearch.planning import (
     make_record,
     read_plan,
 )
-from ranksearch.progress import Progress
+from ranksearch.progress import Progress, no_losses
 from ranksearch.searching import SearchResult
 from ranksearch.tasks import Behaviour, Role, Task, answers, compare_answers, metric_name
 from ranksearch.timing import TimingSettings
+from ranksearch.tracking import Tracking
 
 
 @checks_keywords
@@ -58,12 +59,13 @@ def compress(
     moments: Mapping[str, Moments] | None = None,
     layers: Sequence[Layer] | None = None,
     progress: Progress | bool | None = True,
+    track: Tracking | None = None,
 ) -> Compressed:
     """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
 
     plan: also the result of a search, for its plan. epochs, match_epochs, rounds, seed: in place of those of `config`.
     moments: of all calibration images, from `calibration_moments`, to share between plans of a task; layers: all of its
-    model, likewise. progress: as for `search`.
+    model, likewise. progress, track: as for `search`.
 
     Raises MismatchError if the plan names layers that the model does not have, or if its cost differs.
     """
@@ -73,7 +75,15 @@ def compress(
     changed = {name: value for name, value in own.items() if value is not None}
     settings = replace(config or CompressConfig(), **changed)
     with showing(progress) as told:
-        return compress_plan(task, wanted, config=settings, moments=moments, layers=layers, progress=told)
+        return compress_plan(
+            task,
+            wanted,
+            config=settings,
+            moments=moments,
+            layers=layers,
+            progress=told,
+            on_loss=no_losses if track is None else track.loss,
+        )
 
 
 @checks_keywords
@@ -98,11 +108,12 @@ def save(
     compressed: Compressed,
     *,
     footprint: FootprintRecord | None = None,
+    track: Tracking | None = None,
 ) -> None:
     """Write `model.safetensors` and `plan.json`, for `ranksearch.load`, and a model card, `README.md`.
 
     `compressed` is what `compress` made of `result.plan`. footprint: what `footprint` measured of it, to be kept in
-    `plan.json`. Raises MismatchError where the plan is not for the task's model.
+    `plan.json`. track: as for `search`. Raises MismatchError where the plan is not for the task's model.
     """
     scores = {
         **result.scores,
@@ -124,8 +135,11 @@ def save(
         "footprint": footprint,
         "outputs": outputs_record(compressed.model, task.example),
     }
-    save_compressed(Path(folder), compressed.model, record.model_copy(update=found))
+    record = record.model_copy(update=found)
+    save_compressed(Path(folder), compressed.model, record)
     write_card(Path(folder))
+    if track is not None:
+        track.delivered(record)
 
 
 def plan_record(

@@ -40,6 +40,7 @@ from ranksearch.searching.baselines import check_weights
 from ranksearch.searching.studies import TIMEOUT, Artifacts, open_storage
 from ranksearch.tasks import Task
 from ranksearch.timing import TimingSettings
+from ranksearch.tracking import Tracking
 
 
 @overload
@@ -73,6 +74,7 @@ def search(  # type: ignore[overload-overlap]  # a text, though a sequence of te
     artifacts: str | Path | None = ...,
     seed: int = ...,
     progress: Progress | bool | None = ...,
+    track: Tracking | None = ...,
 ) -> SearchResult: ...
 
 
@@ -107,6 +109,7 @@ def search(
     artifacts: str | Path | None = ...,
     seed: int = ...,
     progress: Progress | bool | None = ...,
+    track: Tracking | None = ...,
 ) -> list[SearchResult]: ...
 
 
@@ -142,6 +145,7 @@ def search(
     artifacts: str | Path | None = None,
     seed: int = 0,
     progress: Progress | bool | None = True,
+    track: Tracking | None = None,
 ) -> SearchResult | list[SearchResult]:
     """The best plan within a budget; several budgets give a list.
 
@@ -159,6 +163,7 @@ def search(
     n_trials to seed are those of `SearchSettings`. artifacts: a folder that is shared with processes that may join the
     search by `work`, through the storage; the task needs a `cache`. progress: bars in a terminal or a notebook, or a
     function of your own, called as `progress(stage, done, total, best)`; None or False for none.
+    track: what `ranksearch.track` returned, to record the search in TensorBoard or MLflow.
 
     Raises BudgetError where a budget cannot be met, and InputError for parameters and models that do not fit.
     """
@@ -183,7 +188,10 @@ def search(
         study_name=study_name,
         seed=seed,
     )
-    with showing(progress) as told:
+    if track is not None:
+        track.parameters(vars(wanted))
+    with showing(progress) as shown:
+        told = shown if track is None else track.following(shown)
         problem = prepared(
             task,
             wanted,
@@ -203,6 +211,8 @@ def search(
             kept = open_storage(storage)
             with shared(problem, wanted, kept, Artifacts.in_folder(Path(artifacts))) as board:
                 results = search_problem(problem, wanted, storage=kept, progress=told, board=board)
+    if track is not None:
+        track.evaluated(results)
     return results if several else results[0]
 
 

@@ -103,6 +103,9 @@ class ConsoleReporter:
             )
             state.printed = now
 
+    def loss(self, stage: str, step: int, value: float) -> None:
+        """Of a step of training; nobody reads thousands of them here."""
+
     def _plain(self, text: str) -> None:
         if self._bars is None and not self.quiet:
             self.err.print(text, soft_wrap=True)

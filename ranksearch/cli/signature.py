@@ -27,7 +27,7 @@ SHORT = {
 }
 """One-letter forms of options that are typed often."""
 
-REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "accept", "export")
+REPEATABLE = ("ignore", "budget", "limit", "decompositions", "rank_multiple", "accept", "export", "track")
 """Options whose values add up where they are given several times; of others the last one counts."""
 
 

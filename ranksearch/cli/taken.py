@@ -26,6 +26,7 @@ DELIVERY = (
     "seed",
     "device",
     "threads",
+    "track",
     "quiet",
     "verbose",
 )

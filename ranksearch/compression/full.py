@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from ranksearch.glance import AtAGlance
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import Layer, copy_model, discover, draws_alone
 from ranksearch.planning import Plan, verify
-from ranksearch.progress import Progress, no_progress, renamed
+from ranksearch.progress import Losses, Progress, no_losses, no_progress, renamed
 from ranksearch.tasks import Estimate, Role, Task, divergence
 
 log = logging.getLogger(__name__)
@@ -82,12 +82,13 @@ def compress(
     moments: Mapping[str, Moments] | None = None,
     layers: Sequence[Layer] | None = None,
     progress: Progress = no_progress,
+    on_loss: Losses = no_losses,
 ) -> Compressed:
     """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
 
     `moments` of all calibration images, from `calibration_moments`, can be shared between plans of a task, and so can
-    `layers`, all the layers of its model. Raises MismatchError if the plan names layers that the model does not have,
-    or if its cost differs.
+    `layers`, all the layers of its model. `on_loss` hears of every step of training. Raises MismatchError if the plan
+    names layers that the model does not have, or if its cost differs.
     """
     config = config or CompressConfig()
     layers = planned_layers(
@@ -114,13 +115,19 @@ def compress(
         done = _factorised(current, layers, part.plan, known, config, dense_outputs, told)
         for stage in stages:
             steps = part.share(stage.steps(task))
-            done = _trained(task, done, stage, steps, blocks, dense_outputs, config.seed + part.number, told)
+            seed = config.seed + part.number
+            heard = _renamed_losses(on_loss, part.named(stage.name))
+            done = _trained(task, done, stage, steps, blocks, dense_outputs, seed, told, heard)
         model, choices = done.model, choices | dict(done.plan.choices)
         ends.append(done.delivered)
         if part.count > 1:
             log.info("%s: divergence %.4g", part.named("compression"), done.delivered.mean)
             progress("rounds", part.number + 1, part.count)
     return replace(done, plan=Plan(choices, plan.cost), rounds=tuple(ends))
+
+
+def _renamed_losses(on_loss: Losses, stage: str) -> Callable[[int, float], None]:
+    return lambda step, value: on_loss(stage, step, value)
 
 
 def _factorised(
@@ -191,11 +198,17 @@ def _trained(
     dense_outputs: Tensor,
     seed: int,
     progress: Progress,
+    on_loss: Callable[[int, float], None],
 ) -> Compressed:
     """The model after `steps` steps of a stage, a point on the way back to the one before, or that one itself:
     whichever is closest to the dense model on the divergence images."""
     if not steps:
         return before
+
+    def on_step(step: int, loss: float) -> None:
+        progress(stage.name, step, steps)
+        on_loss(step, loss)
+
     try:
         model = finetune(
             copy_model(before.model),
@@ -206,7 +219,7 @@ def _trained(
             config=stage.config,
             role=stage.role,
             blocks=blocks,
-            on_step=lambda step, loss: progress(stage.name, step, steps),
+            on_step=on_step,
         )
     except NonFiniteError as error:
         log.warning("%s: delivered without it. %s", stage.name, error)

@@ -37,6 +37,7 @@ from ranksearch.runs.settings import (
     torch_threads,
 )
 from ranksearch.runs.tasks import build_task_and_data
+from ranksearch.runs.tracked import Recording, record_options, tracking
 from ranksearch.tasks import Task, metric_name
 
 
@@ -44,7 +45,8 @@ def compress_pipeline(
     given: PlanRecord | ImportedRanks | AimetScores, options: RunOptions, out: Path, reporter: Reporter
 ) -> RunReport:
     """Carry out a plan, or ranks from elsewhere, on the model that the options name, and save it in `out`."""
-    with torch_threads(options):
+    with torch_threads(options), tracking(options, out) as track:
+        reporter = Recording(reporter, track)
         training = compress_config(options)
         wanted_formats(
             as_planned(options, given) if isinstance(given, PlanRecord) else options
@@ -55,6 +57,7 @@ def compress_pipeline(
         check_stages(task, training)
         check_measurable(criteria, task)
         metrics = computed(tuple(given.cost)) if isinstance(given, PlanRecord) else ALWAYS
+        record_options(track, options)
         network = inspect_network(task, ignore=options.ignore, metrics=metrics)
         record = given if isinstance(given, PlanRecord) else planned(given, task, network, options)
         check_plan(record, network.layers, task.model)
@@ -70,6 +73,7 @@ def compress_pipeline(
         saved = with_footprint(Gauge(task, network, timing_settings(options)), saved)
         saved = judge(saved, criteria, task, network, options)
         delivered = handed_over(task, saved.record, options, out, out / PLAN_FILE)
+        track.delivered(delivered.record)
         test = account.dense.get("test")
         return RunReport(
             Cost(**record.dense), metric_name(task), validation, test, (delivered,), (delivered,)

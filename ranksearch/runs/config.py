@@ -25,7 +25,7 @@ FREE = frozenset(
     {
         *("out", "resume", "trust", "quiet", "verbose", "timeout", "loader_workers", "cache"),
         *("workers", "artifacts", "storage_timeout"),
-        *("accept", "export", "quantize", "quantize_tolerance"),
+        *("accept", "export", "quantize", "quantize_tolerance", "track"),
     }
 )
 """Options that a resumed run may change: none of them decides what a finished trial found."""
@@ -166,7 +166,7 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     for key in OBJECTS:
         if isinstance(result.get(key), str):
             result[key] = _absolute_spec(result[key], base)
-    for key in ("decompositions", "accept", "export"):
+    for key in ("decompositions", "accept", "export", "track"):
         if result.get(key) is not None:
             names = listed(result[key])
             result[key] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]

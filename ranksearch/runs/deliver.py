@@ -140,6 +140,7 @@ def carry_out(
         moments=moments,
         layers=network.layers,
         progress=renamed(reporter.progress, f"{{}} {name}"),
+        on_loss=lambda stage, step, value: reporter.loss(f"{stage} {name}", step, value),
     )
     scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
     if len(compressed.rounds) > 1:

@@ -40,6 +40,7 @@ from ranksearch.searching.baselines import ALLOCATORS
 from ranksearch.searching.studies import SAMPLERS
 from ranksearch.tasks import LOSSES, METRICS
 from ranksearch.timing import RUNTIMES
+from ranksearch.tracking import TRACKERS
 
 PANELS = ("Model", "Data", "Budget", "Search", "Delivery", "Run")
 
@@ -337,6 +338,10 @@ class RunOptions(BaseModel):
 
     threads: int | None = option("Run", None, "N", "1 for digits, else torch's own choice", ge=1)
     """Number of CPU threads of PyTorch."""
+
+    track: Names = option("Run", (), "NAME[,NAME...]", choices=TRACKERS)
+    """Tools that the run is recorded in: its options, the plans that were evaluated, losses, and the delivered models
+    beside the dense one. Can be repeated."""
 
     quiet: bool = option("Run", False)
     """Print only results."""

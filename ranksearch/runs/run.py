@@ -38,6 +38,7 @@ from ranksearch.runs.settings import (
     torch_threads,
 )
 from ranksearch.runs.tasks import build_task_and_data
+from ranksearch.runs.tracked import Recording, record_options, tracking
 from ranksearch.runs.workers import opened_storage, workers
 from ranksearch.searching import SearchResult, check_max_drop, search
 from ranksearch.searching.baselines import ALLOCATORS, check_weights
@@ -46,7 +47,8 @@ from ranksearch.tasks import Estimate, Role, Task, metric_name
 
 def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> RunReport:
     """Carry out a run in its folder; what is there already, of a run that was killed, is not done again."""
-    with torch_threads(options):
+    with torch_threads(options), tracking(options, folder.path) as track:
+        reporter = Recording(reporter, track)
         settings = search_settings(options, folder)
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
@@ -60,6 +62,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         if options.max_drop is not None:
             check_max_drop(task, options.max_drop)
         folder.write_splits(SplitsRecord(**task.splits.to_dict(), test=data.test_split))
+        record_options(track, options)
         network = inspect_network(
             task,
             ignore=options.ignore,
@@ -91,6 +94,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         if options.max_drop is None:
             with workers(problem, settings, storage, options, folder, reporter) as board:
                 results = search(problem, settings, storage=storage, progress=reporter.progress, board=board)
+            track.evaluated(results)
             describe_times(results, reporter)
             tables = record_tables(problem, results, options, folder)
             record_search(problem, results, options, folder, reporter)
@@ -102,6 +106,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
                 promise = keep_promise(
                     problem, network, settings, options, folder, reporter, account, storage, board
                 )
+            track.evaluated(promise.results)
             describe_times(promise.results, reporter)
             tables = record_tables(problem, promise.results, options, folder)
             saved, chosen = promise.delivered, (promise.chosen,)
@@ -112,6 +117,8 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             else Delivered(each.record, each.folder, folder.plan(each.record.asked), Exports(each.folder, ()))
             for each in saved
         )
+        for each in delivered:
+            track.delivered(each.record)
         record_measured(folder, [each.record for each in saved])
         write_whole_front(tables, tables.content(), tables.metric, folder.path, folder.front_table)
         return RunReport(

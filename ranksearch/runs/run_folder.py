@@ -22,7 +22,7 @@ from ranksearch.runs.options import RunOptions
 
 WRITTEN = (
     *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "*.html", "times", "times/*"),
-    *("artifacts", "artifacts/*"),
+    *("artifacts", "artifacts/*", "tensorboard", "tensorboard/events.*"),
     *("compressed", "compressed/*", "compressed/*/*", "compressed/*/transformers/*"),
 )
 """Patterns of what a run writes in its folder."""

@@ -128,7 +128,7 @@ def early_weights(options: RunOptions) -> LayerWeights:
 NOT_RECORDED = {
     *("resume", "trust", "quiet", "verbose", "out", "cache", "storage", "study_name"),
     *("storage_timeout", "workers", "artifacts"),
-    *("export", "quantize", "quantize_tolerance"),
+    *("export", "quantize", "quantize_tolerance", "track"),
 }
 """Options that are about one machine's folders and one run's output: nobody else has a use for them."""
 

@@ -34,7 +34,7 @@ OBJECTS = (
 """Options that name one thing, which may be an object of the user's own."""
 
 _PLACES = frozenset({*PATHS, "storage"})
-_NAMES = frozenset({*OBJECTS, "limit", "decompositions", "accept", "export"})
+_NAMES = frozenset({*OBJECTS, "limit", "decompositions", "accept", "export", "track"})
 
 
 def check_trusted(values: Mapping[str, Any], where: str) -> None:

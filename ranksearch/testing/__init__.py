@@ -14,6 +14,7 @@ from ranksearch.testing.objectives import ObjectiveContract
 from ranksearch.testing.plan_exporters import PlanExporterContract, made_up_plan
 from ranksearch.testing.runtimes import PaperRuntime, RuntimeContract, registered
 from ranksearch.testing.search_spaces import MANY, SVD, SearchSpaceContract, cost_of, made, network, sampled
+from ranksearch.testing.trackers import Held, TrackerContract
 
 __all__ = [
     "MANY",
@@ -22,11 +23,13 @@ __all__ = [
     "CostContract",
     "DecompositionContract",
     "ExporterContract",
+    "Held",
     "ObjectiveContract",
     "PaperRuntime",
     "PlanExporterContract",
     "RuntimeContract",
     "SearchSpaceContract",
+    "TrackerContract",
     "cheapest",
     "cost_of",
     "made",

@@ -29,6 +29,9 @@ class Lines:
     def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
         raise AssertionError("nothing here takes long")
 
+    def loss(self, stage: str, step: int, value: float) -> None:
+        raise AssertionError("nothing is trained here")
+
 
 @pytest.mark.parametrize(
     ("seconds", "words"),

@@ -25,6 +25,9 @@ class Heard:
     def progress(self, stage: str, done: int, total: int, best: float | None = None) -> None:
         """Keeps nothing."""
 
+    def loss(self, stage: str, step: int, value: float) -> None:
+        """Keeps nothing."""
+
 
 def labelled(right: bool, metric: str | None = None) -> Task:
     """A task whose model answers all 200 examples of four classes rightly, or only those of the first class."""

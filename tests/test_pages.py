@@ -38,6 +38,7 @@ TELLING = ("summary", "summary.ja", "comparison", "deciding", "latency")
 """Pages that tell accuracies."""
 
 CARRIED_OUT_BY = {
+    "docs/lightning.md": "tests/test_lightning.py",
     "docs/write_your_own.md": "tests/test_one_file.py",
     "docs/plans_elsewhere.md": "tests/interchange/test_exporters.py",
 }

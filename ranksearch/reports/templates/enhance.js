@@ -2,15 +2,25 @@
 "use strict";
 for (const figure of document.querySelectorAll(".charts figure")) {
   const told = figure.querySelector(".picked");
-  const show = event => {
-    const mark = event.target.closest(".mark");
-    if (!mark) return;
-    figure.querySelectorAll(".mark.on").forEach(other => other.classList.remove("on"));
-    mark.classList.add("on");
-    told.textContent = mark.querySelector("title").textContent;
-    told.hidden = false;
+  const placeOf = (mark, axis) => Number(mark.querySelector("use").getAttribute(axis));
+  const marks = [...figure.querySelectorAll(".mark")].sort((a, b) => placeOf(a, "x") - placeOf(b, "x") || placeOf(b, "y") - placeOf(a, "y"));
+  let at = -1;
+  const show = place => {
+    marks[at]?.classList.remove("on");
+    at = place;
+    marks[at].classList.add("on");
+    told.textContent = marks[at].querySelector("title").textContent;
   };
-  figure.addEventListener("click", show);
+  figure.addEventListener("click", event => {
+    const mark = event.target.closest(".mark");
+    if (mark) show(marks.indexOf(mark));
+  });
+  const steps = {ArrowRight: () => at + 1, ArrowLeft: () => at < 0 ? marks.length - 1 : at - 1, Home: () => 0, End: () => marks.length - 1};
+  figure.querySelector(".scroll").addEventListener("keydown", event => {
+    if (!(event.key in steps) || event.altKey || event.ctrlKey || event.metaKey || !marks.length) return;
+    event.preventDefault();
+    show(Math.min(Math.max(steps[event.key](), 0), marks.length - 1));
+  });
 }
 const valueOf = (row, column) => {
   const cell = row.cells[column], text = cell.dataset.value ?? cell.textContent.trim(), number = parseFloat(text);

@@ -189,7 +189,7 @@ def search(
         seed=seed,
     )
     if track is not None:
-        track.parameters(vars(wanted))
+        track.parameters(_asked(wanted))
     with showing(progress) as shown:
         told = shown if track is None else track.following(shown)
         problem = prepared(
@@ -214,6 +214,13 @@ def search(
     if track is not None:
         track.evaluated(results)
     return results if several else results[0]
+
+
+def _asked(wanted: SearchSettings) -> dict[str, object]:
+    """The settings for others to read: a storage can have a password in it."""
+    told = {name: value for name, value in vars(wanted).items() if name not in ("storage", "study_name")}
+    limits = [f"{name}={kept.name}" for name, kept in wanted.limits]
+    return {**told, "budgets": [kept.name for kept in wanted.budgets], "limits": limits}
 
 
 @checks_keywords

@@ -16,6 +16,7 @@ from ranksearch.errors import told
 from ranksearch.networks import seeded
 from ranksearch.planning import PlanRecord
 from ranksearch.progress import Progress
+from ranksearch.redaction import redact
 from ranksearch.searching import SearchResult
 from ranksearch.tracking.base import TrackedRun, Tracker
 
@@ -102,7 +103,7 @@ class Tracking:
                     say(run)
             except Exception as error:  # whatever a tool or its server raises
                 del self._runs[tracker]
-                log.warning("track %s: %s. The run goes on without it.", tracker.name, told(error))
+                log.warning("track %s: %s. The run goes on without it.", tracker.name, redact(told(error)))
 
 
 def _figures(record: PlanRecord) -> tuple[dict[str, float | None], dict[str, float | None]]:

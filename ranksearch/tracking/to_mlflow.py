@@ -11,6 +11,7 @@ import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
+from ranksearch.redaction import conceal
 from ranksearch.tracking.base import TrackedRun, Tracker
 
 EXPERIMENT = "ranksearch"
@@ -32,6 +33,7 @@ class MLflow(Tracker):
     install = "pip install 'ranksearch[mlflow]'"
 
     def open(self, folder: Path) -> TrackedRun:
+        conceal(mlflow.get_tracking_uri())  # a password in it is in no message
         client, place = MlflowClient(), str(folder.absolute())
         if (active := mlflow.active_run()) is not None:
             return _Run(client, active.info.run_id, own=False)

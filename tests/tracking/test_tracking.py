@@ -81,7 +81,9 @@ def test_from_python(tiny_task: Task, notebook: Notebook, tmp_path: Path) -> Non
         ranksearch.save(tmp_path / "small", tiny_task, result, compressed, track=track)
     assert [kind for kind, _ in notebook.said[:2]] == ["open", "parameters"]
     assert notebook.said[-1] == ("close", False)
-    assert notebook.said[1][1]["n_trials"] == "2"
+    asked = notebook.said[1][1]
+    assert (asked["n_trials"], asked["budgets"], asked["seed"]) == ("2", "0.5", "0")
+    assert "storage" not in asked, "it may hold a password"
     # Every evaluated plan, with its cost and scores.
     costs = notebook.metrics("plans 0.5/params")
     assert [(value, step) for _, value, step in costs] == [
@@ -112,6 +114,21 @@ def test_one_that_fails_costs_a_warning(
     assert len(notebook.said) == heard
     (warned,) = [record.getMessage() for record in caplog.records if "track" in record.getMessage()]
     assert "track notebook: ConnectionError: the server is away" in warned
+
+
+def test_a_server_that_is_away_and_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter22@127.0.0.1:9/hunter22")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with caplog.at_level(logging.WARNING), ranksearch.track("mlflow", tmp_path) as track:
+        track.parameters({"budget": 0.5})
+        track.loss("fine-tuning", 1, 0.5)
+    (warned,) = [record.getMessage() for record in caplog.records if "track" in record.name]
+    assert warned.startswith("track mlflow: ")
+    assert "127.0.0.1" in warned
+    assert "hunter22" not in warned
 
 
 def test_how_a_run_ended(notebook: Notebook, tmp_path: Path) -> None:

@@ -608,7 +608,7 @@ def test_layers_of_ones_own_model(invoke: Invoke, own_folder: Path) -> None:
         (("--budget", "0.5", "--weights", "nowhere.safetensors"), "nowhere.safetensors"),
         (
             ("--budget", "0.5", "--metric", "macs"),
-            "--metric: expected params or flops or bytes or latency, got 'macs'",
+            "--metric: expected params or flops or bytes or int8_bytes or latency, got 'macs'",
         ),
         (("--budget", "0.5", "--metric-fn", "own:missing"), "--metric-fn: expected"),
         (("--budget", "0.5", "--data", "imagefolder:nowhere"), "--data: expected an existing folder"),

@@ -51,7 +51,7 @@ def test_what_is_no_run_is_refused(invoke: Invoke, tmp_path: Path) -> None:
         ("ranksearch run --metric fl", {"flops"}),
         ("ranksearch run --export onnx,pt", {"onnx,pt2"}),
         ("ranksearch run --model tor", {"torchvision:"}),
-        ("ranksearch run --bud", {"--budget"}),
+        ("ranksearch run --bud", {"--budget", "--budget-of"}),
     ],
 )
 def test_the_shell_completes(typed: str, offered: set[str]) -> None:

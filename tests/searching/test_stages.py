@@ -750,7 +750,7 @@ def test_optuna_is_left_as_it_was(paper_problem: Problem) -> None:
         ({"budgets": ()}, "budget: expected at least one, got none"),
         ({"budgets": (0.5, 1.5)}, "budget: expected a fraction to keep .* above 0 and at most 1, got 1.5"),
         ({"budgets": (0.5, 0.5)}, r"budget: expected distinct ones, got \['0.5', '0.5'\]"),
-        ({"metric": "ms"}, "metric: expected params or flops or bytes or latency, got 'ms'"),
+        ({"metric": "ms"}, "metric: expected params or flops or bytes or int8_bytes or latency, got 'ms'"),
         ({"space": "x"}, "space: expected sensitivities or ranks or grouped, got 'x'"),
         (
             {"allocator": "x"},

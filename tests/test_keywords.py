@@ -25,6 +25,7 @@ CALLED = (
     "load",
     "plan",
     "footprint",
+    "track",
     "export",
     "export_plan",
     "read_ranks",

@@ -1,13 +1,8 @@
-"""TensorBoard: event files, written by torch's SummaryWriter."""
+"""TensorBoard, which is loaded when there is something to record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from ranksearch.tracking.base import TrackedRun, Tracker
 
@@ -20,34 +15,6 @@ class TensorBoard(Tracker):
     install = "pip install 'ranksearch[tensorboard]'"
 
     def open(self, folder: Path) -> TrackedRun:
-        return _Run(SummaryWriter(str(folder / "tensorboard")))
+        from ranksearch.tracking.tensorboard_run import opened
 
-
-class _Run(TrackedRun):
-    def __init__(self, writer: SummaryWriter) -> None:
-        self._writer = writer
-        self._parameters: dict[str, str] = {}
-        self._figures: dict[str, float] = {}
-
-    def parameters(self, values: Mapping[str, str]) -> None:
-        self._parameters |= values
-        rows = [f"| {name} | {_cell(value)} |" for name, value in self._parameters.items()]
-        self._writer.add_text("parameters", "\n".join(["| parameter | value |", "| --- | --- |", *rows]))
-        self._writer.flush()
-
-    def metrics(self, values: Mapping[str, float], step: int | None) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, 0 if step is None else step)
-        if step is None:
-            self._figures |= values
-
-    def close(self, *, failed: bool) -> None:
-        # As add_hparams does it, which would open a second file for the same run.
-        file: Any = self._writer.file_writer
-        for summary in hparams(dict(self._parameters), dict(self._figures)):
-            file.add_summary(summary)
-        self._writer.close()
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+        return opened(folder)

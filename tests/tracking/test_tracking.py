@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from math import inf, nan
 from pathlib import Path
@@ -155,11 +156,12 @@ def test_numbers_and_names_that_every_tool_takes(notebook: Notebook, tmp_path: P
     assert notebook.metrics() == [("loss/fine-tuning 20 round 1 of 2 top-1", 0.25, 1)]
 
 
-def test_a_missing_package_is_told_at_once(monkeypatch: pytest.MonkeyPatch, notebook: Notebook) -> None:
-    monkeypatch.setattr(Notebook, "packages", ("not_there",))
-    monkeypatch.setattr(Notebook, "install", "pip install not-there")
-    with pytest.raises(ranksearch.RankSearchError, match=r"not_there.*pip install not-there"):
-        ranksearch.track("notebook")
+@pytest.mark.parametrize("name", TRACKERS.names())
+def test_a_missing_package_is_told_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (name, f"ranksearch.tracking.{name}_run"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ranksearch.RankSearchError, match=rf"no {name}\. pip install 'ranksearch\[{name}\]'"):
+        ranksearch.track(name)
 
 
 # --- the command line, with the real packages

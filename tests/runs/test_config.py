@@ -98,6 +98,7 @@ OTHER: dict[str, Any] = {
     "max_drop": 0.5,
     "accept": ["top1>=0.86", "a.b:c<=54k"],
     "export": ["onnx", "a.b:c"],
+    "track": ["mlflow", "a.b:c"],
     "quantize": "int8",
     "quantize_tolerance": 0.5,
     "out": "/o",
@@ -280,7 +281,7 @@ def test_a_plan_from_before_loader_workers_were_called_so() -> None:
 
 FREE = {"out", "resume", "trust", "quiet", "verbose", "timeout", "loader_workers", "cache"} | {
     *("workers", "artifacts", "storage_timeout"),
-    *("accept", "export", "quantize", "quantize_tolerance"),
+    *("accept", "export", "quantize", "quantize_tolerance", "track"),
 }
 
 

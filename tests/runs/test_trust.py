@@ -36,6 +36,7 @@ RISKY: dict[str, Any] = {
     "decompositions": ["svd", "own.py:X"],
     "accept": ["flips<=3%", "own.py:COST<=0.5"],
     "export": ["onnx", "own.py:X"],
+    "track": ["mlflow", "own.py:X"],
 }
 """Every option that can name code, or a place to read or write."""
 
@@ -55,6 +56,7 @@ HARMLESS: dict[str, Any] = {
     "decompositions": ["svd", "cp"],
     "accept": ["top1>=0.86", "params<=54k"],
     "export": ["onnx"],
+    "track": ["mlflow"],
     "seed": 3,
     "ignore": ["a:b"],
 }

@@ -22,6 +22,7 @@ import torch
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import PendingRollbackError
 
 from ranksearch import testing
 from ranksearch.errors import InputError, MismatchError
@@ -266,6 +267,25 @@ def test_a_database_that_stops_and_starts_again_loses_nothing(
     assert fallen
     check_each_once(postgres.url)
     check_same(together, alone)
+
+
+def test_a_session_that_breaks_within_a_call_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna then goes on in the broken session, and the error that it ends with tells nothing of a connection."""
+    storage: Any = opened(f"sqlite:///{tmp_path}/s.db", 5.0)
+    direct, calls = storage.direct, []
+    ask = direct.get_all_studies
+
+    def breaks_once() -> Any:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise optuna.exceptions.StorageInternalError from PendingRollbackError("begin again")
+        return ask()
+
+    monkeypatch.setattr(direct, "get_all_studies", breaks_once)
+    assert storage.get_all_studies() == []
+    assert calls == [0, 1]
 
 
 def test_a_database_that_stays_away_ends_the_search_after_a_while(

@@ -88,6 +88,10 @@ def is_away(error: BaseException) -> bool:
     from sqlalchemy import exc  # takes a third of a second, which runs without a database need not wait for
 
     cause = error.__cause__
+    if isinstance(
+        cause, exc.PendingRollbackError
+    ):  # Optuna goes on in a session whose connection has just broken
+        return True
     if not isinstance(
         cause, exc.DisconnectionError | exc.InterfaceError | exc.OperationalError | exc.TimeoutError
     ):

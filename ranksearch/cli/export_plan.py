@@ -35,6 +35,9 @@ def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleRepor
         reporter.result(f"{exporter.name:<16}  {shown(out)} ({told}, {plan.cost['params']:,} in the plan)")
         for left in found.left_out:
             reporter.result(f"{'left dense':<16}  {left.layer}: {left.planned}, {left.reason}")
+        if found.int8:
+            told = f"{len(found.int8)} layers that the plan has in int8: ranks alone are written"
+            reporter.result(f"{'left float':<16}  {told}")
         if found.left_out and exporter.decompositions:
             fitting = ",".join(exporter.decompositions)
             reporter.line(f"{'to express more':<16}  ranksearch run --decompositions {fitting}")

@@ -49,7 +49,8 @@ class PlanExport:
 
     content: what the file holds. ranks: of the layers that are expressed. params: how many parameters these have there.
     dense: layers that the plan keeps dense, or that cannot be factorised. left_out: layers that the format cannot
-    express. total: how many parameters the whole model has there.
+    express. total: how many parameters the whole model has there. int8: layers that the plan has in int8, of which only
+    the ranks are told.
     """
 
     content: Json
@@ -58,6 +59,7 @@ class PlanExport:
     dense: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     total: int
+    int8: tuple[str, ...] = ()
 
 
 class PlanExporter(ABC):
@@ -141,6 +143,7 @@ def export_of(exporter: PlanExporter, plan: PlanRecord) -> PlanExport:
         dense=kept_dense(plan),
         left_out=tuple(left_out),
         total=plan.cost["params"] + extra,
+        int8=tuple(layer.name for layer in plan.layers if layer.int8),
     )
 
 

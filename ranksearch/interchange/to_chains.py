@@ -47,7 +47,7 @@ class Chains(PlanExporter):
     grouped = True
 
     def entry(self, layer: LayerRecord) -> Entry:
-        kept = layer.model_dump(mode="json", exclude={"name"})
+        kept = layer.model_dump(mode="json", exclude={"name", "int8"})
         return Entry(kept)
 
     def content(self, plan: PlanRecord, entries: Mapping[str, Json], left_out: tuple[LeftOut, ...]) -> Json:

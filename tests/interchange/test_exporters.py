@@ -55,6 +55,15 @@ def test_a_map_of_ranks_holds_nothing_else(record: PlanRecord) -> None:
     assert export_of(PLAN_EXPORTERS.get("ranks"), record).content == {"0": 2, "3": 4, "8": 1}
 
 
+@pytest.mark.parametrize("name", PLAN_EXPORTERS.names())
+def test_bit_widths_are_told_apart_from_the_file(record: PlanRecord, name: str) -> None:
+    layers = tuple(x.model_copy(update={"int8": x.name != "3"}) for x in record.layers)
+    exporter = PLAN_EXPORTERS.get(name)
+    found = export_of(exporter, record.model_copy(update={"layers": layers}))
+    assert found.int8 == ("0", "8")
+    assert found.content == export_of(exporter, record).content
+
+
 def test_from_python(tiny_task: Task, result: SearchResult, record: PlanRecord, tmp_path: Path) -> None:
     """The result of a search, or a plan file; the file is what is returned."""
     found = ranksearch.export_plan(result, "chains", tmp_path / "chains.json", task=tiny_task)

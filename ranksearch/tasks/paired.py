@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
-from scipy.optimize import brentq
-from scipy.stats import norm
-from scipy.stats import t as student
 from torch import Tensor
 
 INTERVAL = 0.95
@@ -51,9 +48,15 @@ class Drop:
     def upper(self, confidence: float) -> float:
         """The upper end of a one-sided confidence interval; infinite where the examples do not tell."""
         if self.step:
+            from scipy.stats import (
+                norm,
+            )  # takes two thirds of a second, which most commands need not wait for
+
             return self.step * _score_limit(self.lost, self.gained, self.count, float(norm.ppf(confidence)))
         if self.count < 2 or not isfinite(self.mean):
             return float("inf")
+        from scipy.stats import t as student
+
         return self.mean + float(student.ppf(confidence, self.count - 1)) * self.stderr
 
     def interval(self, confidence: float = INTERVAL) -> tuple[float, float]:
@@ -75,6 +78,8 @@ def _score_limit(lost: int, gained: int, count: int, z: float) -> float:
     estimate where no pair is discordant, as the limit from the standard error does.
     """
     share = (lost - gained) / count
+
+    from scipy.optimize import brentq
 
     def statistic(difference: float) -> float:
         b = (2 * count - lost + gained) * difference - lost - gained

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from ranksearch.networks import Batch
 
@@ -25,6 +24,8 @@ def augmenter(example: Batch, seed: int) -> Callable[[Batch], Batch]:
     """
     if not isinstance(example, Tensor) or example.dim() != 4 or min(example.shape[-2:]) < 2:
         return lambda batch: batch
+    from torchvision.transforms import v2  # takes a second and a half, which most commands need not wait for
+
     height, width = example.shape[-2:]
     reach = [max(1, round(REACH * size)) for size in (width, height)]
     change = v2.Compose(

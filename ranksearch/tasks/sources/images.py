@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from ranksearch.errors import InputError, expected
 from ranksearch.progress import Ticks, no_ticks
@@ -44,6 +42,10 @@ class Preprocess:
 
     def pixels(self, image: Any) -> Tensor:
         """A PIL image or (C, H, W) uint8 tensor → (channels, *size) uint8."""
+        # torchvision takes a second and a half, which commands without data need not wait for.
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional as F
+
         if F.get_num_channels(image) != self.channels:
             if isinstance(image, Tensor):
                 image = F.rgb_to_grayscale(image) if self.channels == 1 else F.grayscale_to_rgb(image)

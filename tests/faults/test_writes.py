@@ -23,7 +23,7 @@ from ranksearch.cache import digest
 from ranksearch.cli.endings import FAILURE, USER_MISTAKE
 from ranksearch.runs import RunFolder
 
-FAIL_ONCE, FAIL_FROM_THEN_ON, KILL, KILL_HALFWAY = range(4)
+from .conftest import FAIL_FROM_THEN_ON, FAIL_ONCE, KILL, KILL_HALFWAY
 
 EVERY = "RANKSEARCH_FAULTS" in os.environ
 FEW = 18

@@ -30,6 +30,7 @@ class Registry(Generic[T]):
     kind: the parameter by which one of them is chosen, such as `allocator`; messages are about it. group: the
     entry-point group by which installed packages add theirs, "" for none. is_one: whether an object is of this kind.
     wanted: what to call one in a message. instances: whether a class stands for an instance, made without arguments.
+    usual: the name for what people may also call it, where they do.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Registry(Generic[T]):
     is_one: Callable[[Any], bool]
     wanted: str
     instances: bool = True
+    usual: Callable[[str], str] = lambda name: name
     _offered: dict[str, tuple[str, str]] = field(default_factory=dict)
     _entries: dict[str, EntryPoint] | None = None
     _known: dict[str, T] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class Registry(Generic[T]):
         that of something else. What a package brings gives way, unless it is in use.
         """
         if ":" not in spec:
-            return self.get(spec)
+            return self.get(self.usual(spec))
         loaded = load_object(spec, option=self.kind)
         found = self._made(loaded, self.kind, f" ({spec})")
         name = found.name  # type: ignore[attr-defined]
@@ -107,6 +109,10 @@ class Registry(Generic[T]):
             got = f"{name!r}, which is taken"
             raise InputError(expected(f"the name of {spec}", "an unused name", got, "Choose another name."))
         return self.get(name)
+
+    def knows(self, spec: str) -> bool:
+        """Whether it is a name, or may name an object, which is not looked at."""
+        return ":" in spec or self.usual(spec) in self
 
     def names(self) -> tuple[str, ...]:
         """All names: built in, brought by packages, be they broken or not, and registered.

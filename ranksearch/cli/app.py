@@ -340,6 +340,7 @@ def export_(
         ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only results.", show_default=False)] = False,
+    as_json: Json = False,
 ) -> None:
     """Export delivered models to files that run without ranksearch, or a plan to what other compressors read.
 
@@ -352,7 +353,7 @@ def export_(
     Each file is compared with the compressed model on random inputs. The int8 file needs images: it is calibrated and
     evaluated on them.
     """
-    with guarded():
+    with guarded(), answering("export", as_json) as answer:
         from ranksearch.cli.export import export_command
 
         export_command(
@@ -364,6 +365,7 @@ def export_(
             quantize=quantize,
             tolerance=quantize_tolerance,
             data=data,
+            answer=answer,
         )
 
 
@@ -387,6 +389,7 @@ def report(
     lang: Annotated[
         str, typer.Option("--lang", metavar="LANG", help="Language: en or ja.", show_default="en")
     ] = "en",
+    as_json: Json = False,
 ) -> None:
     """Write the page of a run: one HTML file with its figures, that opens anywhere without a network.
 
@@ -396,10 +399,10 @@ def report(
 
     Every run and probe writes one. Only the files of the folders are read.
     """
-    with guarded():
+    with guarded(), answering("report", as_json) as answer:
         from ranksearch.cli.report import report_command
 
-        report_command(runs, out, lang)
+        report_command(runs, out, lang, answer)
 
 
 @app.command()

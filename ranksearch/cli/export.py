@@ -12,6 +12,7 @@ import typer
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.endings import FAILURE
 from ranksearch.cli.export_plan import export_plan_command
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
@@ -36,6 +37,7 @@ def export_command(
     quantize: str | None = None,
     tolerance: str | None = None,
     data: str | None = None,
+    answer: Answer,
 ) -> None:
     """Export a plan file, or everything that was delivered in a folder; exit code 1 at the end where a format of a
     model failed."""
@@ -46,7 +48,7 @@ def export_command(
         unused = next((option for option, value in of_models.items() if value is not None), "trust" * trust)
         if unused:
             raise InputError(expected(f"--{unused}", "a folder of delivered models", f"the plan file {path}"))
-        export_plan_command(path, names, reporter)
+        export_plan_command(path, names, reporter, answer)
         return
     to = names or ["onnx"]
     try:
@@ -63,7 +65,13 @@ def export_command(
     if data is not None and options.quantize is None:
         raise InputError(expected(f"--data {data}", "`quantize`, without which it has no effect", "none"))
 
-    from ranksearch.runs import delivered_in, export_delivered, quantize_delivered, wanted_formats
+    from ranksearch.runs import (
+        delivered_in,
+        export_delivered,
+        exports_summary,
+        quantize_delivered,
+        wanted_formats,
+    )
 
     wanted = wanted_formats(options)
     folders = delivered_in(path)
@@ -76,6 +84,16 @@ def export_command(
                 for found in exports
             ]
         print_exports(exports, reporter)
+    answer.give(
+        models=[
+            {
+                "folder": str(found.folder.absolute()),
+                "exports": exports_summary(found.records),
+                "failed": dict(found.failed),
+            }
+            for found in exports
+        ]
+    )
     end_by(exports)
 
 

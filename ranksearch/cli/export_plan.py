@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ranksearch.cli.console import ConsoleReporter
+from ranksearch.cli.machine import Answer
 from ranksearch.cli.paths import shown
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import EXPORTERS
 from ranksearch.interchange import PLAN_EXPORTERS
 
 
-def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleReporter) -> None:
+def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleReporter, answer: Answer) -> None:
     """Write a plan file in the formats of other compressors, beside it, and print what a format cannot express."""
     if not names:
         wanted = f"what to write the plan for: {', '.join(PLAN_EXPORTERS.names())}"
@@ -27,9 +29,19 @@ def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleRepor
     from ranksearch.planning import read_plan
 
     plan = read_plan(path)
+    files: list[dict[str, Any]] = []
     for exporter in exporters:
         out = plan_path(path, exporter)
         found = export_plan_file(plan, exporter, out)
+        files.append(
+            {
+                "format": exporter.name,
+                "file": str(out.absolute()),
+                "params": found.total,
+                "left_out": {left.layer: left.reason for left in found.left_out},
+                "left_float": list(found.int8),
+            }
+        )
         factorised = len(found.ranks) + len(found.left_out)
         told = f"{len(found.ranks)} of {factorised} factorised layers, {found.total:,} parameters"
         reporter.result(f"{exporter.name:<16}  {shown(out)} ({told}, {plan.cost['params']:,} in the plan)")
@@ -46,3 +58,4 @@ def export_plan_command(path: Path, names: Sequence[str], reporter: ConsoleRepor
         for text in exporter.usage(shown(out)).splitlines():
             reporter.line(f"    {text}".rstrip())
         reporter.line("")
+    answer.give(plan=str(path.absolute()), exports=files)

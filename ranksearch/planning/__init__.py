@@ -73,6 +73,7 @@ from ranksearch.planning.plan_file import (
 from ranksearch.planning.plan_record import FactorRecord, LayerRecord, ModelRecord, PartRecord, PlanRecord
 from ranksearch.planning.problem import Problem, judged, prepare, problem_from
 from ranksearch.planning.refinement import Fit, refine
+from ranksearch.planning.repriced import Repricing
 from ranksearch.planning.tables import CandidateConfig, layer_candidates, usual_multiple
 from ranksearch.planning.tables_record import (
     TableRecord,
@@ -115,6 +116,7 @@ __all__ = [
     "PredictionsRecord",
     "Problem",
     "PromiseRecord",
+    "Repricing",
     "SizeRecord",
     "Table",
     "TableRecord",

@@ -20,7 +20,7 @@ from ranksearch.reports.front_charts import delivered_chart, front_charts
 from ranksearch.reports.layers import candidate_charts, plan_layers
 from ranksearch.reports.probe_content import ProbeContent
 from ranksearch.reports.probed import probe_answer, probe_charts, probe_layers
-from ranksearch.reports.study import agreement_charts, agreements, histories, stage_rows
+from ranksearch.reports.study import agreement_charts, agreements, histories, importances, stage_rows
 from ranksearch.reports.texts import Texts
 from ranksearch.visible import visible
 
@@ -73,6 +73,7 @@ def report_text(run: RunContent, page: Path, texts: Texts) -> str:
         candidates=charts,
         candidate_legend=legend,
         histories=histories(run, texts),
+        importances=importances(run, texts),
         agreements=agreements(run, texts),
         agreement_charts=agreement_charts(run, texts),
         stages=stage_rows(run.stages, texts),

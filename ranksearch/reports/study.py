@@ -1,4 +1,5 @@
-"""How the plans were found: trials in their order, how far cheap scores can be trusted, where the time went."""
+"""How the plans were found: trials in their order, what decided them, how far cheap scores can be trusted, where the
+time went."""
 
 from __future__ import annotations
 
@@ -107,6 +108,30 @@ def agreement_charts(run: RunContent, texts: Texts) -> list[Chart]:
         )
         charts += [chart] if chart is not None and len(points) > 2 else []
     return charts
+
+
+MOST_PARAMETERS = 12
+
+
+@dataclass(frozen=True)
+class ImportanceRow:
+    """A parameter of the search space and its share; width: of its bar, in per cent of the longest."""
+
+    name: str
+    share: str
+    width: float
+
+
+def importances(run: RunContent, texts: Texts) -> list[tuple[str, list[ImportanceRow]]]:
+    """By budget, the parameters that decided most whether a trial was good."""
+    found = []
+    for record in run.front.importances if run.front is not None else ():
+        kept = sorted(record.shares.items(), key=lambda pair: -pair[1])[:MOST_PARAMETERS]
+        longest = max((part for _, part in kept), default=0.0) or 1.0
+        rows = [ImportanceRow(name, share(part, 1.0), round(100 * part / longest, 1)) for name, part in kept]
+        score = texts.label("score", record.score)
+        found.append((texts("importances_title", asked=record.asked, score=score), rows))
+    return found
 
 
 @dataclass(frozen=True)

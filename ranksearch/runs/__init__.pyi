@@ -14,7 +14,7 @@ from .quantize import quantize_delivered, wanted_formats
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
 from .settings import NOT_RECORDED, candidate_config, delivery_epochs
-from .summary import ROLES, dense_score, model_summary, models_summary, task_metric_of
+from .summary import ROLES, dense_score, exports_summary, model_summary, models_summary, task_metric_of
 from .tasks import image_options, load_collate
 from .trust import needs_trust
 from .verify import delivered_in, verify_delivered
@@ -41,6 +41,7 @@ __all__ = [
     "dense_score",
     "differs",
     "export_delivered",
+    "exports_summary",
     "find_search",
     "further_front",
     "further_plans",

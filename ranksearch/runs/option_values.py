@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError
+from ranksearch.objects import nearest
 from ranksearch.redaction import conceal
 from ranksearch.registry import Registry
 
@@ -113,6 +114,15 @@ Protection = Annotated[
     BeforeValidator(_protection),
     PlainSerializer(lambda pair: f"{pair[0]}" if pair[1] is None else f"{pair[0]}={pair[1]!r}"),
 ]
+
+
+def check_names(value: str | tuple[str, ...] | None, known: Registry[Any]) -> None:
+    """Raise ValueError for the first name that stands for nothing; what a file or package defines is not looked at."""
+    for name in (value,) if isinstance(value, str) else value or ():
+        if not known.knows(name):
+            near = nearest(name, known.names())
+            meant = f" (did you mean {near}?)" if near else ""
+            raise ValueError(f"{' or '.join(known.names())}{meant}")
 
 
 def option(

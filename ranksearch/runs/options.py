@@ -12,6 +12,8 @@ from typing import Any, Literal, cast
 from pydantic import (
     BaseModel,
     ConfigDict,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -21,6 +23,7 @@ from ranksearch.errors import InputError, expected
 from ranksearch.exporting import EXPORTERS
 from ranksearch.objectives import OBJECTIVES
 from ranksearch.quantization import TOLERANCE
+from ranksearch.registry import Registry
 from ranksearch.runs.option_values import (
     Budgets,
     Criteria,
@@ -33,6 +36,7 @@ from ranksearch.runs.option_values import (
     PerChannel,
     Protection,
     Size,
+    check_names,
     option,
 )
 from ranksearch.search_spaces import SEARCH_SPACES
@@ -360,6 +364,16 @@ class RunOptions(BaseModel):
         ):
             return {**values, "metric": INT8_BYTES}
         return values
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _names_that_are_known(cls, value: Any, info: ValidationInfo) -> Any:
+        """A mistyped name is told with all other mistakes, before anything is loaded."""
+        assert info.field_name is not None
+        extra = cls.model_fields[info.field_name].json_schema_extra
+        if isinstance(extra, dict) and isinstance(choices := extra.get("choices"), Registry):
+            check_names(value, choices)
+        return value
 
     @property
     def splitting_seed(self) -> int:

@@ -60,16 +60,20 @@ def model_summary(
         "behaviour": {role: found.model_dump(mode="json") for role, found in record.behaviour.items()},
         "promise": None if record.promise is None else record.promise.model_dump(mode="json"),
         "criteria": [found.model_dump(mode="json") for found in record.criteria],
-        "exports": [
-            {"format": found.exporter, "file": found.file, "difference": found.difference}
-            for found in exports
-        ],
+        "exports": exports_summary(exports),
         "layers": {
             layer.name: {"decomposition": layer.decomposition, "form": layer.form, "ranks": [*layer.ranks]}
             | ({"int8": True} if layer.int8 else {})
             for layer in record.layers
         },
     }
+
+
+def exports_summary(exports: Iterable[ExportRecord]) -> list[dict[str, Any]]:
+    """Exported files of a model."""
+    return [
+        {"format": found.exporter, "file": found.file, "difference": found.difference} for found in exports
+    ]
 
 
 def _counted(record: PlanRecord, part: PartRecord) -> dict[str, Any]:

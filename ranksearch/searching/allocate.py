@@ -15,7 +15,7 @@ from optuna.pruners import NopPruner
 from ranksearch.cache import digest
 from ranksearch.costs import Budget
 from ranksearch.objectives import Objective, score_label
-from ranksearch.planning import Choice
+from ranksearch.planning import Choice, Problem
 from ranksearch.searching.baselines import ALLOCATORS, Context, Evaluations
 from ranksearch.searching.front import Evaluated
 from ranksearch.searching.job import Job, are_numbers, storable_scores, strange, trained_with
@@ -57,13 +57,13 @@ def allocate(job: Job, objective: Objective) -> tuple[list[Evaluated], Evaluated
         max(1, settings.trials),
     )
 
-    def chosen(budget: Budget) -> Choice:
-        return ALLOCATORS.get(settings.allocator).allocate(replace(context, budget=budget))
+    def chosen(problem: Problem, budget: Budget) -> Choice:
+        return ALLOCATORS.get(settings.allocator).allocate(replace(context, problem=problem, budget=budget))
 
-    timed = meet(problem, job.budget, chosen, job.progress) if job.budget.measured else None
+    timed = meet(problem, job.budget, chosen, job.timings, job.progress) if job.budget.measured else None
     choices = {settings.allocator: timed.choice} if timed else dict(job.baselines)
     if timed is None:
-        choices[settings.allocator] = chosen(job.budget)
+        choices[settings.allocator] = chosen(problem, job.budget)
     records = []
     for name, choice in choices.items():
         plan, found = problem.plan(choice), score_of(choice)

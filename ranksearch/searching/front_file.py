@@ -51,6 +51,14 @@ class CorrelationRecord(Record):
     correlation: FiniteFloat | None
 
 
+class ImportanceRecord(Record):
+    """Of one budget's trials, by parameter of the search space, its share in what made them good, the largest first."""
+
+    asked: str
+    score: str
+    shares: dict[str, FiniteFloat]
+
+
 class FrontRecord(Record):
     """The content of front.json: plans by budget, in the order in which they were first evaluated."""
 
@@ -71,6 +79,8 @@ class FrontRecord(Record):
     plans: tuple[PlanEntry, ...]
     rank_correlations: tuple[CorrelationRecord, ...] = ()
     """Rank correlation of each score with the next more expensive one, by budget."""
+    importances: tuple[ImportanceRecord, ...] = ()
+    """Of budgets with enough trials."""
 
     @model_validator(mode="after")
     def _costs_count_the_budget(self) -> Self:
@@ -119,6 +129,13 @@ def front_record(
             for p in plans
         ),
         rank_correlations=tuple(correlation_record(found) for found in rank_correlations(plans)),
+        importances=tuple(
+            ImportanceRecord(
+                asked=result.budget.name, score=result.records[0].stage, shares=dict(result.importances)
+            )
+            for result in results
+            if result.importances
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from ranksearch.progress import Progress
 from ranksearch.searching.front import Evaluated, State
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.studies import CHOOSE_ANOTHER, Board, finished, open_study, restored, storable
+from ranksearch.searching.timings import Timings
 
 UNSEARCHED: Mapping[str, Callable[..., Choice]] = {"analytic": analytic, "uniform": uniform, "energy": energy}
 """Plans that need no search, the analytic one first."""
@@ -36,7 +37,8 @@ class Job:
     """A problem, a budget, and where its studies are stored and its progress is reported.
 
     leases: Of the studies that were opened; closing it leaves them to other processes. board: where other processes
-    find trials to run; None where this one runs them all.
+    find trials to run; None where this one runs them all. timings: what the search knows about times, for all its
+    budgets. found: the analytic plan, where it is known already.
     """
 
     problem: Problem
@@ -47,11 +49,17 @@ class Job:
     task_digest: str = ""
     leases: ExitStack = field(default_factory=ExitStack)
     board: Board | None = None
+    timings: Timings = field(default_factory=Timings)
+    found: Choice | None = None
 
     @cached_property
     def baselines(self) -> dict[str, Choice]:
         problem = self.problem
-        found = {name: allocate(problem.tables, self.budget) for name, allocate in UNSEARCHED.items()}
+        known = {} if self.found is None else {"analytic": self.found}
+        found = {
+            name: known.get(name) or allocate(problem.tables, self.budget)
+            for name, allocate in UNSEARCHED.items()
+        }
         if problem.layer_weights.prior:
             plain = problem.layer_weights.without_prior.weighed(problem.tables)
             found[PLAIN] = analytic(plain, self.budget)

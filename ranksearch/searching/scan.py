@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from ranksearch.objectives import Objective, score_label
 from ranksearch.planning import Choice, Plan
 from ranksearch.search_spaces import SEARCH_SPACES, SearchSpace
 from ranksearch.searching.front import Evaluated
+from ranksearch.searching.importance import parameter_importances
 from ranksearch.searching.job import (
     Job,
     check_found,
@@ -40,8 +42,17 @@ from ranksearch.searching.studies import (
 )
 
 
-def scan(job: Job, objective: Objective) -> list[Evaluated]:
-    """Every evaluation of the stage: the baselines, the analytic plan first, then the other trials.
+@dataclass(frozen=True)
+class Scanned:
+    """Every evaluation of the stage, the baselines first and of them the analytic plan; and the share of each parameter
+    of the search space in what made trials good."""
+
+    records: list[Evaluated]
+    importances: Mapping[str, float]
+
+
+def scan(job: Job, objective: Objective) -> Scanned:
+    """Carry out the stage, or what is left of it.
 
     Baselines that the space can express are the study's first trials; the others are scored outside the study.
     """
@@ -81,7 +92,8 @@ def scan(job: Job, objective: Objective) -> list[Evaluated]:
     beside = trials.known.beside_records(stage)
     records = beside + with_sources(beside, records_of(job, study, stage))
     order = {name: k for k, name in enumerate(job.baselines)}
-    return sorted(records, key=lambda found: order.get(found.origin, len(order)))
+    records.sort(key=lambda found: order.get(found.origin, len(order)))
+    return Scanned(records, parameter_importances(study))
 
 
 @dataclass(frozen=True)

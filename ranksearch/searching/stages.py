@@ -24,6 +24,7 @@ from ranksearch.searching.scan import scan
 from ranksearch.searching.settings import SearchSettings
 from ranksearch.searching.studies import Board, open_storage, quiet_optuna
 from ranksearch.searching.timed import first_that_meets, meet
+from ranksearch.searching.timings import Timings
 from ranksearch.searching.tune import shortlist, tune
 
 
@@ -31,8 +32,9 @@ from ranksearch.searching.tune import shortlist, tune
 class SearchResult(AtAGlance):
     """The best plan for one budget, where it came from, its scores, and every evaluation on the way.
 
-    `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from, and `multiples`
-    what its ranks had best be multiples of.
+    `scores` are those of `Evaluated`, of all stages. `tables` is what the plan was chosen from, and `multiples` what
+    its ranks had best be multiples of. `importances` has the share of each parameter of the search space in what made
+    trials good, the largest first; empty without enough trials.
     """
 
     budget: Budget
@@ -42,6 +44,7 @@ class SearchResult(AtAGlance):
     records: tuple[Evaluated, ...]
     tables: Tables | None = field(default=None, repr=False, compare=False)
     multiples: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    importances: Mapping[str, float] = field(default_factory=dict)
 
     def front(self) -> list[dict[str, float]]:
         """The front over all budgets by rising cost, for `pandas.DataFrame`: of each plan `budget`, the fraction that
@@ -92,39 +95,26 @@ def search(
     if storage is None:
         storage = open_storage(settings.storage if remembers else None)
     told = task_digest(problem.task) if remembers else ""
-    jobs = []
+    jobs, timings = [], Timings()
     for budget in settings.budgets_of(problem.dense, problem.part):
         with saying_what_holds(problem, budget, problem.task.model):
             offered = offered_to(problem, settings, budget)
-            job = Job(offered, settings, budget, storage, progress, told, board=board)
+            job = Job(offered, settings, budget, storage, progress, told, board=board, timings=timings)
             if not budget.measured:  # the prediction of a time does not tell yet
                 _ = job.baselines  # raises if the budget cannot be met
         jobs.append(job)
     scoring = Scoring(problem, settings.finetune_steps, settings.finetune_lr, settings.seed)
     with quiet_optuna():
         results = [_leaving(job, scoring) for job in jobs]
-    # A further plan is made from all candidates, whatever this budget's plans were limited to.
-    whole = [
-        found if job.problem is problem else replace(found, tables=problem.offered)
-        for found, job in zip(results, jobs, strict=True)
-    ]
-    return _sharing(whole)
+    # A further plan is made from all candidates, whatever a budget's plans were limited to.
+    tables = timings.known(problem.offered)
+    return [replace(found, tables=tables) for found in results]
 
 
 def _leaving(job: Job, scoring: Scoring) -> SearchResult:
     """The search for one budget, after which its studies are left to other processes."""
     with job.leases:
         return search_budget(job, scoring)
-
-
-def _sharing(results: list[SearchResult]) -> list[SearchResult]:
-    """The results with the same tables, which know of all plans that were timed."""
-    tables = [found.tables for found in results if found.tables is not None]
-    if not tables or tables[0].times is None:
-        return results
-    plans = tuple(pair for own in tables if own.times is not None for pair in own.times.plans)
-    shared = replace(tables[0], times=replace(tables[0].times, plans=tuple(dict.fromkeys(plans))))
-    return [replace(found, tables=shared) for found in results]
 
 
 def search_budget(job: Job, scoring: Scoring) -> SearchResult:
@@ -140,15 +130,25 @@ def search_budget(job: Job, scoring: Scoring) -> SearchResult:
         return replace(_result(job, records, best), origin=best.origin)
     if job.budget.measured:
         return _timed(job, scoring)
-    records, ranked = _stages(job, scoring)
-    return _result(job, records, ranked[0])
+    staged = _stages(job, scoring)
+    return _result(job, staged.records, staged.ranked[0], staged.importances)
 
 
-def _stages(job: Job, scoring: Scoring) -> tuple[list[Evaluated], list[Evaluated]]:
-    """Every evaluation, and those that the last stage ranks, the best first."""
+@dataclass(frozen=True)
+class _Staged:
+    """Every evaluation; those that the last stage ranks, the best first; and the importances of parameters."""
+
+    records: list[Evaluated]
+    ranked: list[Evaluated]
+    importances: Mapping[str, float] = field(default_factory=dict)
+
+
+def _stages(job: Job, scoring: Scoring) -> _Staged:
     settings = job.settings
+    importances: Mapping[str, float] = {}
     if settings.searches:
-        records = scan(job, make_objective(settings.objective, scoring))
+        scanned = scan(job, make_objective(settings.objective, scoring))
+        records, importances = scanned.records, scanned.importances
         ranked = by_better_state(records, settings.objective, job.budget)
         tunes = settings.finetune_trials > 0
         stage = "finetune" if tunes else "refitted"
@@ -163,7 +163,7 @@ def _stages(job: Job, scoring: Scoring) -> tuple[list[Evaluated], list[Evaluated
         tuned = tune(job, make_objective(stage, scoring), rivals)
         records += tuned
         ranked = by_better_state(tuned, stage, job.budget)
-    return records, ranked
+    return _Staged(records, ranked, importances)
 
 
 def _timed(job: Job, scoring: Scoring) -> SearchResult:
@@ -173,18 +173,18 @@ def _timed(job: Job, scoring: Scoring) -> SearchResult:
     meets the budget when it is measured, too, is the result.
     """
     problem, budget = job.problem, job.budget
-    timed = meet(problem, budget, lambda allowed: analytic(problem.tables, allowed), job.progress)
+    timed = meet(problem, budget, lambda own, most: analytic(own.tables, most), job.timings, job.progress)
     if job.settings.searches or problem.layer_weights.prior:
-        records, ranked = _stages(replace(job, budget=timed.allowed), scoring)
+        staged = _stages(replace(job, budget=timed.allowed, found=timed.choice), scoring)
     else:
-        plan = problem.plan(timed.choice)
-        ranked = [Evaluated(plan, timed.allowed, "analytic", "reconstruction", {"error": plan.error})]
-        records = ranked
-    best = first_that_meets(problem, budget, ranked, timed)
-    own = [best if found.plan.key == best.plan.key else replace(found, budget=budget) for found in records]
-    assert problem.times is not None
-    tables = replace(problem.offered, times=replace(problem.times, plans=timed.tried))
-    return replace(_result(job, own, best), tables=tables)
+        plan = timed.plan
+        alone = [Evaluated(plan, timed.allowed, "analytic", "reconstruction", {"error": plan.error})]
+        staged = _Staged(alone, alone)
+    best = first_that_meets(problem, budget, staged.ranked, timed, job.timings)
+    own = [
+        best if found.plan.key == best.plan.key else replace(found, budget=budget) for found in staged.records
+    ]
+    return _result(job, own, best, staged.importances)
 
 
 def _unscored(job: Job) -> Iterator[Evaluated]:
@@ -194,7 +194,9 @@ def _unscored(job: Job) -> Iterator[Evaluated]:
         yield Evaluated(plan, job.budget, name, "reconstruction", {"error": plan.error})
 
 
-def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult:
+def _result(
+    job: Job, records: list[Evaluated], best: Evaluated, importances: Mapping[str, float] | None = None
+) -> SearchResult:
     whole = next(found for found in merged(records) if found.plan.key == best.plan.key)
     return SearchResult(
         job.budget,
@@ -204,4 +206,5 @@ def _result(job: Job, records: list[Evaluated], best: Evaluated) -> SearchResult
         tuple(records),
         job.problem.offered,
         job.settings.multiples,
+        importances or {},
     )

@@ -1,95 +1,137 @@
-"""Budgets of time: the plan's time is measured, and the allocation repeated until the measured time meets the budget.
+"""Budgets of time: plans are measured, and the allocation repeated, until the measured time meets the budget.
 
 Times of parts do not add up exactly to that of a network. So the allocation gets another limit than the budget, found
-by the secant method from the plans that were measured.
+by the secant method from the plans that were measured, and its times are corrected by what candidates took in them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ranksearch.costs import Budget, Cost
 from ranksearch.errors import BudgetError, expected
-from ranksearch.planning import Choice, Plan, Problem, chains_of, least_cost
+from ranksearch.planning import Choice, Plan, Problem, balanced_errors, chains_of, least_cost
 from ranksearch.progress import Progress, no_progress
 from ranksearch.searching.front import Evaluated
+from ranksearch.searching.timings import Timings
 from ranksearch.timing import AIM, Ratio, interpolated
 
 log = logging.getLogger(__name__)
 
-TRIES = 8
+WAYS = ((0.0, 8), (0.5, 4))
+"""How much FLOPs count in what candidates are said to take, and how many plans are then measured at most: first by the
+measured times alone, then also by half their FLOPs, which are no times, but free of noise."""
+
+TRIES = sum(count for _, count in WAYS)
 """Plans that are measured for a budget at most."""
 
-CLOSE = 0.97
-"""A plan that takes at least this much of what it may take is not improved any further."""
+LOWER = 0.985
+"""By how much the aim falls after a plan that was too slow, since what is picked next is likely to be slower than
+predicted, too; it rises as much after one that was fast enough."""
 
 STEP = 1.01
-"""By how much the limit rises where the same plan comes again."""
+"""By how much the limit rises, or falls, where a plan comes again that was fast enough, or was not."""
 
 DOWN = 0.94
 """By how much the limit falls below the smallest one where no plan was fast enough, and the times that were measured
 do not fall with it."""
 
 
-Allocate = Callable[[Budget], Choice]
-"""Picks a plan within a budget, by predicted time."""
+Allocate = Callable[[Problem, Budget], Choice]
+"""Picks a plan of a problem within a budget, by predicted time."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A measured plan: its time over the dense model's, what was predicted of that, and the budget that it was
-    allocated within, which limits the prediction.
+    """A plan that was measured.
 
-    tried: of all plans that were measured on the way, what was predicted and the median that was measured.
+    ratio: its time over the dense model's. predicted: what was predicted of that before. error: the sum of its balanced
+    errors. allowed: the budget that it is just within by the times of the problem's own tables.
     """
 
     choice: Choice
+    plan: Plan
     ratio: Ratio
     predicted: float
+    error: float
     allowed: Budget
-    tried: tuple[tuple[float, float], ...] = ()
 
 
-def meet(problem: Problem, budget: Budget, allocate: Allocate, progress: Progress = no_progress) -> Timed:
-    """The plan that is allocated within the largest limit, among those measured whose time meets the budget.
+def meet(
+    problem: Problem, budget: Budget, allocate: Allocate, timings: Timings, progress: Progress = no_progress
+) -> Timed:
+    """Of the plans that were measured and meet the budget the one with the smallest errors.
 
     Raises BudgetError, with the shortest time that was measured, if no plan meets the budget.
     """
     (limit,) = budget.measured
     wanted = limit.limit / limit.dense
-    least = least_cost(problem.tables, limit) / limit.dense
-    allowance = max(wanted, least)
+    errors = balanced_errors(problem.tables)
     seen: dict[object, Timed] = {}
-    for attempt in range(TRIES):
-        progress(f"times of plans {budget.name}", attempt, TRIES)
-        choice = allocate(allowed := budget.allowing(limit.metric, allowance))
-        plan = problem.plan(choice)
-        while plan.key in seen and allowance < 1 and seen[plan.key].ratio.median <= wanted:
-            allowance = min(1.0, allowance * STEP)  # a little more than what is known to be fast enough
-            choice = allocate(allowed := budget.allowing(limit.metric, allowance))
+    best: Timed | None = None
+    aim = AIM * wanted
+    for flops, tries in WAYS:
+        for _ in range(tries):
+            progress(f"times of plans {budget.name}", len(seen), TRIES)
+            priced = timings.priced(problem, flops)
+            choice = _next(problem, priced, budget, allocate, timings, seen, flops, aim)
+            if choice is None:
+                break
+            error = sum(float(own[k]) for own, k in zip(errors, choice, strict=True))
             plan = problem.plan(choice)
-        if plan.key in seen:
-            break
-        found = Timed(choice, ratio_of(problem, plan), plan.cost.of(limit.metric) / limit.dense, allowed)
-        seen[plan.key] = found
-        log.info("%s: predicted %.3f, measured %.3f", budget.name, found.predicted, found.ratio.median)
-        if CLOSE * wanted <= found.ratio.median <= wanted:
-            break
-        allowance = min(max(_next(seen.values(), AIM * wanted), least), 1.0)
-        if all(one.ratio.median > wanted for one in seen.values()):
-            tightest = min(one.predicted for one in seen.values())
-            allowance = allowance if allowance < tightest else max(least, DOWN * tightest)
+            predicted = timings.predicted(problem, plan)
+            ratio = timings.measure(problem, plan)
+            allowed = budget.allowing(limit.metric, plan.cost.of(limit.metric) / limit.dense)
+            found = seen[plan.key] = Timed(choice, plan, ratio, predicted, error, allowed)
+            log.info("%s: predicted %.3f, measured %.3f", budget.name, predicted, ratio.median)
+            if ratio.median > wanted:
+                aim *= LOWER
+            else:
+                aim = min(aim / LOWER, AIM * wanted)
+                best = found if best is None or error < best.error else best
     progress(f"times of plans {budget.name}", TRIES, TRIES)
-    meeting = [found for found in seen.values() if found.ratio.median <= wanted]
-    if not meeting:
+    if best is None:
         fastest = min(found.ratio.median for found in seen.values())
         got = f"{budget.name}; the fastest of the plans measured takes {fastest:.3f} of the dense time"
         way_out = "Raise the budget, allow smaller ranks or more decompositions, or choose another runtime."
         raise BudgetError(expected("budget", "one that a measured plan meets", got, way_out))
-    best = max(meeting, key=lambda found: found.predicted)
-    return replace(best, tried=tuple((found.predicted, found.ratio.median) for found in seen.values()))
+    return best
+
+
+def _next(
+    problem: Problem,
+    priced: Problem,
+    budget: Budget,
+    allocate: Allocate,
+    timings: Timings,
+    seen: Mapping[object, Timed],
+    flops: float,
+    aim: float,
+) -> Choice | None:
+    """The plan to measure next; None where none lies between those that were fast enough and those that were not.
+
+    aim: the share of the dense model's time that it is to take.
+    """
+    (limit,) = budget.measured
+    wanted = limit.limit / limit.dense
+    least = least_cost(priced.tables, limit) / limit.dense
+    pairs = [(ratio.median, timings.predicted(problem, plan, flops)) for plan, ratio in timings.plans]
+    allowance = min(max(interpolated(pairs, aim) if pairs else wanted, least), 1.0)
+    if seen and all(found.ratio.median > wanted for found in seen.values()):
+        tightest = min(timings.predicted(problem, found.plan, flops) for found in seen.values())
+        allowance = allowance if allowance < tightest else max(least, DOWN * tightest)
+    meets: bool | None = None
+    while True:
+        choice = allocate(priced, budget.allowing(limit.metric, allowance))
+        known = seen.get(problem.plan(choice).key)
+        if known is None:
+            return choice
+        before, meets = meets, known.ratio.median <= wanted
+        if before not in (None, meets) or allowance == (1.0 if meets else least):
+            return None
+        allowance = min(1.0, allowance * STEP) if meets else max(least, allowance / STEP)
 
 
 def ratio_of(problem: Problem, plan: Plan) -> Ratio:
@@ -114,22 +156,19 @@ def with_time(found: Evaluated, budget: Budget, ratio: Ratio, predicted: float) 
 
 
 def first_that_meets(
-    problem: Problem, budget: Budget, ranked: Sequence[Evaluated], timed: Timed
+    problem: Problem, budget: Budget, ranked: Sequence[Evaluated], timed: Timed, timings: Timings
 ) -> Evaluated:
     """The first plan of a ranking whose measured time meets the budget; `timed`, which does, is one of them.
 
     At most `TRIES` plans are measured for it.
     """
     (limit,) = budget.measured
-    met = problem.plan(timed.choice).key
+    met = timed.plan.key
     kept = [found for k, found in enumerate(ranked) if k < TRIES or found.plan.key == met]
     for found in kept:
-        ratio = timed.ratio if found.plan.key == met else ratio_of(problem, found.plan)
+        if found.plan.key == met:
+            return with_time(found, budget, timed.ratio, timed.predicted)
+        predicted, ratio = timings.predicted(problem, found.plan), ratio_of(problem, found.plan)
         if ratio.median * limit.dense <= limit.limit:
-            return with_time(found, budget, ratio, found.plan.cost.of(limit.metric) / limit.dense)
+            return with_time(found, budget, ratio, predicted)
     raise AssertionError("the plan that was measured first meets the budget")
-
-
-def _next(seen: Iterable[Timed], wanted: float) -> float:
-    """The prediction at which a plan is expected to take the wanted share of the dense time."""
-    return interpolated(((found.ratio.median, found.predicted) for found in seen), wanted)

@@ -10,34 +10,7 @@ from torch import nn
 from ranksearch.errors import InputError, expected
 from ranksearch.objects import load_object
 from ranksearch.tasks.losses import Loss, MetricFn
-from ranksearch.tasks.registry import LOSSES, METRICS
-
-_ALSO = {
-    "mse": "squared_error",
-    "l2": "squared_error",
-    "ce": "cross_entropy",
-    "bce": "binary_cross_entropy",
-    "bce_with_logits": "binary_cross_entropy",
-    "lm": "causal_lm",
-    "embedding": "cosine",
-    "miou": "segmentation",
-}
-"""Other names of built-in losses."""
-
-_OF_TORCH = {
-    "CrossEntropyLoss": "cross_entropy",
-    "NLLLoss": "cross_entropy",  # log-probabilities are logits
-    "BCEWithLogitsLoss": "binary_cross_entropy",
-    "MultiLabelSoftMarginLoss": "binary_cross_entropy",
-    "MSELoss": "squared_error",
-    "CosineEmbeddingLoss": "cosine",
-    "cross_entropy": "cross_entropy",
-    "nll_loss": "cross_entropy",
-    "binary_cross_entropy_with_logits": "binary_cross_entropy",
-    "mse_loss": "squared_error",
-    "cosine_embedding_loss": "cosine",
-}
-"""By the name of torch's module or function."""
+from ranksearch.tasks.registry import LOSSES, METRICS, OF_TORCH
 
 _ADVICE = {
     "L1Loss": "squared_error is the nearest one.",
@@ -55,10 +28,9 @@ def loss_of(spec: Any) -> Loss:
     if isinstance(spec, Loss):
         return spec
     if isinstance(spec, str):
-        of_torch = _OF_TORCH.get(spec.rpartition(".")[2].removesuffix("()"), spec)
-        return LOSSES.resolve(_ALSO.get(spec.lower(), of_torch))
+        return LOSSES.resolve(spec)
     kind = type(spec).__name__ if isinstance(spec, nn.Module) else getattr(spec, "__name__", "")
-    if kind not in _OF_TORCH or not _is_of_torch(spec):
+    if kind not in OF_TORCH or not _is_of_torch(spec):
         wanted = f"a ranksearch.Loss, or one of {', '.join(LOSSES.names())}"
         got = kind or type(spec).__name__
         raise InputError(expected("loss", wanted, got, _ADVICE.get(kind, "")))
@@ -67,7 +39,7 @@ def loss_of(spec: Any) -> Loss:
     if changed and isinstance(spec, nn.Module):
         way_out = "Leave it out: what is matched is the dense model, which was trained with it."
         raise InputError(expected("loss", f"{kind} without {' and '.join(changed)}", "one with", way_out))
-    return LOSSES.get(_OF_TORCH[kind])
+    return LOSSES.get(OF_TORCH[kind])
 
 
 def metric_of(spec: Any) -> MetricFn:

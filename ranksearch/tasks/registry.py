@@ -17,7 +17,40 @@ def _is_one(thing: Any) -> bool:
     return isinstance(thing, Loss)
 
 
-LOSSES: Registry[Loss] = Registry("loss", "", _is_one, "a ranksearch.Loss")
+_ALSO = {
+    "mse": "squared_error",
+    "l2": "squared_error",
+    "ce": "cross_entropy",
+    "bce": "binary_cross_entropy",
+    "bce_with_logits": "binary_cross_entropy",
+    "lm": "causal_lm",
+    "embedding": "cosine",
+    "miou": "segmentation",
+}
+"""Other names of built-in losses."""
+
+OF_TORCH = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "cross_entropy",  # log-probabilities are logits
+    "BCEWithLogitsLoss": "binary_cross_entropy",
+    "MultiLabelSoftMarginLoss": "binary_cross_entropy",
+    "MSELoss": "squared_error",
+    "CosineEmbeddingLoss": "cosine",
+    "cross_entropy": "cross_entropy",
+    "nll_loss": "cross_entropy",
+    "binary_cross_entropy_with_logits": "binary_cross_entropy",
+    "mse_loss": "squared_error",
+    "cosine_embedding_loss": "cosine",
+}
+"""By the name of torch's module or function."""
+
+
+def usual_name(spec: str) -> str:
+    """The name of a built-in loss that is called otherwise, `mse` or `torch.nn.MSELoss()`; any other text as it is."""
+    return _ALSO.get(spec.lower()) or OF_TORCH.get(spec.rpartition(".")[2].removesuffix("()"), spec)
+
+
+LOSSES: Registry[Loss] = Registry("loss", "", _is_one, "a ranksearch.Loss", usual=usual_name)
 
 _HERE = "ranksearch.tasks.losses"
 LOSSES.offer("cross_entropy", f"{_HERE}:CROSS_ENTROPY", "classification, classes on axis 1")

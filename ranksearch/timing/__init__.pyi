@@ -3,7 +3,7 @@ from .correction import AIM, TimedOn, Times, interpolated
 from .files import file_ratio
 from .levels import Form
 from .measure import compare, dense_seconds, measure_prices
-from .prices import Curve, Prices, shape_of
+from .prices import Curve, Prices, Shape, shape_of
 from .registry import RUNTIMES
 from .runtime import Chains, Part, Prepared, Profile, Profiled, Runtime, Session, Workload
 from .timer import Ratio, Timer, TimingSettings, nanoseconds
@@ -23,6 +23,7 @@ __all__ = [
     "Ratio",
     "Runtime",
     "Session",
+    "Shape",
     "TimedOn",
     "Timer",
     "Times",

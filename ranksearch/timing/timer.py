@@ -163,6 +163,20 @@ class Timer:
         key = thorough if self.kept.get(thorough) is not None else self._key("brief ratio", chains)
         return recalled(self.kept, key, measure, lambda found: vars(found), _ratio)
 
+    def layer_seconds(self, chains: Chains) -> dict[str, float]:
+        """By layer name, seconds of its chain, or of the dense layer, within the model with these chains."""
+
+        def measure() -> dict[str, float]:
+            found: dict[str, float] = {}
+            for part, seconds in self._meter.parts(chains).items():
+                found[part.layer] = found.get(part.layer, 0.0) + seconds
+            return found
+
+        def read(plain: Any) -> dict[str, float]:
+            return {str(name): float(seconds) for name, seconds in plain.items()}
+
+        return recalled(self.kept, self._key("layers", chains), measure, lambda found: found, read)
+
     @property
     def on(self) -> TimedOn:
         """What the times hold for, as files keep it."""
@@ -172,6 +186,10 @@ class Timer:
     @cached_property
     def _dense(self) -> Session:
         return self.prepared.session({})
+
+    @cached_property
+    def _meter(self) -> Meter:
+        return Meter.of(self.prepared, self.seconds)
 
     def _key(self, way: str, chains: Chains) -> str:
         return digest(way, self.key, sorted(chains.items()))

@@ -50,7 +50,23 @@ def test_short_forms_are_those_of_their_options(name: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "layers"])
 def test_options_are_checked_all_together_before_torch_is_loaded(command: str) -> None:
-    wrong = {"run": ["--budget", "2", "--epochs", "x"], "layers": ["--num-classes", "x", "--input-size", "0"]}
+    wrong = {
+        "run": [
+            "--loss",
+            "typo",
+            "--budget",
+            "2",
+            "--objective",
+            "y",
+            "--epochs",
+            "x",
+            "--export",
+            "onx",
+            "--track",
+            "z",
+        ],
+        "layers": ["--num-classes", "x", "--input-size", "0"],
+    }
     code = (
         "import sys; from ranksearch.cli import main\n"
         f"sys.argv = ['ranksearch', {command!r}, *{wrong[command]!r}]\n"

@@ -83,6 +83,17 @@ def test_plans_layers_and_a_compressed_model(
     done = invoke("compress", plan, "--trust", "--epochs", "0", "--export", "none", "--json")
     (model,) = answered(done)["models"]
     assert model["folder"] == str(tmp_path / "plan-compressed")
+    exported = answered(invoke("export", model["folder"], "--to", "torchscript", "--trust", "--json"))
+    (found,) = exported["models"]
+    assert [one["format"] for one in found["exports"]] == ["torchscript"]
+    assert (Path(found["folder"]) / found["exports"][0]["file"]).is_file()
+    assert found["failed"] == {}
+    chains = answered(invoke("export", plan, "--to", "chains", "--json"))
+    (file,) = chains["exports"]
+    assert (file["format"], file["left_out"], file["left_float"]) == ("chains", {}, [])
+    assert Path(file["file"]).is_file()
+    page = answered(invoke("report", path, "--out", tmp_path / "page.html", "--json"))["report"]
+    assert page == str(tmp_path / "page.html")
     probed = answered(
         invoke(
             "probe", "--json", "--images", "24", "--bonds", "4", "--decompositions", "svd", "--no-plots",

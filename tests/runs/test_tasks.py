@@ -263,7 +263,7 @@ def test_classes_of_a_builtin_model_come_from_weights_then_data(
             "mask: expected the path of a tensor of the inputs (which are one tensor), got 'attention_mask'",
         ),
         ({"collate": "own.py:LOSS"}, "--collate: expected a function, got Loss"),
-        ({"metric_fn": "top-1"}, "metric_fn: expected top1 or "),
+        ({"metric_fn": "top-1"}, "--metric-fn: expected top1 or "),
         ({"metric_fn": "own.py:tpo2"}, "Did you mean 'top2'?"),
         ({"metric_fn": "own.py:LOSS"}, "metric_fn: expected a function, or one of top1, "),
         ({"metric_fn": "own.py:mean_score"}, "to give one score per example, (1,), got ()"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_front_marks_pareto_and_chosen() -> None:
     assert record.plans[1].scores == {"error": 0.5, "divergence": 0.4, "finetune": 0.1}
     assert record.plans[3].scores["divergence"] is None
     assert record.plans[1].ranks == {"a": "svd 2", "b": "dense"}
+
+
+def test_importances_are_kept_for_the_budgets_that_have_some(tmp_path: Path) -> None:
+    shares = {"exponent": 0.7, "layers 3": 0.3}
+    without = SearchResult(HALF, plan(2), "analytic", {}, RECORDS)
+    record = front_record(
+        [replace(without, importances=shares), without], model="m", metric="params", dense=DENSE
+    )
+    (found,) = record.importances
+    assert (found.asked, found.score, found.shares) == ("0.5", "divergence", shares)
+    write_front(tmp_path / "front.json", record)
+    assert read_front(tmp_path / "front.json") == record
 
 
 def test_front_of_the_error_where_nothing_was_run() -> None:

@@ -294,6 +294,16 @@ def test_ranks_are_readable_in_the_trial(paper_problem: Problem) -> None:
     assert trial.user_attrs["cost"] == {"params": plan.cost.params, "flops": plan.cost.flops}
 
 
+def test_what_decides_whether_a_trial_is_good_is_told_of_many_trials(paper_problem: Problem) -> None:
+    storage = InMemoryStorage()
+    (result,) = search(paper_problem, settings(n_trials=60, sampler="random"), storage=storage)
+    assert set(result.importances) == set(study_of(storage).trials[-1].params)
+    assert sum(result.importances.values()) == pytest.approx(1)
+    assert [*result.importances.values()] == sorted(result.importances.values(), reverse=True)
+    (few,) = search(paper_problem, settings(n_trials=5))
+    assert few.importances == {}
+
+
 def test_several_budgets_one_study_each(paper_problem: Problem) -> None:
     storage = InMemoryStorage()
     results = search(paper_problem, settings(budgets=(0.6, 0.3), n_trials=5), storage=storage)

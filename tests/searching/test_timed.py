@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import ranksearch
+from ranksearch.costs import Cost
 from ranksearch.errors import BudgetError, InputError
 from ranksearch.planning import (
+    Candidate,
     CandidateConfig,
     Plan,
     Problem,
@@ -166,15 +168,45 @@ def test_times_that_contradict_each_other_do_not_end_the_search(
     """A plan that is predicted to be faster than the first may be measured to be slower, by noise."""
     measured: list[float] = []
 
-    def noisy(_: Problem, plan: Plan) -> Ratio:
-        predicted = plan.cost.of("latency") / problem.dense.of("latency")
-        measured.append({0: 0.85, 1: 0.87}.get(len(measured), predicted + 0.01))
+    whole = Timer.ratio
+
+    def noisy(self: Timer, chains: Chains) -> Ratio:
+        measured.append({0: 0.85, 1: 0.87}.get(len(measured), whole(self, chains).median))
         return Ratio(measured[-1], measured[-1], measured[-1])
 
-    monkeypatch.setattr(module, "ratio_of", noisy)
+    monkeypatch.setattr(Timer, "ratio", noisy)
     (result,) = search(problem, SearchSettings(budgets=(0.8,), metric="latency"))
     assert result.scores["time"] <= 0.8
     assert 2 < len(measured) <= module.TRIES
+
+
+def test_candidates_that_were_timed_too_short_are_found_out(problem: Problem) -> None:
+    """The plan is about as good as with the right times, though half of the layers' times of one form are wrong."""
+    settings = SearchSettings(budgets=(0.7,), metric="latency")
+    (right,) = search(problem, settings)
+    most = max({c.decomposition for c in right.plan.choices.values() if not c.is_dense})
+    wrong = tuple(
+        replace(
+            table, candidates=tuple(halved(c) if c.decomposition == most else c for c in table.candidates)
+        )
+        for table in problem.tables
+    )
+    (found,) = search(replace(problem, tables=wrong), settings)
+    assert found.scores["time"] <= 0.7
+    assert balanced(problem, found.plan) <= 1.1 * balanced(problem, right.plan)
+    assert found.tables is not None
+    assert found.tables.times is not None
+    (predicted,) = (p for p, taken in found.tables.times.plans if taken == found.scores["time"])
+    assert predicted == pytest.approx(found.scores["time"], abs=0.1)
+
+
+def halved(candidate: Candidate) -> Candidate:
+    amounts = candidate.cost.amounts
+    return replace(candidate, cost=Cost(**amounts | {"latency": amounts["latency"] // 2}))
+
+
+def balanced(problem: Problem, plan: Plan) -> float:
+    return sum(plan.choices[t.layer.name].error / t.scale**0.5 for t in problem.tables)
 
 
 def test_from_python_to_a_folder(problem: Problem, tmp_path: Path) -> None:

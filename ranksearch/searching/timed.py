@@ -7,7 +7,7 @@ by the secant method from the plans that were measured, and its times are correc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ranksearch.costs import Budget, Cost
@@ -72,20 +72,34 @@ def meet(
     seen: dict[object, Timed] = {}
     best: Timed | None = None
     aim = AIM * wanted
+
+    def fast_enough(choice: Choice) -> bool | None:
+        known = seen.get(problem.plan(choice).key)
+        return None if known is None else known.ratio.median <= wanted
+
     for flops, tries in WAYS:
         for _ in range(tries):
             progress(f"times of plans {budget.name}", len(seen), TRIES)
             priced = timings.priced(problem, flops)
-            choice = _next(problem, priced, budget, allocate, timings, seen, flops, aim)
+            least = least_cost(priced.tables, limit) / limit.dense
+
+            def within(share: float, priced: Problem = priced) -> Choice:
+                return allocate(priced, budget.allowing(limit.metric, share))
+
+            start = wanted
+            if timings.plans:
+                slow = [] if best is not None else [found.plan for found in seen.values()]
+                start = _start(problem, timings, flops, aim, slow)
+            choice = _unseen(within, fast_enough, max(start, least), least)
             if choice is None:
                 break
-            error = sum(float(own[k]) for own, k in zip(errors, choice, strict=True))
             plan = problem.plan(choice)
             predicted = timings.predicted(problem, plan)
             ratio = timings.measure(problem, plan)
+            log.info("%s: predicted %.3f, measured %.3f", budget.name, predicted, ratio.median)
+            error = sum(float(own[k]) for own, k in zip(errors, choice, strict=True))
             allowed = budget.allowing(limit.metric, plan.cost.of(limit.metric) / limit.dense)
             found = seen[plan.key] = Timed(choice, plan, ratio, predicted, error, allowed)
-            log.info("%s: predicted %.3f, measured %.3f", budget.name, predicted, ratio.median)
             if ratio.median > wanted:
                 aim *= LOWER
             else:
@@ -100,38 +114,36 @@ def meet(
     return best
 
 
-def _next(
-    problem: Problem,
-    priced: Problem,
-    budget: Budget,
-    allocate: Allocate,
-    timings: Timings,
-    seen: Mapping[object, Timed],
-    flops: float,
-    aim: float,
-) -> Choice | None:
-    """The plan to measure next; None where none lies between those that were fast enough and those that were not.
+def _start(problem: Problem, timings: Timings, flops: float, aim: float, slow: Sequence[Plan]) -> float:
+    """The predicted share of the dense model's time at which a plan is expected to take the share `aim`.
 
-    aim: the share of the dense model's time that it is to take.
+    slow: plans that were too slow, where no other was measured.
     """
-    (limit,) = budget.measured
-    wanted = limit.limit / limit.dense
-    least = least_cost(priced.tables, limit) / limit.dense
     pairs = [(ratio.median, timings.predicted(problem, plan, flops)) for plan, ratio in timings.plans]
-    allowance = min(max(interpolated(pairs, aim) if pairs else wanted, least), 1.0)
-    if seen and all(found.ratio.median > wanted for found in seen.values()):
-        tightest = min(timings.predicted(problem, found.plan, flops) for found in seen.values())
-        allowance = allowance if allowance < tightest else max(least, DOWN * tightest)
-    meets: bool | None = None
-    while True:
-        choice = allocate(priced, budget.allowing(limit.metric, allowance))
-        known = seen.get(problem.plan(choice).key)
-        if known is None:
-            return choice
-        before, meets = meets, known.ratio.median <= wanted
-        if before not in (None, meets) or allowance == (1.0 if meets else least):
+    share = min(interpolated(pairs, aim), 1.0)
+    if slow and share >= (tightest := min(timings.predicted(problem, plan, flops) for plan in slow)):
+        return DOWN * tightest
+    return share
+
+
+def _unseen(
+    within: Callable[[float], Choice],
+    fast_enough: Callable[[Choice], bool | None],
+    start: float,
+    least: float,
+) -> Choice | None:
+    """The choice that was not measured within a share of the time near `start`; None where all were measured between
+    one that was fast enough and one that was not.
+
+    fast_enough: None for a choice that was not measured.
+    """
+    share, before = start, None
+    while (fast := fast_enough(choice := within(share))) is not None:
+        if before not in (None, fast) or share == (1.0 if fast else least):
             return None
-        allowance = min(1.0, allowance * STEP) if meets else max(least, allowance / STEP)
+        before = fast
+        share = min(1.0, share * STEP) if fast else max(least, share / STEP)
+    return choice
 
 
 def ratio_of(problem: Problem, plan: Plan) -> Ratio:

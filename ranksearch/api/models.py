@@ -58,6 +58,7 @@ def compress(
     seed: int | None = None,
     moments: Mapping[str, Moments] | None = None,
     layers: Sequence[Layer] | None = None,
+    kept: str | Path | None = None,
     progress: Progress | bool | None = True,
     track: Tracking | None = None,
 ) -> Compressed:
@@ -65,7 +66,8 @@ def compress(
 
     plan: also the result of a search, for its plan. epochs, match_epochs, rounds, seed: in place of those of `config`.
     moments: of all calibration images, from `calibration_moments`, to share between plans of a task; layers: all of its
-    model, likewise. progress, track: as for `search`.
+    model, likewise. kept: a folder where a training of more than half a minute is kept after each epoch, so that the
+    same call goes on from there after an interruption. progress, track: as for `search`.
 
     Raises MismatchError if the plan names layers that the model does not have, or if its cost differs.
     """
@@ -83,6 +85,7 @@ def compress(
             layers=layers,
             progress=told,
             on_loss=no_losses if track is None else track.loss,
+            kept=None if kept is None else Path(kept),
         )
 
 

@@ -10,6 +10,7 @@ DELIVERY = (
     *MODEL_AND_DATA,
     "runtime",
     "latency_batch",
+    "recipe",
     "match_epochs",
     "epochs",
     "rounds",

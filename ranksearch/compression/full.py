@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ranksearch.calibration import Moments, calibration_moments
+from ranksearch.cache import digest
+from ranksearch.calibration import Moments, calibration_moments, task_digest
 from ranksearch.compression.config import _ONE_ROUND, CompressConfig
 from ranksearch.compression.factorise import best_recalibrated, fitted_models
 from ranksearch.compression.refit import planned_layers
 from ranksearch.compression.rounds import rounds_of
 from ranksearch.compression.training import (
     FinetuneConfig,
+    Kept,
     block_names,
     check_outputs,
     check_training,
@@ -83,11 +87,13 @@ def compress(
     layers: Sequence[Layer] | None = None,
     progress: Progress = no_progress,
     on_loss: Losses = no_losses,
+    kept: Path | None = None,
 ) -> Compressed:
     """Factorise, re-estimate BatchNorm statistics, fine-tune by distillation from the dense model.
 
     `moments` of all calibration images, from `calibration_moments`, can be shared between plans of a task, and so can
-    `layers`, all the layers of its model. `on_loss` hears of every step of training. Raises MismatchError if the plan
+    `layers`, all the layers of its model. `on_loss` hears of every step of training. `kept` is a folder
+    where a long training is kept after each epoch: the same call goes on from there. Raises MismatchError if the plan
     names layers that the model does not have, or if its cost differs.
     """
     config = config or CompressConfig()
@@ -117,7 +123,8 @@ def compress(
             steps = part.share(stage.steps(task))
             seed = config.seed + part.number
             heard = _renamed_losses(on_loss, part.named(stage.name))
-            done = _trained(task, done, stage, steps, blocks, dense_outputs, seed, told, heard)
+            place = None if kept is None else kept / f"{stage.result}-{part.number}.pt"
+            done = _trained(task, done, stage, steps, blocks, dense_outputs, seed, told, heard, place)
         model, choices = done.model, choices | dict(done.plan.choices)
         ends.append(done.delivered)
         if part.count > 1:
@@ -189,6 +196,11 @@ def check_stages(task: Task, config: CompressConfig) -> None:
         check_outputs(task, [stage.role for stage in stages])
 
 
+def _key(task: Task, model: nn.Module, stage: _Stage, steps: int, seed: int) -> str:
+    """What the result of a training depends on."""
+    return digest(torch.__version__, task_digest(task), model.state_dict(), repr(stage), steps, seed)
+
+
 def _trained(
     task: Task,
     before: Compressed,
@@ -199,6 +211,7 @@ def _trained(
     seed: int,
     progress: Progress,
     on_loss: Callable[[int, float], None],
+    place: Path | None,
 ) -> Compressed:
     """The model after `steps` steps of a stage, a point on the way back to the one before, or that one itself:
     whichever is closest to the dense model on the divergence images."""
@@ -220,6 +233,7 @@ def _trained(
             role=stage.role,
             blocks=blocks,
             on_step=on_step,
+            kept=None if place is None else Kept(place, _key(task, before.model, stage, steps, seed)),
         )
     except NonFiniteError as error:
         log.warning("%s: delivered without it. %s", stage.name, error)

@@ -17,7 +17,7 @@ from ranksearch.folders import CONFIG, usable
 from ranksearch.reading import OPTIONS_BYTES, parse_toml, read_text
 from ranksearch.records import in_words, shortened
 from ranksearch.redaction import HIDDEN, conceal
-from ranksearch.runs.option_values import listed
+from ranksearch.runs.option_values import as_recipe, listed
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
 
@@ -55,14 +55,14 @@ def load_options(
     values: dict[str, Any] = {}
     source = {key: f"{key} in {under_name}" for key in under or {}}
     if config is not None:
-        stated = absolute(unset(read_toml(config)), config.resolve().parent)
+        stated = absolute(as_recipe(unset(read_toml(config))), config.resolve().parent)
         if "trust" in stated:
             raise InputError(
                 expected(f"trust in {config.name}", "it on the command line alone", "it in a file")
             )
         values |= stated
         source |= {key: f"{key} in {config.name}" for key in stated}
-    explicit = {key: value for key, value in given.items() if value is not None}
+    explicit = as_recipe({key: value for key, value in given.items() if value is not None})
     if location := os.environ.get(STORAGE_VARIABLE):
         explicit = {"storage": location} | explicit
     values |= absolute(unset(explicit), Path.cwd())

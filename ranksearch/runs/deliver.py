@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,10 @@ from ranksearch.runs.settings import compress_config, recorded, timing_settings
 from ranksearch.tasks import Estimate, Role, Task
 
 log = logging.getLogger(__name__)
+
+
+TRAINING = ".training"
+"""The folder beside a model in which its training is kept while it lasts."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ def carry_out(
         layers=network.layers,
         progress=renamed(reporter.progress, f"{{}} {name}"),
         on_loss=lambda stage, step, value: reporter.loss(f"{stage} {name}", step, value),
+        kept=out / TRAINING,
     )
     scores = {"factorised": compressed.factorised.mean, "delivered": compressed.delivered.mean}
     if len(compressed.rounds) > 1:
@@ -164,7 +170,16 @@ def carry_out(
     }
     done = record.model_copy(update=found)
     save_compressed(out, compressed.model, done)
+    forget_training(out)
     return done
+
+
+def forget_training(out: Path) -> None:
+    """Remove what was kept of the training of a model that is delivered."""
+    for path in (out / TRAINING).glob("*.pt"):
+        path.unlink()
+    with suppress(OSError):  # there is none, or somebody has put something else there
+        (out / TRAINING).rmdir()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
@@ -114,6 +115,15 @@ Protection = Annotated[
     BeforeValidator(_protection),
     PlainSerializer(lambda pair: f"{pair[0]}" if pair[1] is None else f"{pair[0]}={pair[1]!r}"),
 ]
+
+
+RECIPES: Mapping[str, Mapping[str, Any]] = {"thorough": {"epochs": 30, "lr": 1e-3, "augment": True}}
+"""What a recipe of fine-tuning stands for."""
+
+
+def as_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by field name, with those that their recipe stands for where they do not say otherwise."""
+    return {**RECIPES.get(str(values.get("recipe")), {}), **values}
 
 
 def check_names(value: str | tuple[str, ...] | None, known: Registry[Any]) -> None:

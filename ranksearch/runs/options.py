@@ -36,6 +36,7 @@ from ranksearch.runs.option_values import (
     PerChannel,
     Protection,
     Size,
+    as_recipe,
     check_names,
     option,
 )
@@ -284,6 +285,11 @@ class RunOptions(BaseModel):
     """Epochs of feature matching before fine-tuning, on the calibration images for moments only, without
     labels. If you have no other images, try 60 with --epochs 0."""
 
+    recipe: Literal["short", "thorough"] = option("Delivery", "short", "NAME")
+    """How delivered models are fine-tuned where the options below do not say otherwise: short, or thorough, which
+    stands for --epochs 30 --lr 1e-3 --augment and takes 15 times as long. It is kept after each epoch, and goes on from
+    there after an interruption."""
+
     epochs: int | None = option("Delivery", None, "N", "2; 20 for digits", ge=0)
     """Epochs of fine-tuning the delivered model, by distillation from the dense one; 0 = none."""
 
@@ -364,6 +370,11 @@ class RunOptions(BaseModel):
         ):
             return {**values, "metric": INT8_BYTES}
         return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_the_recipe(cls, values: Any) -> Any:
+        return as_recipe(values) if isinstance(values, Mapping) else values
 
     @field_validator("*", mode="after")
     @classmethod

@@ -61,6 +61,8 @@ class Bench:
             batch_size=given.batch_size,
             seed=given.seed,
         )
+        if given.input_size:
+            options = options.model_copy(update={"input_size": (given.input_size,), "crop_pct": 1.0})
         task = build_task(options)
         timing = TimingSettings(given.runtime, given.batch, given.threads)
         return cls(task, inspect_network(task, metrics=METRICS, timing=timing), given)

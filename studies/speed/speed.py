@@ -7,6 +7,7 @@
 … stands for the network and where it runs: --runtime NAME --batch N [--threads N], and
     --data imagefolder:DIR --weights FILE                            ResNet-20
     --model file.py:factory --data imagefolder:DIR --weights FILE    another trained network
+    --model torchvision:resnet18 --input-size 64 --data … --weights …  a network for images of another size
     --model torchvision:resnet18                                     random weights and images: times alone
 Rows are printed, and appended to rows.jsonl in --out; plan files go there too.
 """
@@ -67,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default=RESNET20)
     p.add_argument("--data")
     p.add_argument("--weights")
+    p.add_argument(
+        "--input-size", type=int, help="of images, which are resized to it; as they are where not given"
+    )
     p.add_argument("--runtime", default="onnxruntime")
     p.add_argument("--batch", type=int, default=32, help="examples at once")
     p.add_argument("--budget", type=float, default=0.5, help="a share of the dense model's time")

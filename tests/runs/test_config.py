@@ -89,6 +89,7 @@ OTHER: dict[str, Any] = {
     "finetune_steps": 2,
     "storage": "sqlite:////s.db",
     "study_name": "s",
+    "recipe": "thorough",
     "match_epochs": 3,
     "epochs": 0,
     "rounds": 3,
@@ -154,6 +155,19 @@ def test_command_line_goes_before_the_file(tmp_path: Path) -> None:
     path.write_text("budget = 0.2\nseed = 3\n")
     options = load_options({"seed": "4", "metric": None}, path)
     assert (options.budget, options.seed, options.metric) == ((Kept(fraction=0.2),), 4, "params")
+
+
+def test_a_recipe_counts_where_it_is_given(tmp_path: Path) -> None:
+    """Options that are given beside it go before it, and it goes before those that lie under it."""
+    path = tmp_path / "c.toml"
+    path.write_text("epochs = 3\nlr = 0.1\n")
+    found = load_options({"recipe": "thorough", "lr": "0.2"}, path)
+    assert (found.epochs, found.lr, found.augment) == (30, 0.2, True)
+    path.write_text('recipe = "thorough"\nepochs = 3\n')
+    assert (load_options({}, path).epochs, load_options({"epochs": "5"}, path).epochs) == (3, 5)
+    of_plan = RunOptions().model_dump(mode="json", exclude_none=True) | {"epochs": 2}
+    assert load_options({"recipe": "thorough"}, under=of_plan, under_name="plan.json").epochs == 30
+    assert RunOptions(recipe="thorough").epochs == 30
 
 
 NULLABLE = [name for name, field in RunOptions.model_fields.items() if field.default in (None, ())]

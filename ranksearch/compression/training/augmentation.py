@@ -17,29 +17,34 @@ REACH = 0.1
 """The largest shift, as a fraction of an image's height and width."""
 
 
-def augmenter(example: Batch, seed: int) -> Callable[[Batch], Batch]:
+class Augmenter:
     """Changes batches (N, C, H, W) like `example`, each image separately, in a sequence determined by `seed`.
 
-    Shifted images are padded by reflection. Batches of anything but images are returned unchanged.
+    Shifted images are padded by reflection. Batches of anything but images are returned unchanged. `state` is that of
+    the generator: set to another one's, the sequence goes on from there.
     """
-    if not isinstance(example, Tensor) or example.dim() != 4 or min(example.shape[-2:]) < 2:
-        return lambda batch: batch
-    from torchvision.transforms import v2  # takes a second and a half, which most commands need not wait for
 
-    height, width = example.shape[-2:]
-    reach = [max(1, round(REACH * size)) for size in (width, height)]
-    change = v2.Compose(
-        [v2.RandomHorizontalFlip(), v2.RandomCrop((height, width), padding=reach, padding_mode="reflect")]
-    )
-    state = torch.Generator().manual_seed(seed).get_state()
+    def __init__(self, example: Batch | None, seed: int) -> None:
+        self.state = torch.Generator().manual_seed(seed).get_state()
+        self._change: Callable[[Tensor], Tensor] | None = None
+        if not isinstance(example, Tensor) or example.dim() != 4 or min(example.shape[-2:]) < 2:
+            return
+        from torchvision.transforms import (
+            v2,  # takes a second and a half, which most commands need not wait for
+        )
 
-    def changed(batch: Tensor) -> Tensor:
-        nonlocal state
+        height, width = example.shape[-2:]
+        reach = [max(1, round(REACH * size)) for size in (width, height)]
+        self._change = v2.Compose(
+            [v2.RandomHorizontalFlip(), v2.RandomCrop((height, width), padding=reach, padding_mode="reflect")]
+        )
+
+    def __call__(self, batch: Batch) -> Batch:
+        if self._change is None:
+            return batch
         # The transforms draw from the global generator, whose state is restored for all other code.
         with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            images = torch.stack([change(image) for image in batch])
-            state = torch.get_rng_state()
+            torch.set_rng_state(self.state)
+            images = torch.stack([self._change(image) for image in batch])
+            self.state = torch.get_rng_state()
         return images
-
-    return changed

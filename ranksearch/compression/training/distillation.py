@@ -6,17 +6,20 @@ includes features, which contain more information about an image than its output
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ranksearch.compression.training.augmentation import augmenter
+from ranksearch.compression.training.augmentation import Augmenter
 from ranksearch.compression.training.features import distance, recorded
+from ranksearch.compression.training.kept import Kept, generators, restore_generators
 from ranksearch.errors import InputError, NonFiniteError, blaming, expected, told
 from ranksearch.networks import (
     Batch,
@@ -114,13 +117,15 @@ def finetune(
     checkpoints: Sequence[int] = (),
     on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    kept: Kept | None = None,
 ) -> nn.Module:
     """Train `model` in place for `steps` steps on the images of a role and return it in evaluation mode.
 
     `blocks` are the modules, of `model` and of `dense` alike, whose outputs are the features.
     The learning rate warms up linearly, then follows a half cosine to zero. `on_checkpoint(step, model)` is
     called after the steps named in `checkpoints`, with the model in evaluation mode; what it raises ends the
-    training. `on_step(step, loss)` is called after each step. `seed` determines all random numbers, including
+    training. `on_step(step, loss)` is called after each step. `kept` is where the state is kept after whole epochs, and
+    found again. `seed` determines all random numbers, including
     the model's own, such as dropout. If the whole model is frozen, all of it is trained and frozen again afterwards.
     """
     config = config or FinetuneConfig()
@@ -140,11 +145,13 @@ def finetune(
             ],
             milestones=[warmup],
         )
-        wanted = set(checkpoints)
+        wanted, epoch = set(checkpoints), steps_per_epoch(task, role)
         teacher = task.laid_out(copy_model(dense)).eval()
-        change = augmenter(task.example, seed) if config.augment else lambda inputs: inputs
-        batches = _endless(task, role, seed, labelled=bool(config.label_weight))
-        for step, (inputs, targets) in zip(range(1, steps + 1), batches, strict=False):
+        change = Augmenter(task.example if config.augment else None, seed)
+        training = _Training(model, optimiser, schedule, change, task.device)
+        done = kept.restore(training.put_back) if kept else 0
+        batches = _endless(task, role, seed, done // epoch, labelled=bool(config.label_weight))
+        for step, (inputs, targets) in zip(range(done + 1, steps + 1), batches, strict=False):
             model.train()
             seen = change(inputs)
             loss = _distillation(model, teacher, blocks, seen, targets, task, config)
@@ -166,7 +173,48 @@ def finetune(
             on_step(step, loss.item())
             if step in wanted:
                 on_checkpoint(step, model.eval())
+            if kept and (step % epoch == 0 or step == steps):
+                kept.keep(partial(training.state, step))
     return model.eval()
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Whatever changes from step to step."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    change: Augmenter
+    device: torch.device
+
+    def state(self, step: int) -> dict[str, Any]:
+        """All of it after so many steps."""
+        return {
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "augmentation": self.change.state,
+            "generators": generators(self.device),
+        }
+
+    def put_back(self, state: dict[str, Any]) -> int:
+        """Go on from a state; the steps that were done. Raises what is wrong with it, and has then changed nothing."""
+        before = copy.deepcopy(self.state(0))
+        try:
+            return self._load(state)
+        except Exception:
+            self._load(before)
+            raise
+
+    def _load(self, state: dict[str, Any]) -> int:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.change.state = state["augmentation"]
+        restore_generators(state["generators"], self.device)
+        return int(state["step"])
 
 
 @contextmanager
@@ -192,9 +240,11 @@ def _thawed(model: nn.Module) -> Iterator[list[nn.Parameter]]:
             parameter.grad = None
 
 
-def _endless(task: Task, role: Role, seed: int, *, labelled: bool) -> Iterator[tuple[Batch, Tensor | None]]:
-    """An endless sequence of epochs, each in its own random order."""
-    for epoch in count():
+def _endless(
+    task: Task, role: Role, seed: int, first: int, *, labelled: bool
+) -> Iterator[tuple[Batch, Tensor | None]]:
+    """An endless sequence of epochs, from the first on, each in its own random order."""
+    for epoch in count(first):
         yield from task.batches(role, shuffle_seed=seed * 10_007 + epoch, labelled=labelled)
 
 

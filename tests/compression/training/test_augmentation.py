@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ranksearch.compression.training.augmentation import REACH, augmenter
+from ranksearch.compression.training.augmentation import REACH, Augmenter
 
 
 def test_every_image_is_a_window_of_it_or_of_its_mirror_image() -> None:
     torch.manual_seed(0)
     batch = torch.randn(32, 3, 20, 10)
-    changed = augmenter(batch[:1], seed=0)(batch)
+    changed = Augmenter(batch[:1], seed=0)(batch)
     padded = F.pad(batch, (1, 1, 2, 2), mode="reflect")
     assert round(REACH * 20) == 2
     assert round(REACH * 10) == 1
@@ -35,7 +35,7 @@ def test_the_seed_decides_and_nobody_elses_chance_is_touched() -> None:
     torch.manual_seed(7)
     wanted = torch.rand(3)
     torch.manual_seed(7)
-    first, again, other = (augmenter(batch[:1], seed) for seed in (1, 1, 2))
+    first, again, other = (Augmenter(batch[:1], seed) for seed in (1, 1, 2))
     one, two = first(batch), first(batch)
     assert torch.equal(one, again(batch))
     assert torch.equal(two, again(batch))
@@ -47,4 +47,4 @@ def test_the_seed_decides_and_nobody_elses_chance_is_touched() -> None:
 @pytest.mark.parametrize("shape", [(4, 9), (4, 3, 12), (4, 3, 1, 7), (4, 1, 5, 6, 7)])
 def test_what_is_no_image_stays(shape: tuple[int, ...]) -> None:
     batch = torch.randn(shape)
-    assert augmenter(batch[:1], 0)(batch) is batch
+    assert Augmenter(batch[:1], 0)(batch) is batch

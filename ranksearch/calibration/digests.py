@@ -98,7 +98,8 @@ def _reading_source(reading: Reading) -> tuple[str, ...]:
 
 
 def _loss_source(loss: Loss) -> str:
-    return loss.name + "".join(map(source_of, (loss.value, loss.sample, loss.divergence)))
+    own = loss.name + "".join(map(source_of, (loss.value, loss.sample, loss.divergence)))
+    return own + "".join(map(_loss_source, loss.parts))
 
 
 def source_of(thing: Any) -> str:

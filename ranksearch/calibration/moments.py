@@ -311,7 +311,7 @@ def collect_moments(
         softened = outputs / temperature
         with blaming(f"loss {loss.name}", "one that takes the model's outputs", _LOSS):
             targets = loss.sample(softened, generator)
-            value = temperature * loss.value(softened, targets).sum()
+            value = temperature * (loss.of_samples or loss.value)(softened, targets).sum()
         if value.requires_grad:  # a forward pass may block the gradient
             backward(value)
         samples += size(batch)

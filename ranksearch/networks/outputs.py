@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -43,15 +44,19 @@ class Joined:
     """Several tensors side by side, so that losses which are sums over numbers are sums over the tensors."""
 
     parts: tuple[Picked, ...]
+    weights: tuple[float, ...] = ()
+    """Of their losses; where there are none, one loss is of all of them together."""
 
     def __call__(self, returned: Any) -> Tensor:
         return torch.cat([part(returned).flatten(1) for part in self.parts], dim=1)
 
 
 def output_of(spec: Output | str | int) -> Output:
-    """An output by a path, `logits` or `0`, by several with commas between them, by the name of a function,
-    `file.py:fn`, or as it is. Raises InputError."""
+    """An output by a path, `logits` or `0`, by several with commas between them, which may have weights, `a:1,b:0.4`,
+    by the name of a function, `file.py:fn`, or as it is. Raises InputError."""
     if isinstance(spec, int | str) and not isinstance(spec, bool):
+        if (weighted := _weighted(str(spec))) is not None:
+            return weighted
         if ":" not in str(spec):
             parts = tuple(Picked(part.strip()) for part in str(spec).split(",") if part.strip())
             return Joined(parts) if len(parts) > 1 else Picked(str(spec))
@@ -60,6 +65,21 @@ def output_of(spec: Output | str | int) -> Output:
         wanted = "a path such as 'logits' or '0', or a function"
         raise InputError(expected("output", wanted, f"{spec!r:.80}"))
     return spec
+
+
+def _weighted(spec: str) -> Joined | None:
+    """Outputs with their weights; None where not each has one. Raises InputError for a weight that is not positive."""
+    pairs = [part.strip().rpartition(":") for part in spec.split(",") if part.strip()]
+    try:
+        weights = tuple(float(weight) for _, _, weight in pairs)
+    except ValueError:
+        return None
+    if not all(path for path, _, _ in pairs):
+        return None
+    if not all(0 < weight < inf for weight in weights):
+        wanted = "a positive weight for each, as in logits:1,aux:0.4"
+        raise InputError(expected("output", wanted, repr(spec)))
+    return Joined(tuple(Picked(path.strip()) for path, _, _ in pairs), weights)
 
 
 def one_tensor(returned: Any) -> Tensor:

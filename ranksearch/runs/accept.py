@@ -15,7 +15,7 @@ from ranksearch.runs.evaluation import Saved, rewritten
 from ranksearch.runs.option_values import CRITERION
 from ranksearch.runs.options import RunOptions
 from ranksearch.runs.times import time_of
-from ranksearch.tasks import Metric, Task, classifies, loss_of, metric_of
+from ranksearch.tasks import Metric, Task, classifies, losses_of, metric_of
 from ranksearch.timing import nanoseconds
 
 DROP, FLIPS, ECE = "drop", "flips", "ece"
@@ -43,7 +43,9 @@ def parse_criteria(options: RunOptions) -> tuple[Criterion, ...]:
     """The criteria that the options name. Raises InputError for a name or a limit that makes no sense."""
     if not options.accept:
         return ()
-    metric = loss_of(options.loss).metric_fn if options.metric_fn is None else metric_of(options.metric_fn)
+    metric = (
+        losses_of(options.loss)[0].metric_fn if options.metric_fn is None else metric_of(options.metric_fn)
+    )
     own = metric.name if isinstance(metric, Metric) else getattr(metric, "__name__", type(metric).__name__)
     return tuple(_criterion(text, own) for text in options.accept)
 

@@ -149,7 +149,8 @@ class RunOptions(BaseModel):
 
     output: str | None = option("Model", None, "PATH", "the tensor returned, or its logits or out")
     """Which tensor counts of what the model returns: a path of keys, attributes and positions (logits, 0,
-    decoder.logits), several that count together (0,1; for losses of numbers), or your own function, file.py:fn."""
+    decoder.logits), several that count together (0,1; for losses of numbers), several of which each has a loss and a
+    weight (logits:1,boxes:0.4), or your own function, file.py:fn."""
 
     mask: str | None = option("Data", None, "PATH", "attention_mask, where the inputs have it")
     """Which positions of the inputs are not padding: the path of a tensor among the inputs, or your own function of
@@ -168,7 +169,8 @@ class RunOptions(BaseModel):
     """Label of what counts for nothing."""
 
     loss: str = option("Data", "cross_entropy", "NAME", choices=LOSSES)
-    """Loss that the model was trained with."""
+    """Loss that the model was trained with; of several outputs one each, in their order:
+    cross_entropy,squared_error."""
 
     batch_size: int = option("Data", 128, "N", ge=1)
     """Examples per batch."""

@@ -32,7 +32,7 @@ from ranksearch.tasks import (
     Task,
     check_fit,
     check_targets,
-    loss_of,
+    losses_of,
     make_splits,
     way_to_scores,
 )
@@ -70,7 +70,7 @@ def build_task_and_data(
     """
     check_name(options.model)
     device = pick_device(options.device)
-    loss = loss_of(options.loss)
+    losses = losses_of(options.loss)
     num_classes = options.num_classes
     has_weights = options.weights is not None and str(options.weights) != "none"
     if options.weights is None and options.model != "digits" and is_builtin(options.model):
@@ -84,7 +84,7 @@ def build_task_and_data(
     data = load_data(
         options.data_spec,
         images=image_options(options, wishes(options.model)),
-        texts=text_options(options.model, options.input_size, blocks=loss.name == "causal_lm"),
+        texts=text_options(options.model, options.input_size, blocks=losses[0].name == "causal_lm"),
         test_split=options.test_split,
         seed=options.splitting_seed,
     )
@@ -107,11 +107,11 @@ def build_task_and_data(
             val_split=0.0 if data.validation is not None else options.val_split,
             seed=options.splitting_seed,
         ),
-        loss=loss,
+        loss=cast(Any, losses),
         metric_fn=cast(Any, options.metric_fn),
         output=cast(Any, one_tensor if options.output is None else options.output),
         mask=options.mask,
-        pool=pool_of(options, loss),
+        pool=pool_of(options, losses[0]),
         collate=data.collate if options.collate is None else load_collate(options.collate),
         ignore_index=options.ignore_index,
         model_name=full_name(options.model, num_classes),

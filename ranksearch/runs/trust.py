@@ -6,6 +6,7 @@ person at the keyboard, who may also say that a plan or a folder is to be truste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -65,8 +66,12 @@ def _is_risky(name: str, value: Any) -> bool:
         return not _is_plain_model(value)
     if name == "data":
         return bool(value != "digits")
-    # What is registered goes by a plain name; anything with a colon is imported.
-    return any(":" in str(part) for part in listed(value))
+    # What is registered goes by a plain name; anything with a colon is imported, but for the weights of outputs.
+    return any(":" in str(part) and not _is_weighed(name, str(part)) for part in listed(value))
+
+
+def _is_weighed(name: str, part: str) -> bool:
+    return name == "output" and bool(re.fullmatch(r"[\d.]+(e-?\d+)?", part.rpartition(":")[2].strip()))
 
 
 def _is_plain_model(value: Any) -> bool:

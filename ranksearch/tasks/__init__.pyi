@@ -11,7 +11,7 @@ from .fitness import check_fit, check_metric, check_targets
 from .items import Reader
 from .losses import CROSS_ENTROPY, Loss, MetricFn, top1
 from .metrics import Metric
-from .named import loss_of, metric_of
+from .named import losses_of, metric_of
 from .paired import INTERVAL, Drop, least_upper
 from .registry import LOSSES, METRICS
 from .scores import (
@@ -53,7 +53,7 @@ __all__ = [
     "evaluate",
     "example_scores",
     "least_upper",
-    "loss_of",
+    "losses_of",
     "make_splits",
     "metric_name",
     "metric_of",

@@ -34,6 +34,8 @@ class Loss:
     axis: which axis of the outputs holds the classes, 1 or -1; None where targets are numbers, one for each output.
     softens: whether outputs divided by a temperature predict less sharply.
     own_targets(inputs): targets that the inputs themselves are, where the data has none.
+    of_samples(outputs, targets): what moments are gradients of, at targets that were drawn, where that is not `value`.
+    parts: the losses of single outputs that it is a sum of.
 
     Targets that are to count for nothing are -100 as classes and NaN as numbers.
     """
@@ -46,6 +48,8 @@ class Loss:
     axis: int | None = None
     softens: bool = True
     own_targets: Callable[[Batch], Tensor | None] | None = None
+    of_samples: Callable[[Tensor, Tensor], Tensor] | None = None
+    parts: tuple[Loss, ...] = ()
 
     @property
     def metric_fn(self) -> MetricFn:

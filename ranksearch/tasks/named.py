@@ -42,6 +42,13 @@ def loss_of(spec: Any) -> Loss:
     return LOSSES.get(OF_TORCH[kind])
 
 
+def losses_of(spec: Any) -> tuple[Loss, ...]:
+    """One loss, or those of several outputs: names with commas between them, or a tuple or list. Raises InputError."""
+    if isinstance(spec, str):
+        spec = [part.strip() for part in spec.split(",") if part.strip()] or [spec]
+    return tuple(map(loss_of, spec)) if isinstance(spec, tuple | list) else (loss_of(spec),)
+
+
 def metric_of(spec: Any) -> MetricFn:
     """A metric by its name, `miou`, by that of a function, `file.py:fn`, or as it is. Raises InputError."""
     if isinstance(spec, str):

@@ -24,10 +24,13 @@ from ranksearch.networks import (
     Mask,
     Output,
     Reading,
+    call_once,
     cat,
     check_plain,
     copy_model,
+    eval_mode,
     fast_layout,
+    first_example,
     head,
     mask_of,
     one_tensor,
@@ -46,7 +49,8 @@ from ranksearch.rewriting import plain_form
 from ranksearch.tasks.arrays import as_dataset
 from ranksearch.tasks.items import Collate, Reader
 from ranksearch.tasks.losses import CROSS_ENTROPY, Loss, MetricFn, without_targets
-from ranksearch.tasks.named import ignored_by, loss_of, metric_of
+from ranksearch.tasks.named import ignored_by, losses_of, metric_of
+from ranksearch.tasks.several import Part, packed, summed_loss
 from ranksearch.tasks.splits import Splits, make_splits
 
 log = logging.getLogger(__name__)
@@ -80,12 +84,14 @@ class Task(AtAGlance):
     test: Dataset[Any] | None = None
     splits: Splits = None  # type: ignore[assignment]  # made in __post_init__
     loss: Loss = CROSS_ENTROPY
-    """Also by its name (`squared_error`, `mse`), or as one of torch (`nn.MSELoss()`)."""
+    """Also by its name (`squared_error`, `mse`), or as one of torch (`nn.MSELoss()`). Several outputs may have one
+    each: `cross_entropy,squared_error`, or a tuple."""
     metric_fn: MetricFn = None  # type: ignore[assignment]  # the loss's own, from __post_init__
     """Also by its name: `miou`."""
     output: Output = one_tensor
     """Makes one tensor (N, …) of what the model returns: what losses, divergences and metrics are of. Also the path of
-    one: `logits`, `0`, `decoder.logits`, or of several that count together: `0,1`. Becomes a `Reading`."""
+    one: `logits`, `0`, `decoder.logits`, of several that count together, `0,1`, or the sum of whose losses counts, by
+    weight: `logits:1,aux:0.4`. Becomes a `Reading`."""
     mask: Mask | str | int | None = None
     """Which positions of the inputs are real, and which are padding: the path of a tensor (N, …) among the inputs, or a
     function of them. None takes `attention_mask`, where they have it."""
@@ -112,8 +118,9 @@ class Task(AtAGlance):
         object.__setattr__(self, "model", plain_form(copy_model(self.model)))
         if self.ignore_index is None:
             object.__setattr__(self, "ignore_index", ignored_by(self.loss))
-        object.__setattr__(self, "loss", loss_of(self.loss))
-        object.__setattr__(self, "output", self._reading())
+        losses = losses_of(self.loss)
+        object.__setattr__(self, "loss", losses[0])
+        object.__setattr__(self, "output", self._reading(len(losses)))
         for role in ("train", "validation", "test"):
             object.__setattr__(self, role, as_dataset(role, getattr(self, role)))
             _check_dataset(role, getattr(self, role))
@@ -127,6 +134,8 @@ class Task(AtAGlance):
                 seed=self.seed,
             )
             object.__setattr__(self, "splits", splits)
+        if (joined := self._of_several(losses)) is not None:
+            object.__setattr__(self, "loss", joined)
         metric = self.loss.metric_fn if self.metric_fn is None else metric_of(self.metric_fn)
         object.__setattr__(self, "metric_fn", metric)
         object.__setattr__(self, "_cache", {})
@@ -157,12 +166,21 @@ class Task(AtAGlance):
         """The output, with the mask."""
         return cast(Reading, self.output)
 
-    def _reading(self) -> Reading:
+    def _reading(self, losses: int) -> Reading:
         known = self.output if isinstance(self.output, Reading) else None
         picked = known.output if known else output_of(self.output)
-        if isinstance(picked, Joined) and self.loss.axis is not None:
+        count = len(picked.parts) if isinstance(picked, Joined) else 1
+        if losses not in (1, count):
+            got = f"{losses} for {count} output{'s' * (count != 1)}"
+            raise InputError(
+                expected("loss", "one, or one for each output", got, "Name the outputs: `output`.")
+            )
+        if isinstance(picked, Joined) and not picked.weights and losses == 1 and self.loss.axis is not None:
             wanted = "one tensor, of which one axis holds the classes"
-            way_out = "Several go with losses of numbers, such as squared_error; else give a function."
+            way_out = (
+                "Several go with losses of numbers, such as squared_error, with a loss for each, "
+                "`loss=cross_entropy,squared_error`, or with weights, `output=logits:1,aux:0.4`."
+            )
             got = ", ".join(part.path for part in picked.parts)
             raise InputError(expected(f"output for loss {self.loss.name}", wanted, got, way_out))
         mask = known.mask if known and self.mask is None else mask_of(self.mask)
@@ -170,6 +188,21 @@ class Task(AtAGlance):
         if pool is not None and pool not in POOLS:
             raise InputError(expected("pool", f"{' or '.join(POOLS)}", repr(pool)))
         return Reading(picked, mask, second=self.loss.axis == 1, pool=pool)
+
+    def _of_several(self, losses: Sequence[Loss]) -> Loss | None:
+        """The sum of the losses of several outputs; None where one loss is of all that counts, or is that sum."""
+        picked = self.reading.output
+        if not isinstance(picked, Joined) or self.loss.parts or not (picked.weights or len(losses) > 1):
+            return None
+        with eval_mode(self.model):
+            returned = call_once(self.model, first_example(self.model, self.example))
+        weights = picked.weights or (1.0,) * len(picked.parts)
+        every = zip(
+            picked.parts, weights, losses if len(losses) > 1 else [*losses] * len(weights), strict=True
+        )
+        return summed_loss(
+            [Part(path.path, tuple(path(returned).shape[1:]), weight, loss) for path, weight, loss in every]
+        )
 
     def with_model(self, model: nn.Module) -> Task:
         """The task for another model with the same inputs and outputs, for a while: nothing of it goes to the cache."""
@@ -236,6 +269,8 @@ class Task(AtAGlance):
         """A batch on the task's device; targets that count for nothing are what losses and metrics leave out."""
         if targets is None and self.loss.own_targets is not None:
             targets = self.loss.own_targets(inputs)
+        if self.loss.parts and targets is not None and not isinstance(targets, Tensor):
+            targets = packed(targets)
         if targets is not None and not isinstance(targets, Tensor):
             wanted = "targets that are one number or tensor per example"
             way_out = "Wrap the data; None stands for no label."

@@ -37,7 +37,8 @@ class Scoring:
     def moments(self) -> dict[str, Moments]:
         """Moments of all calibration images, for the fits that would be delivered."""
         problem = self.problem
-        return calibration_moments(problem.task, [table.layer for table in problem.tables], seed=self.seed)
+        used = [table.layer for table in problem.tables if not table.unused]
+        return calibration_moments(problem.task, used, seed=self.seed)
 
     @cached_property
     def dense_outputs(self) -> Tensor:

@@ -17,7 +17,7 @@ from ranksearch.calibration.moments import collect_moments
 from ranksearch.costs import Budget, chain_cost, layer_cost, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError
-from ranksearch.networks import discover, list_layers, reconstruct
+from ranksearch.networks import discover, kernel_of, list_layers, put_kernel, reconstruct
 from ranksearch.planning import (
     Candidate,
     CandidateConfig,
@@ -89,6 +89,20 @@ class Grouped(nn.Sequential):
         )
 
 
+class Decoder(nn.Sequential):
+    """Grouped transposed convolutions on the way up."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 12, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(12, 18, 3, stride=2, padding=1, output_padding=1, groups=3, bias=False),
+            nn.BatchNorm2d(18),
+            nn.ReLU(),
+            nn.Conv2d(18, 3, 1),
+        )
+
+
 def tokens_task(**options: Any) -> Task:
     torch.manual_seed(0)
     ids = (torch.rand(160, LENGTH).square() * VOCABULARY).long()
@@ -107,7 +121,13 @@ def grouped_task() -> Task:
     return Task(Grouped(), TensorDataset(images, torch.randint(4, (120,))), calibration_size=96)
 
 
-TASKS = {"tokens": tokens_task, "unet": unet_task, "grouped": grouped_task}
+def decoder_task() -> Task:
+    torch.manual_seed(0)
+    images = torch.randn(120, 3, 8, 8)
+    return Task(Decoder(), TensorDataset(images, images.argmax(1)), loss="segmentation", calibration_size=96)
+
+
+TASKS = {"tokens": tokens_task, "unet": unet_task, "grouped": grouped_task, "decoder": decoder_task}
 QUICK = ranksearch.CompressConfig(epochs=1, iterations=5)
 
 
@@ -138,6 +158,7 @@ def test_from_the_search_to_the_delivered_folder(name: str, tmp_path: Path) -> N
         *(("unet", "up", d) for d in ("svd", "spatial_svd", "tucker2", "cp")),
         *(("grouped", "3", d) for d in ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")),
         ("grouped", "5", "svd"),
+        *(("decoder", "2", d) for d in ("svd", "spatial_svd", "tucker2", "cp", "tensor_train")),
     ],
 )
 def test_more_of_a_layer_is_never_worse(name: str, layer: str, decomposition: str) -> None:
@@ -230,36 +251,36 @@ def test_a_large_vocabulary_takes_no_square_matrix() -> None:
     assert float(apart.square().mean()) < 2e-4
 
 
-def test_groups_are_fitted_one_by_one() -> None:
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_groups_are_fitted_one_by_one(kind: type[nn.Module]) -> None:
     """Moments, factors and ε of a grouped convolution are those of its groups as layers of their own."""
     torch.manual_seed(0)
-    conv = nn.Conv2d(6, 8, 3, padding=1, groups=2)
+    conv = kind(6, 8, 3, padding=1, groups=2)
+    kernel = kernel_of(conv, "")
     images = torch.randn(40, 6, 6, 6)
     (layer,) = discover(conv, images[:1])
     options: dict[str, Any] = {"seed": 0, "device": torch.device("cpu")}
     found = collect_moments(conv, [layer], [images], SQUARED_ERROR, **options)[""]
-    white, config = found.whitened(conv.weight), CandidateConfig(iterations=5)
+    white, config = found.whitened(kernel), CandidateConfig(iterations=5)
     whole = fit_candidate(white, layer, TUCKER, "", (2, 2), config=config)
     errors = []
     for k in range(2):
-        part = nn.Conv2d(3, 4, 3, padding=1)
-        part.weight = nn.Parameter(conv.weight.detach()[4 * k : 4 * k + 4])
+        part = kind(3, 4, 3, padding=1)
+        put_kernel(part, "", kernel[4 * k : 4 * k + 4])
         own = images[:, 3 * k : 3 * k + 3]
         (single,) = discover(part, own[:1])
         assert single == layer.group
         moments = collect_moments(part, [single], [own], SQUARED_ERROR, **options)[""]
         torch.testing.assert_close(moments.A, found.A[k])
         one = replace(moments, G=found.G[k])
-        fit = fit_candidate(one.whitened(part.weight), single, TUCKER, "", (2, 2), config=config)
+        fit = fit_candidate(one.whitened(kernel_of(part, "")), single, TUCKER, "", (2, 2), config=config)
         errors.append(fit.error)
-        weights = fit.weights(one.whitened(part.weight))
+        weights = fit.weights(one.whitened(kernel_of(part, "")))
         for wide, narrow in zip(whole.weights(white), weights, strict=True):
             torch.testing.assert_close(wide.chunk(2)[k], narrow)
     assert whole.error == pytest.approx(sum(errors))
     approximation = reconstruct(whole.chain, whole.weights(white), layer.kernel_size)
-    assert kernel_error(conv.weight.detach(), approximation, *found.shrunk()) == pytest.approx(
-        whole.error, rel=1e-3
-    )
+    assert kernel_error(kernel, approximation, *found.shrunk()) == pytest.approx(whole.error, rel=1e-3)
 
 
 def test_moments_of_groups_add_up_over_images() -> None:

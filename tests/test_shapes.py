@@ -249,6 +249,16 @@ EXAMPLES: dict[str, Callable[[], list[Example]]] = {
     "networks.kernel_of": lambda: [
         Example({"model": nn.Sequential(nn.Conv2d(IN, OUT, KERNEL)), "name": "0"}, sizes=LAYER_SIZES)
     ],
+    "networks.put_kernel": lambda: [
+        Example(
+            {
+                "model": nn.Sequential(nn.Conv2d(IN, OUT, KERNEL)),
+                "name": "0",
+                "kernel": randn(OUT, IN, *KERNEL),
+            },
+            sizes=LAYER_SIZES,
+        )
+    ],
     "networks.reconstruct": lambda: [Example({**chain_of_two(), "kernel_size": KERNEL}, sizes=LAYER_SIZES)],
     "networks.forward": lambda: [Example({"model": linear(), "batch": randn(N, 8).float()}, sizes={"N": N})],
     "networks.run": lambda: [

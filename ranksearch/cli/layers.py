@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ranksearch.networks import Batch
 
 
+_DROPPED = "the output that counts does not depend on it"
+
+
 def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer) -> None:
     """Print the layers of a model. Neither weights nor, with an input size, data are needed."""
     options = load_options(given, config)
@@ -24,7 +27,16 @@ def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer
     from ranksearch.cli.tables import layers_view
     from ranksearch.costs import layer_cost
     from ranksearch.decompositions import DECOMPOSITIONS
-    from ranksearch.networks import discover, kernel_shape, one_tensor, output_of, shapes_of, take_inventory
+    from ranksearch.networks import (
+        UNCALLED,
+        discover,
+        kernel_shape,
+        one_tensor,
+        output_of,
+        shapes_of,
+        take_inventory,
+        unreached,
+    )
     from ranksearch.rewriting import plain_form
     from ranksearch.runs import candidate_config
     from ranksearch.tasks.sources import make_model
@@ -34,14 +46,24 @@ def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer
     example = _example(options, model)
     output = one_tensor if options.output is None else output_of(options.output)
     layers = discover(model, example, ignore=options.ignore, output=output)
+    dropped = unreached(model, [layer.name for layer in layers if layer.calls], example, output)
+    layers = tuple(replace(x, reason=_DROPPED) if x.name in dropped and not x.reason else x for x in layers)
+    unused = [layer for layer in layers if layer.reason in (UNCALLED, _DROPPED)]
     able = [layer for layer in layers if layer.reason is None]
     applicable = {x.name: tuple(n for n in names if DECOMPOSITIONS.get(n).forms(x)) for x in able}
     console = output_console()
-    console.print(layers_view(layers, applicable, shapes_of(example)))
+    console.print(layers_view(layers, applicable, {layer.name for layer in unused}, shapes_of(example)))
     found = take_inventory(model, layers)
     console.print(
         f"{len(able)} of {len(layers)} layers can be factorised: {_share(found.able, found.total)} parameters"
     )
+    if unused:
+        params = take_inventory(model, unused).dense
+        found = replace(found, dense=found.dense - params)
+        console.print(
+            f"unused layers: {_share(params, found.total)} parameters; a run cuts them to the least rank where that "
+            "changes no output"
+        )
     if found.dense:
         console.print(f"layers that stay dense: {_share(found.dense, found.total)} parameters")
     for other in found.others:
@@ -59,6 +81,7 @@ def layers_command(config: Path | None, given: Mapping[str, Any], answer: Answer
                 "cost": layer_cost(layer).amounts,
                 "decompositions": [*applicable.get(layer.name, ())],
                 "reason": layer.reason,
+                "unused": layer in unused,
             }
             for layer in layers
         ],

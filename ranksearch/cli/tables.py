@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -184,9 +184,12 @@ def _standing(plan: PlanEntry) -> str:
 
 
 def layers_view(
-    layers: Sequence[Layer], applicable: dict[str, tuple[str, ...]], example: Any
+    layers: Sequence[Layer],
+    applicable: Mapping[str, tuple[str, ...]],
+    unused: Collection[str],
+    example: Any,
 ) -> RenderableType:
-    """Every layer with its cost and the decompositions that apply, or the reason why it stays dense."""
+    """Every layer with its cost and the decompositions that apply, or the reason why it stays dense or is unused."""
     cost = [layer_cost(layer).amounts for layer in layers]
     cells = {metric: [shown(metric, amounts[metric]) for amounts in cost] for metric in ALWAYS}
     columns = [
@@ -199,7 +202,9 @@ def layers_view(
             [
                 ", ".join(applicable.get(layer.name, ()))
                 if layer.reason is None
-                else styled(f"dense: {with_flags(layer.reason)}", "yellow")
+                else styled(
+                    f"{'unused' if layer.name in unused else 'dense'}: {with_flags(layer.reason)}", "yellow"
+                )
                 for layer in layers
             ],
             left=True,

@@ -8,7 +8,7 @@ from ranksearch.compression.factorise import best_recalibrated, fitted_models
 from ranksearch.compression.full import Compressed, check_stages, compress
 from ranksearch.compression.in_order import Weights, refit_in_order
 from ranksearch.compression.outputs import OUTPUTS_TOLERANCE, outputs_apart, outputs_record
-from ranksearch.compression.refit import Fitted, planned_layers
+from ranksearch.compression.refit import Fitted, fitted_layers, planned_layers
 from ranksearch.compression.saved import (
     WEIGHTS_FILE,
     check_sums,
@@ -31,6 +31,7 @@ __all__ = [
     "check_stages",
     "check_sums",
     "compress",
+    "fitted_layers",
     "fitted_models",
     "load_compressed",
     "outputs_apart",

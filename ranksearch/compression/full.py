@@ -15,7 +15,7 @@ from ranksearch.cache import digest
 from ranksearch.calibration import Moments, calibration_moments, task_digest
 from ranksearch.compression.config import _ONE_ROUND, CompressConfig
 from ranksearch.compression.factorise import best_recalibrated, fitted_models
-from ranksearch.compression.refit import planned_layers
+from ranksearch.compression.refit import fitted_layers, planned_layers
 from ranksearch.compression.rounds import rounds_of
 from ranksearch.compression.training import (
     FinetuneConfig,
@@ -152,7 +152,7 @@ def _factorised(
     """
     names = [name for name, c in plan.choices.items() if not c.is_dense]
     if moments is None:
-        planned = [layer for layer in layers if layer.name in names]
+        planned = fitted_layers(layers, [plan])
         moments = calibration_moments(task, planned, seed=config.seed, progress=progress)
     models, refitted = fitted_models(task, layers, plan, moments, config, progress)
     verify(models[0], task.example, names)

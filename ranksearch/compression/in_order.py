@@ -92,15 +92,18 @@ def refit_in_order(
     other what the compressed one sees, and each layer is fitted when the pass comes to it. As many inputs
     are used as 2 GiB of activations allow. G comes from `moments`. A layer that is called several times
     keeps its factors, and so does a lookup, whose inputs are the same in both networks. Groups of channels are fitted
-    one by one; they keep their factors where one is wide. `weights` contain at least one layer.
+    one by one; they keep their factors where one is wide, as layers do that are unused. `weights` contain at least one
+    layer.
 
     None for a model that mixes the examples of a batch, whose batch dimension is not the first, or that does not run on
     such a batch, and where there is nothing to fit.
     """
-    chosen = [layer for layer in layers if layer.name in weights]
+    chosen = [layer for layer in layers if layer.name in weights and not plan.choices[layer.name].unused]
+    if all(layer.traits.lookup for layer in chosen):
+        return None
     inputs = to(head(inputs, _affordable(chosen)), task.device)
     shared = _shared(task, chosen, inputs)
-    if shared is None or all(layer.traits.lookup for layer in chosen):
+    if shared is None:
         return None
     real = real_positions(task.output, inputs)
     found: dict[str, tuple[Tensor, ...]] = dict(weights)

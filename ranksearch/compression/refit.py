@@ -11,8 +11,8 @@ from ranksearch.calibration import Moments
 from ranksearch.costs import Cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
-from ranksearch.networks import Layer, algebra_threads, kernel_of
-from ranksearch.planning import Candidate, Effort, Plan, fit_candidate
+from ranksearch.networks import UNCALLED, Layer, algebra_threads, kernel_of
+from ranksearch.planning import Candidate, Effort, Plan, fit_candidate, zeros_of
 from ranksearch.progress import Progress, no_progress
 from ranksearch.tasks import Task
 
@@ -22,7 +22,11 @@ def planned_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Laye
 
     Raises MismatchError if one is missing or has to stay dense.
     """
-    known = {layer.name: layer for layer in layers}
+    plans = tuple(plans)
+    unused = {name for plan in plans for name, candidate in plan.choices.items() if candidate.unused}
+    known = {
+        x.name: replace(x, reason=None) if x.reason == UNCALLED and x.name in unused else x for x in layers
+    }
     names = {name for plan in plans for name, candidate in plan.choices.items() if not candidate.is_dense}
     for name in sorted(names):
         if name not in known:
@@ -30,6 +34,13 @@ def planned_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Laye
         if (reason := known[name].reason) is not None:
             raise MismatchError(expected(f"layer {name}", "one that can be factorised", reason))
     return tuple(layer for name, layer in known.items() if name in names)
+
+
+def fitted_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Layer, ...]:
+    """Those that some plan fits to something: not what is unused."""
+    plans = tuple(plans)
+    unused = {name for plan in plans for name, candidate in plan.choices.items() if candidate.unused}
+    return tuple(layer for layer in planned_layers(layers, plans) if layer.name not in unused)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,9 @@ def refit(
     for done, layer in enumerate(chosen):
         progress("refitting", done, len(chosen))
         candidate = choices[layer.name]
+        if candidate.unused:
+            weights[layer.name] = zeros_of(layer, candidate)
+            continue
         decomposition = DECOMPOSITIONS.get(candidate.decomposition)
         kernel = kernel_of(task.model, layer.name).to(task.device)
         form, ranks = candidate.form, candidate.ranks

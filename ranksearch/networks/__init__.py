@@ -35,8 +35,9 @@ from ranksearch.networks.chain_layers import FactorGeometry, chain_module, facto
 from ranksearch.networks.checkpoints import stored_beside
 from ranksearch.networks.cpu import algebra_threads, threads
 from ranksearch.networks.inventory import Inventory, met_again, take_inventory
-from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of, kind_of
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, kernel_of, kind_of, put_kernel
 from ranksearch.networks.layers import (
+    UNCALLED,
     Call,
     Layer,
     Size,
@@ -50,6 +51,7 @@ from ranksearch.networks.layout import channels_last, fast_layout, takes_fast_la
 from ranksearch.networks.masks import POOLS, Mask, MaskAt, Reading, mask_of, real_positions
 from ranksearch.networks.outputs import Joined, Output, Picked, one_tensor, output_of, paths, usual_path
 from ranksearch.networks.plain import check_made_of_modules, check_plain
+from ranksearch.networks.reach import together, unreached
 from ranksearch.networks.recording import input_of, run_recorded
 from ranksearch.networks.running import (
     attention_fast_path,
@@ -75,6 +77,7 @@ __all__ = [
     "KINDS",
     "LAYER_TYPES",
     "POOLS",
+    "UNCALLED",
     "Batch",
     "Call",
     "Chain",
@@ -137,6 +140,7 @@ __all__ = [
     "part",
     "paths",
     "per_example",
+    "put_kernel",
     "read_weights",
     "real_positions",
     "reconstruct",
@@ -160,7 +164,9 @@ __all__ = [
     "tensors",
     "threads",
     "to",
+    "together",
     "unmatched",
+    "unreached",
     "usual_path",
     "widened",
 ]

@@ -98,7 +98,9 @@ def _factor_module(
         inputs = factor.in_channels // geometry["groups"]
         kernel = weight.reshape(factor.out_channels, inputs, *geometry["kernel_size"])
     module = KINDS[kind].module(factor.in_channels, factor.out_channels, **options)
-    module.weight = nn.Parameter((kernel if factor.depthwise else KINDS[kind].kernel(kernel)).contiguous())
+    module.weight = nn.Parameter(
+        (kernel if factor.depthwise else KINDS[kind].kernel(kernel, factor.groups)).contiguous()
+    )
     if bias is not None:
         module.bias = nn.Parameter(bias.detach())
     return module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -40,13 +40,18 @@ class Traits:
         """Whether PyTorch stores its weight as (I, O, …)."""
         return self.lookup or self.transposed
 
-    def kernel(self, weight: Tensor) -> Tensor:
-        """A weight as a kernel, and the other way round; a view.
+    def kernel(self, weight: Tensor, groups: int = 1) -> Tensor:
+        """A weight as a kernel, and the other way round; a view, but for a transposed convolution with groups.
 
-        weight: An (O, I / groups, *kernel_size) or (I, O, *kernel_size) tensor, as PyTorch stores it.
+        weight: An (O, I / groups, *kernel_size) or (I, O / groups, *kernel_size) tensor, as PyTorch stores it.
         returns: An (O, I / groups, *kernel_size) tensor.
         """
-        return weight.transpose(0, 1) if self.inputs_first else weight
+        if not self.inputs_first:
+            return weight
+        if groups == 1:
+            return weight.transpose(0, 1)
+        by_group: Tensor = weight.unflatten(0, (groups, -1))
+        return by_group.transpose(1, 2).flatten(0, 1)
 
 
 _CONV = ("stride", "padding", "dilation", "groups", "padding_mode")
@@ -80,9 +85,24 @@ def weight_of(module: nn.Module) -> Tensor | None:
 
 
 def kernel_of(model: nn.Module, name: str) -> Tensor:
-    """The kernel of a layer of a model: what its chain replaces. A view of its weight, without gradients.
+    """The kernel of a layer of a model: what its chain replaces, without gradients. `put_kernel` changes it.
 
     returns: An (O, I / groups, *kernel_size) tensor.
     """
     module = model.get_submodule(name)
-    return KINDS[kind_of(module)].kernel(module.get_parameter("weight").detach())
+    return KINDS[kind_of(module)].kernel(module.get_parameter("weight").detach(), groups_of(module))
+
+
+def put_kernel(model: nn.Module, name: str, kernel: Tensor) -> None:
+    """Give a layer of a model another kernel, in place.
+
+    kernel: An (O, I / groups, *kernel_size) tensor.
+    """
+    module = model.get_submodule(name)
+    weight = module.get_parameter("weight").detach()
+    weight.copy_(KINDS[kind_of(module)].kernel(kernel, groups_of(module)))
+
+
+def groups_of(module: nn.Module) -> int:
+    """How many groups of channels a layer has."""
+    return cast(int, getattr(module, "groups", 1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ranksearch.errors import InputError, expected
 from ranksearch.networks.batches import Batch
 from ranksearch.networks.entanglement import entangled
-from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, Traits, kind_of, weight_of
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, Kind, Traits, groups_of, kind_of, weight_of
 from ranksearch.networks.outputs import Output, one_tensor
 from ranksearch.networks.plain import check_plain, owners_of, static_reason
 from ranksearch.networks.recording import run_recorded, shapes
@@ -21,6 +21,9 @@ from ranksearch.networks.running import attention_fast_path, first_example
 from ranksearch.networks.surgery import copy_model
 
 Size = tuple[int, ...]
+
+UNCALLED = "never called in the forward pass"
+"""Why a layer stays dense that nothing calls on the first example, unless its kernel is shown not to matter."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def discover(
     reasons |= entangled(
         copied, [x.name for x in listed if x.name not in reasons], example, calls, reference, output
     )
-    uncalled = {x.name: "never called in the forward pass" for x in listed if x.name not in calls}
+    uncalled = {x.name: UNCALLED for x in listed if x.name not in calls}
     reasons = uncalled | reasons
     position = {name: k for k, name in enumerate(calls)}
     return tuple(
@@ -160,7 +163,9 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
         "itemsize": 4 if weight is None else weight.element_size(),
     }
     if KINDS[kind].dims:
-        return _convolution(plain, None if weight is None else KINDS[kind].kernel(weight), common)
+        return _convolution(
+            plain, None if weight is None else KINDS[kind].kernel(weight, groups_of(module)), common
+        )
     if KINDS[kind].lookup:
         sizes = (plain.embedding_dim, plain.num_embeddings)
         common["padding_idx"] = plain.padding_idx
@@ -181,7 +186,7 @@ def _geometry(name: str, module: nn.Module, reason: str | None) -> Layer:
 
 
 def _convolution(module: Any, kernel: Tensor | None, common: Mapping[str, Any]) -> Layer:
-    """kernel: An (O, I / groups, *kernel_size) tensor; of a transposed one with groups, (O / groups, I, …)."""
+    """kernel: An (O, I / groups, *kernel_size) tensor."""
     traits = KINDS[common["kind"]]
     taps = tuple(module.kernel_size if kernel is None else kernel.shape[2:])
     padding: Size | Literal["same"]
@@ -191,8 +196,7 @@ def _convolution(module: Any, kernel: Tensor | None, common: Mapping[str, Any]) 
         padding = tuple(module.padding)
     ins, outs = module.in_channels, module.out_channels
     if kernel is not None:
-        outs, ins = kernel.shape[:2]
-        outs, ins = (outs * module.groups, ins) if traits.transposed else (outs, ins * module.groups)
+        outs, ins = kernel.shape[0], kernel.shape[1] * module.groups
     return Layer(
         in_channels=ins,
         out_channels=outs,

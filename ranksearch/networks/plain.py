@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ranksearch.errors import InputError, expected
-from ranksearch.networks.kinds import KINDS, LAYER_TYPES, kind_of, weight_of
+from ranksearch.networks.kinds import KINDS, LAYER_TYPES, groups_of, kind_of, weight_of
 
 
 def check_plain(model: nn.Module) -> None:
@@ -89,7 +89,7 @@ def static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
     traits = KINDS[kind_of(module)]
     if "bias" not in module._parameters and not traits.lookup:
         return "its bias is no parameter"
-    groups = cast(int, getattr(module, "groups", 1))
+    groups = groups_of(module)
     outputs = weight.shape[1] * groups if traits.inputs_first else weight.shape[0]
     bias = module._parameters.get("bias")
     if bias is not None and bias.shape != (outputs,):
@@ -105,8 +105,6 @@ def static_reason(module: nn.Module, owners: Sequence[_Owner]) -> str | None:
         inputs = weight.shape[0] // groups if traits.inputs_first else weight.shape[1]
         if inputs == 1:
             return f"depthwise {kind}"
-        if traits.transposed:
-            return f"grouped {kind} (groups={groups})"
     if "forward" in vars(module):
         return "its forward is patched"
     hooks = (

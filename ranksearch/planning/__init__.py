@@ -27,7 +27,7 @@ from ranksearch.planning.delivery_record import (
     input_records,
     recorded_batch,
 )
-from ranksearch.planning.fits import Effort, Fits, fit_candidate, fits_by_group
+from ranksearch.planning.fits import Effort, Fits, fit_candidate, fits_by_group, zeros_of
 from ranksearch.planning.footprint import Gauge
 from ranksearch.planning.footprint_record import FootprintRecord, SizeRecord, TimeRecord
 from ranksearch.planning.further import (
@@ -180,4 +180,5 @@ __all__ = [
     "whole_front",
     "write_plan",
     "write_tables",
+    "zeros_of",
 ]

@@ -63,6 +63,6 @@ def _error(tables: Sequence[Table], budget: Budget) -> float:
 
 
 def _in_multiples(table: Table, multiple: int) -> Table:
-    kept = tuple(c for c in table.candidates if all(rank % multiple == 0 for rank in c.ranks))
-    # A dense layer has no ranks. Where it is no candidate, as with a kernel of zeros, none may be left.
-    return replace(table, candidates=kept) if kept else table
+    # What loses nothing stays, whatever its ranks are: the dense layer, or any rank of a kernel of zeros.
+    kept = tuple(c for c in table.candidates if not c.error or all(rank % multiple == 0 for rank in c.ranks))
+    return replace(table, candidates=kept)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from ranksearch.decompositions import DECOMPOSITIONS
@@ -22,6 +21,7 @@ from ranksearch.networks import (
     named_layers,
     replace_modules,
 )
+from ranksearch.planning.fits import zeros_of
 from ranksearch.planning.plan import Candidate, Plan
 from ranksearch.rewriting import restored
 
@@ -47,10 +47,7 @@ def build(model: nn.Module, layers: Sequence[Layer], plan: Plan, fits: FactorSou
 def skeleton(model: nn.Module, layers: Sequence[Layer], plan: Plan) -> nn.Module:
     """The result of `build`, with zeros as the weights of the chains, ready to load a state dict into."""
 
-    def zeros(layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
-        return tuple(torch.zeros(factor.shape(layer.kernel_size)) for factor in chain_of(layer, candidate))
-
-    return _carry_out(model, layers, plan, zeros)
+    return _carry_out(model, layers, plan, zeros_of)
 
 
 def chain_of(layer: Layer, candidate: Candidate) -> Chain:

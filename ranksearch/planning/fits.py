@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ranksearch.calibration import Whitened
@@ -61,7 +62,15 @@ class Fits:
 
     def factors(self, layer: Layer, candidate: Candidate) -> tuple[Tensor, ...]:
         """Weights of a candidate's chain for the layer's own inputs and outputs, float32."""
+        if candidate.unused:
+            return zeros_of(layer, candidate)
         return self.fit(layer, candidate).weights(self.whitened(layer.name))
+
+
+def zeros_of(layer: Layer, candidate: Candidate) -> Factors:
+    """The factors of a candidate whose layer's kernel does not matter."""
+    chain = DECOMPOSITIONS.get(candidate.decomposition).chain(layer, candidate.form, candidate.ranks)
+    return tuple(torch.zeros(factor.shape(layer.kernel_size)) for factor in chain)
 
 
 def fit_candidate(

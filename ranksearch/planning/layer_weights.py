@@ -62,14 +62,19 @@ class LayerWeights:
 
     def weighed(self, tables: Sequence[Table]) -> tuple[Table, ...]:
         """The tables, in the order of the forward pass, with their weights."""
-        early = 1.0 if self.early_weight is None else self.early_weight
+        weight = 1.0 if self.early_weight is None else self.early_weight
+        early = {table.layer.name for table in self.early_ones(tables)}
         return tuple(
             replace(
                 table,
-                weight=(early if place < self.early else 1.0) * self.prior.get(table.layer.name, 1.0),
+                weight=(weight if table.layer.name in early else 1.0) * self.prior.get(table.layer.name, 1.0),
             )
-            for place, table in enumerate(tables)
+            for table in tables
         )
+
+    def early_ones(self, tables: Sequence[Table]) -> Sequence[Table]:
+        """Those of the protected layers, among the ones whose kernels matter."""
+        return [table for table in tables if not table.unused][: self.early]
 
 
 EVEN_WEIGHTS = LayerWeights()

@@ -10,7 +10,7 @@ from torch import nn
 
 from ranksearch.costs import ALWAYS, BLOCKS, FACTORISABLE, Part, layers_cost, part_in_words
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, met_again, repeated_blocks, unmatched
+from ranksearch.networks import UNCALLED, Layer, met_again, repeated_blocks, unmatched
 
 
 def take_part(
@@ -29,7 +29,9 @@ def take_part(
         raise InputError(expected("budget_of", "layers of which some can be factorised", got))
     outside = f"outside of what the budget counts, {part_in_words(asked)}"
     kept = tuple(
-        layer if layer.name in names or layer.reason is not None else replace(layer, reason=outside)
+        layer
+        if layer.name in names or layer.reason not in (None, UNCALLED)
+        else replace(layer, reason=outside)
         for layer in layers
     )
     return kept, Part(asked, layers_cost(inside, met_again(model, inside), metrics))

@@ -23,7 +23,8 @@ FEW = 4
 class Candidate:
     """One way to implement a layer; `cost` is that of the layer, `error` is ε in units of the loss.
 
-    int8: whether its weights are int8 in the quantised file; the PyTorch model is float in any case.
+    int8: whether its weights are int8 in the quantised file; the PyTorch model is float in any case. unused:
+    whether its factors are zeros, since the model gives the same outputs without the layer's kernel.
     """
 
     decomposition: str
@@ -32,6 +33,7 @@ class Candidate:
     cost: Cost
     error: float
     int8: bool = False
+    unused: bool = False
 
     @property
     def is_dense(self) -> bool:
@@ -39,7 +41,8 @@ class Candidate:
 
     def __str__(self) -> str:
         form = f"[{self.form}]" if self.form else ""
-        words = (f"{self.decomposition}{form}", "×".join(map(str, self.ranks)), "int8" * self.int8)
+        ranks = "×".join(map(str, self.ranks))
+        words = (f"{self.decomposition}{form}", ranks, "int8" * self.int8, "unused" * self.unused)
         return " ".join(filter(None, words))
 
 
@@ -56,6 +59,11 @@ class Table:
     candidates: tuple[Candidate, ...]
     scale: float
     weight: float = 1.0
+
+    @property
+    def unused(self) -> bool:
+        """Whether the layer's kernel does not matter; see `unused_tables`."""
+        return any(candidate.unused for candidate in self.candidates)
 
     @cached_property
     def dense(self) -> Cost:

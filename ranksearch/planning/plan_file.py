@@ -19,6 +19,7 @@ from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import MismatchError, expected
 from ranksearch.files import write_text
 from ranksearch.networks import (
+    UNCALLED,
     Batch,
     Chain,
     Layer,
@@ -132,7 +133,7 @@ def package_versions() -> dict[str, str]:
 def to_plan(record: PlanRecord) -> Plan:
     """The plan that a record holds."""
     choices = {
-        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(**x.cost), x.error, x.int8)
+        x.name: Candidate(x.decomposition, x.form, x.ranks, Cost(**x.cost), x.error, x.int8, x.unused)
         for x in record.layers
     }
     return Plan(choices, Cost(**record.cost))
@@ -188,7 +189,7 @@ def _check_layer(planned: LayerRecord, layer: Layer | None) -> None:
         raise _mismatch(what, wanted, f"a {layer.kind} with {kernel_shape(layer)}")
     if planned.decomposition == DENSE:
         return
-    if layer.reason:
+    if layer.reason and not (planned.unused and layer.reason == UNCALLED):
         raise _mismatch(what, "one that can be factorised", layer.reason)
     if wrong := misfit(layer, planned.decomposition, planned.form, planned.ranks):
         raise _mismatch(what, *wrong)
@@ -226,6 +227,7 @@ def _layer_record(layer: Layer, candidate: Candidate) -> LayerRecord:
         error=candidate.error,
         chain=chain_record(layer, candidate),
         int8=candidate.int8,
+        unused=candidate.unused,
     )
 
 

@@ -83,12 +83,16 @@ class LayerRecord(Terse):
         description="What takes the layer's place; empty where it is kept as it is, null in files of version 1."
     )
     int8: bool = Field(False, description="Whether its weights are int8 in the quantised file.")
+    unused: bool = Field(
+        False,
+        description="Whether its weights are zeros, since the outputs do not depend on the layer's kernel.",
+    )
 
     @property
     def way(self) -> str:
         """How the layer is carried out, but for its ranks: `tucker2`, `tensor_train (ascending), int8`."""
         form = f" ({self.form})" if self.form else ""
-        return f"{self.decomposition}{form}{', int8' * self.int8}"
+        return f"{self.decomposition}{form}{', int8' * self.int8}{', unused' * self.unused}"
 
     @model_validator(mode="after")
     def _dense_has_no_ranks(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ranksearch.cache import Cache, Entry, digest
@@ -22,7 +23,7 @@ from ranksearch.calibration import (
 from ranksearch.costs import COSTS, INT8_BYTES, Cost, computed
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
-from ranksearch.networks import Layer, algebra_threads, kernel_of
+from ranksearch.networks import UNCALLED, Layer, algebra_threads, kernel_of
 from ranksearch.planning.builder import build
 from ranksearch.planning.fits import Fits
 from ranksearch.planning.int8 import rounding_error, with_int8
@@ -32,6 +33,7 @@ from ranksearch.planning.network_tables import Tables
 from ranksearch.planning.plan import Candidate, Plan, Table
 from ranksearch.planning.priced import priced
 from ranksearch.planning.tables import CandidateConfig, held_out_error, layer_candidates
+from ranksearch.planning.unused import unused_tables
 from ranksearch.progress import Progress, no_progress, ticks
 from ranksearch.tasks import Role, Task
 from ranksearch.timing import Timer, Times
@@ -73,7 +75,8 @@ def prepare(
 
     The fits use the moments images; their errors are checked on moments of the divergence images.
     `layer_weights` affect neither, so cached tables are valid for any weights. Layers that receive no gradient stay
-    dense. `network` is `inspect_network(task, …)`, if already known; `ignore` was then applied there.
+    dense, unless the outputs do not depend on their kernels, see `unused_tables`. `network` is
+    `inspect_network(task, …)`, if already known; `ignore` was then applied there.
     """
     config = config or CandidateConfig()
     network = network or inspect_network(task, ignore=ignore, metrics=config.metrics)
@@ -102,9 +105,12 @@ def prepare(
     fitted_to = moments_of("moments", "moments")
     layers = layer_weights.kept_dense([judged(layer, fitted_to.get(layer.name)) for layer in layers])
     able = _able(layers)
+    unused = () if measured else _unused(task, layers, config)
+    spare = {table.layer.name: table.layer for table in unused}
+    able = [layer for layer in able if layer.name not in spare]
     checked_on = moments_of("divergence", "held-out moments")
 
-    fits = fits_to(task, able, fitted_to, config)
+    fits = fits_to(task, [*able, *spare.values()], {x.name: fitted_to[x.name] for x in able}, config)
     cache = Cache(task.cache)
     keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
@@ -135,9 +141,11 @@ def prepare(
         )
         for name in measured:
             tables = [priced(table, prices, name) for table in tables]
+    places = {layer.name: k for k, layer in enumerate(layers)}
+    tables = sorted([*tables, *unused], key=lambda table: places[table.layer.name])
     timer = network.timer
     return Problem(
-        layers=tuple(layers),
+        layers=tuple(spare.get(layer.name, layer) for layer in layers),
         dense=network.cost,
         tables=layer_weights.weighed(tables),
         times=None if timer is None else Times(timer.on),
@@ -152,10 +160,12 @@ def prepare(
 def fits_to(
     task: Task, layers: Sequence[Layer], moments: Mapping[str, Moments], config: CandidateConfig
 ) -> Fits:
-    """Fits of a task's layers to their moments."""
+    """Fits of a task's layers to their moments; the kernel of a layer that has none does not matter: it is zero."""
     groups = {layer.name: layer.groups for layer in layers}
 
     def whitened(name: str) -> Whitened:
+        if name not in moments:
+            return whiten(torch.zeros_like(_kernel(task, name)), groups=groups[name])
         own = simplify(*moments[name].shrunk(), config.error)
         return whiten(_kernel(task, name), *own, groups[name])
 
@@ -167,8 +177,9 @@ def problem_from(
 ) -> Problem:
     """The problem of a task whose tables another process has made; computes: the digest that its moments go by."""
     layers = [table.layer for table in tables.tables]
+    used = [table.layer for table in tables.tables if not table.unused]
     on_batch = ticks(progress, "moments")
-    moments = task_moments(task, layers, ("moments",), seed=seed, computes=computes, on_batch=on_batch)
+    moments = task_moments(task, used, ("moments",), seed=seed, computes=computes, on_batch=on_batch)
     return Problem(
         layers=tables.layers,
         dense=tables.dense,
@@ -209,6 +220,18 @@ def judged(layer: Layer, moments: Moments | None) -> Layer:
     if moments is None or moments.reached:
         return layer
     return replace(layer, reason=_UNREACHED)
+
+
+def _unused(task: Task, layers: Sequence[Layer], config: CandidateConfig) -> tuple[Table, ...]:
+    """Tables of layers that nothing calls, that no gradient comes to, or that have a kernel of zeros, as far as their
+    kernels do not matter."""
+    suspects = [
+        replace(x, reason=None)
+        for x in layers
+        if x.reason in (UNCALLED, _UNREACHED)
+        or (x.reason is None and not bool(kernel_of(task.model, x.name).any()))
+    ]
+    return unused_tables(task, suspects, config.decompositions, config.metrics)
 
 
 def _kernel(task: Task, name: str) -> Tensor:

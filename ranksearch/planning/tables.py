@@ -213,14 +213,14 @@ def _interpolate(
 
 
 def pareto(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates that no other dominates in the error and all cost metrics, by rising cost."""
+    """The candidates that no other dominates in the error and all cost metrics, and the dense layer, by rising cost."""
 
     def point(candidate: Candidate) -> tuple[float, ...]:
         return (*candidate.cost.amounts.values(), candidate.error)
 
     rows = sorted(candidates, key=point)
-    keep = _front(np.array([point(candidate) for candidate in rows]))
-    return tuple(rows[k] for k in keep)
+    keep = {*_front(np.array([point(candidate) for candidate in rows]))}
+    return tuple(row for k, row in enumerate(rows) if k in keep or (row.is_dense and not row.int8))
 
 
 def _front(points: NDArray[np.float64]) -> list[int]:

@@ -74,7 +74,7 @@ class TableRecord(Terse):
     forms: pairs of a decomposition and one of its forms. form: of each candidate, the position of its pair there.
     ranks: of each candidate. cost: by cost metric, of the layer as each candidate carries it out. error: ε of each.
     scale: ε of the zero kernel. weight: the factor on the layer's errors in the allocation. int8: the positions of the
-    candidates with int8 weights.
+    candidates with int8 weights. unused: whether the layer's kernel does not matter.
     """
 
     layer: str
@@ -86,6 +86,7 @@ class TableRecord(Terse):
     cost: dict[str, tuple[Amount, ...]]
     error: tuple[Error, ...]
     int8: tuple[NonNegativeInt, ...] = ()
+    unused: bool = False
 
     @model_validator(mode="after")
     def _columns_are_of_the_same_candidates(self) -> Self:
@@ -129,6 +130,7 @@ class TableRecord(Terse):
             cost={metric: tuple(c.cost.of(metric) for c in own) for metric in own[0].cost.amounts},
             error=tuple(c.error for c in own),
             int8=tuple(k for k, c in enumerate(own) if c.int8),
+            unused=table.unused,
         )
 
     def table(self, layer: Layer) -> Table:
@@ -137,7 +139,7 @@ class TableRecord(Terse):
         int8 = set(self.int8)
         rows = enumerate(zip(self.form, self.ranks, amounts, self.error, strict=True))
         candidates = (
-            Candidate(*self.forms[form], ranks, Cost(**own), error, k in int8)
+            Candidate(*self.forms[form], ranks, Cost(**own), error, k in int8, self.unused and bool(ranks))
             for k, (form, ranks, own, error) in rows
         )
         return Table(layer, tuple(candidates), self.scale, self.weight)

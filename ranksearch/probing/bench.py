@@ -21,6 +21,7 @@ from ranksearch.networks import (
     kernel_of,
     made_one,
     one_tensor,
+    put_kernel,
     split,
     takes_fast_layout,
     to,
@@ -155,18 +156,17 @@ class Bench:
 
     def _run(self, batch: Batch, kernels: Kernels, replays: Replays) -> tuple[Tensor, bool]:
         """Outputs of a batch, and whether the replayed outputs are unchanged: nothing wrote into them."""
-        weights = {name: kernel_of(self._model, name) for name in kernels}
         shared = [] if self._prefix[2] else tensors_in(replays)
         versions = [tensor._version for tensor in shared]
-        for name, weight in weights.items():
-            self._own.setdefault(name, weight.clone())
-            weight.copy_(kernels[name])
+        for name, kernel in kernels.items():
+            self._own.setdefault(name, kernel_of(self._model, name).clone())
+            put_kernel(self._model, name, kernel)
         try:
             with replaying(self._model, replays, fresh=self._prefix[2]):
                 output = forward(self._model, batch, self._output)
         finally:
-            for name, weight in weights.items():
-                weight.copy_(self._own[name])
+            for name in kernels:
+                put_kernel(self._model, name, self._own[name])
         return output, versions == [tensor._version for tensor in shared]
 
 

@@ -24,6 +24,7 @@ from ranksearch.networks import (
     copy_model,
     kernel_of,
     named_layers,
+    put_kernel,
     replace_modules,
 )
 from ranksearch.probing.cuts import Cut
@@ -153,7 +154,7 @@ def project(model: nn.Module, truncations: Sequence[Truncation]) -> None:
     with torch.no_grad():
         for t in truncations:
             kernel = kernel_of(model, t.layer.name)
-            kernel.copy_(_truncated(t, kernel))
+            put_kernel(model, t.layer.name, _truncated(t, kernel))
 
 
 def _truncated(t: Truncation, kernel: Tensor) -> Tensor:

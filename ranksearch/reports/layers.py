@@ -111,7 +111,8 @@ def _row(
         layer.name,
         f"{layer.kind} {'×'.join(map(str, layer.shape))}",
         (f"{layer.decomposition}{form} {ranks}" if factorised else texts("kept_dense"))
-        + " int8" * layer.int8,
+        + " int8" * layer.int8
+        + f" {texts('unused')}" * layer.unused,
         figure(layer.error) if layer.error else "0",
         layer.error,
         tuple(

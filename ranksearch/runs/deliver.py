@@ -15,9 +15,9 @@ from ranksearch.compression import (
     PLAN_FILE,
     check_sums,
     compress,
+    fitted_layers,
     load_compressed,
     outputs_record,
-    planned_layers,
     save_compressed,
 )
 from ranksearch.costs import Cost
@@ -110,7 +110,7 @@ def shared_moments(
     task: Task, network: Network, plans: Sequence[Plan], options: RunOptions, reporter: Reporter
 ) -> Mapping[str, Moments]:
     """Moments of all calibration images for the layers that some plan factorises."""
-    layers = planned_layers(network.layers, plans)
+    layers = fitted_layers(network.layers, plans)
     return calibration_moments(task, layers, seed=options.seed, progress=reporter.progress)
 
 

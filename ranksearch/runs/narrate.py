@@ -71,6 +71,14 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
     """Say how many layers and candidates there are, why layers stay dense, and whose errors count for more."""
     candidates = sum(len(table.candidates) for table in problem.tables)
     reporter.line(f"layers: {len(problem.tables)} with {candidates:,} candidates")
+    unused = [table for table in problem.tables if table.unused]
+    if unused:
+        params = sum(table.dense.params for table in unused)
+        named = _listed([table.layer.name for table in unused])
+        reporter.line(
+            f"unused: {named}, {params:,} parameters. The outputs do not depend on them; they are cut to the least "
+            "rank, with zeros as weights (`ignore` keeps them)"
+        )
     reasons: dict[str, list[str]] = {}
     for layer in problem.layers:
         if layer.reason is not None:
@@ -79,7 +87,7 @@ def describe_layers(problem: Problem, reporter: Reporter) -> None:
         reporter.line(f"kept dense: {_listed(names)} ({reason})")
     layer_weights = problem.layer_weights
     if layer_weights.early and layer_weights.early_weight is not None:
-        names = [table.layer.name for table in problem.tables[: layer_weights.early]]
+        names = [table.layer.name for table in layer_weights.early_ones(problem.tables)]
         reporter.line(f"errors of {_listed(names)} count {layer_weights.early_weight:g} times")
 
 

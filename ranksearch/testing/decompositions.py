@@ -95,6 +95,15 @@ GROUPED = [
     LayerCase("grouped-conv1d", nn.Conv1d(6, 9, 3, stride=2, padding=1, groups=3), (6, 11)),
     LayerCase("grouped-conv2d", nn.Conv2d(8, 6, (3, 2), padding=(1, 0), groups=2, bias=False), (8, 5, 6)),
     LayerCase("grouped-pointwise", nn.Conv2d(8, 12, 1, groups=2), (8, 5, 6)),
+    LayerCase(
+        "grouped-transpose1d", nn.ConvTranspose1d(6, 9, 4, stride=2, padding=1, groups=3, bias=False), (6, 5)
+    ),
+    LayerCase(
+        "grouped-transpose2d",
+        nn.ConvTranspose2d(8, 6, (3, 2), stride=(2, 1), padding=(1, 0), output_padding=(1, 0), groups=2),
+        (8, 4, 3),
+    ),
+    LayerCase("grouped-transpose3d", nn.ConvTranspose3d(4, 6, (1, 3, 2), stride=2, groups=2), (4, 2, 3, 3)),
 ]
 """Whose chains consist of one for each group."""
 

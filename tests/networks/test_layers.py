@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 
 from ranksearch.costs import layer_cost
 from ranksearch.errors import InputError
-from ranksearch.networks import Layer, discover, list_layers
+from ranksearch.networks import Layer, discover, kernel_of, list_layers, put_kernel
 from ranksearch.networks.layers import Call
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -168,7 +168,13 @@ def test_transposed_convolutions() -> None:
     groups = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, groups=2), nn.ConvTranspose2d(6, 12, 2, groups=6))
     grouped, depthwise = discover(groups, torch.zeros(1, 4, 3, 3))
     assert (grouped.in_channels, grouped.out_channels, grouped.fan_in) == (4, 6, 8)
-    assert grouped.reason == "grouped transposed convolution (groups=2)"
+    assert (grouped.reason, kernel_of(groups, "0").shape) == (None, (6, 2, 2, 2))
+    apart = torch.cat(
+        [own.transpose(0, 1) for own in groups[0].weight.chunk(2)]
+    )  # stored as (I, O / groups, …)
+    assert torch.equal(kernel_of(groups, "0"), apart)
+    put_kernel(groups, "0", 2 * apart)
+    assert torch.equal(kernel_of(groups, "0"), 2 * apart)
     assert depthwise.reason == "depthwise transposed convolution"
 
 

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import torch
 import typer
-import yaml
 from markdown_it import MarkdownIt
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -147,10 +146,6 @@ def commands(page: str) -> Iterator[list[str]]:
         if not block.kind:
             for line in block.text.replace("\\\n", " ").splitlines():
                 yield from split(line)
-        elif block.kind == "yaml":
-            for text in texts_of(list(yaml.safe_load_all(block.text))):
-                for found in re.findall(r"ranksearch (?:run|worker) [^\"]*", text):
-                    yield from split(found)
 
 
 def split(line: str) -> Iterator[list[str]]:
@@ -168,20 +163,6 @@ def split(line: str) -> Iterator[list[str]]:
             words.pop()
         else:
             words.append(word)
-
-
-def texts_of(found: Any) -> Iterator[str]:
-    """Texts in YAML; a command and its arguments, which Kubernetes has as lists, as one."""
-    if isinstance(found, str):
-        yield found
-    elif isinstance(found, list) and all(isinstance(each, str) for each in found):
-        yield shlex.join(found)
-    elif isinstance(found, dict):
-        if isinstance(found.get("command"), list):
-            found = {**found, "command": [*found["command"], *found.pop("args", [])]}
-        yield from (text for each in found.values() for text in texts_of(each))
-    elif isinstance(found, list):
-        yield from (text for each in found for text in texts_of(each))
 
 
 # --- every page, read
@@ -244,7 +225,7 @@ def test_fenced_code_is_of_its_language(page: str) -> None:
         elif block.kind == "pycon":
             check_doctest(block, page)
         else:
-            assert block.kind in ("", "yaml", "text"), block
+            assert block.kind in ("", "text"), block
 
 
 def check_doctest(block: Block, page: str) -> None:

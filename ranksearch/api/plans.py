@@ -160,10 +160,10 @@ def search(
     protect_early: how many of the first layers stay dense, or (how many, what their errors are multiplied by).
     probe: folder of a finished probe of the same model, whose measurements say which layers' errors weigh more.
     allocator: a name of `ranksearch.searching.baselines`, whose plan takes the place of a search. The parameters from
-    n_trials to seed are those of `SearchSettings`. artifacts: a folder that is shared with processes that may join the
-    search by `work`, through the storage; the task needs a `cache`. progress: bars in a terminal or a notebook, or a
-    function of your own, called as `progress(stage, done, total, best)`; None or False for none.
-    track: what `ranksearch.track` returned, to record the search in TensorBoard or MLflow.
+    n_trials to seed are those of `SearchSettings`. artifacts: a folder, or s3://BUCKET/PREFIX, that is shared with
+    processes that may join the search by `work`, through the storage; the task needs a `cache`. progress: bars in a
+    terminal or a notebook, or a function of your own, called as `progress(stage, done, total, best)`; None or
+    False for none. track: what `ranksearch.track` returned, to record the search in TensorBoard or MLflow.
 
     Raises BudgetError where a budget cannot be met, and InputError for parameters and models that do not fit.
     """
@@ -209,7 +209,7 @@ def search(
             results = search_problem(problem, wanted, progress=told)
         else:
             kept = open_storage(storage)
-            with shared(problem, wanted, kept, Artifacts.in_folder(Path(artifacts))) as board:
+            with shared(problem, wanted, kept, Artifacts.at(artifacts)) as board:
                 results = search_problem(problem, wanted, storage=kept, progress=told, board=board)
     if track is not None:
         track.evaluated(results)
@@ -246,7 +246,7 @@ def work(
     with tempfile.TemporaryDirectory() as folder, showing(progress) as told:
         own = task if task.cache is not None else replace(task, cache=Path(folder))
         kept = open_storage(storage, timeout)
-        place = Artifacts.in_folder(Path(artifacts))
+        place = Artifacts.at(artifacts)
         return join_search(own, kept, study_name, artifacts=place, timeout=timeout, progress=told)
 
 

@@ -21,6 +21,7 @@ from ranksearch.cli.taken import (
     MODEL_AND_DATA,
     PLAN,
     PROBE,
+    STORAGE_PROXY,
     VERIFY,
     WORKER,
 )
@@ -57,6 +58,8 @@ OF_THE_RUN = {
     "artifacts": "that of RUN",
     "threads": "the run's",
 }
+
+TO_SERVE = {"storage": "RANKSEARCH_STORAGE"}
 
 TO_CHECK = {
     "data": "none: not checked",
@@ -160,6 +163,48 @@ def worker(
         from ranksearch.cli.worker import worker_command
 
         worker_command(run, given)
+
+
+def storage_proxy(
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="HOST",
+            help=help_text(
+                "Address to listen on; 0.0.0.0 stands for all of this machine's.",
+                default="127.0.0.1: this machine alone",
+            ),
+            show_default=False,
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help=help_text("Port to listen on; 0 takes a free one.", default="13000"),
+            show_default=False,
+        ),
+    ] = 13000,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Stand in front of a storage, so that many workers share a few connections to a database.
+
+    ranksearch storage-proxy --storage postgresql+psycopg://user@host/db
+
+    ranksearch worker --storage grpc://127.0.0.1:13000 --artifacts /shared/artifacts
+
+    There is no authentication and no encryption: whoever reaches the address can read and change all studies in the
+    storage. Workers and runs need none of its passwords. Ctrl-C ends it; those who use it wait until it is back.
+    """
+    with guarded():
+        from ranksearch.cli.storage_proxy import storage_proxy_command
+
+        storage_proxy_command(host, port, given)
 
 
 def compress(
@@ -463,6 +508,7 @@ def doctor(as_json: Json = False, *, given: dict[str, Any]) -> None:
 app.command(cls=Gathering)(with_options(init, INIT, shown={"budget": "0.5,0.3"}))
 app.command(cls=Gathering, epilog=EXIT_CODES)(with_options(run, ALL))
 app.command()(with_options(worker, WORKER, shown=OF_THE_RUN))
+app.command("storage-proxy")(with_options(storage_proxy, STORAGE_PROXY, shown=TO_SERVE))
 app.command(cls=Gathering, epilog=EXIT_CODES)(
     with_options(
         compress,

@@ -48,8 +48,9 @@ def ending(error: BaseException) -> Ending | None:
         return Ending("interrupted.", INTERRUPTED, go_on=True)
     if isinstance(error, OSError):
         return Ending(_system(error), FAILURE, go_on=True)
-    if _is_one(error, _DATABASE):
-        return Ending(f"storage: the database failed ({_database(error)}).", FAILURE, go_on=True)
+    for what, kinds in _SERVERS.items():
+        if _is_one(error, kinds):
+            return Ending(f"{what} failed ({_server(error)}).", FAILURE, go_on=True)
     return None
 
 
@@ -63,14 +64,19 @@ _MEMORY = ("MemoryError", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 """What RuntimeErrors of torch say: it has no class for the memory of a CPU, nor for that of some libraries."""
 
-_DATABASE = (
-    "optuna.exceptions.StorageInternalError",
-    "sqlalchemy.exc.DisconnectionError",
-    "sqlalchemy.exc.InterfaceError",
-    "sqlalchemy.exc.OperationalError",
-    "sqlalchemy.exc.PendingRollbackError",
-    "sqlalchemy.exc.TimeoutError",
-)
+_SERVERS = {
+    "storage: the proxy": ("grpc.RpcError",),
+    "storage: the database": (
+        "optuna.exceptions.StorageInternalError",
+        "sqlalchemy.exc.DisconnectionError",
+        "sqlalchemy.exc.InterfaceError",
+        "sqlalchemy.exc.OperationalError",
+        "sqlalchemy.exc.PendingRollbackError",
+        "sqlalchemy.exc.TimeoutError",
+    ),
+    "artifacts: the store": ("botocore.exceptions.BotoCoreError", "botocore.exceptions.ClientError"),
+}
+"""What other people's servers raise, by what is said to have failed."""
 
 
 def _is_one(error: BaseException, names: tuple[str, ...]) -> bool:
@@ -88,10 +94,11 @@ def _is_memory(error: BaseException) -> bool:
     return said or _is_one(error, _MEMORY)
 
 
-def _database(error: BaseException) -> str:
-    """What the database itself said, without the statement and its values, which SQLAlchemy adds."""
+def _server(error: BaseException) -> str:
+    """What the server itself said, without the statement and its values, which SQLAlchemy adds to it."""
     *_, first = _causes(error)
-    return told(getattr(first, "orig", None) or first)
+    details = getattr(first, "details", None)  # of gRPC
+    return str(details()) if callable(details) else told(getattr(first, "orig", None) or first)
 
 
 _ADVICE = {

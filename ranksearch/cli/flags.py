@@ -6,7 +6,9 @@ import re
 
 from ranksearch.runs import ProbeOptions, RunOptions
 
-_KNOWN = frozenset({*RunOptions.model_fields, *ProbeOptions.model_fields, "lang", "ranks", "to"})
+_KNOWN = frozenset(
+    {*RunOptions.model_fields, *ProbeOptions.model_fields, "lang", "ranks", "to", "host", "port"}
+)
 
 
 def with_flags(text: str) -> str:

@@ -61,6 +61,7 @@ WORKER = (
     "quiet",
     "verbose",
 )
+STORAGE_PROXY = ("storage", "quiet")
 PLAN = ("budget", "metric", "limit", "decompositions", "trust", "quiet")
 INIT = (
     *MODEL_AND_DATA,

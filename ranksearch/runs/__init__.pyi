@@ -10,6 +10,7 @@ from .options import MAIN, MAIN_PANEL, RunOptions, in_panels
 from .probe import probe_pipeline
 from .probe_folder import open_probe, stored_probe_options
 from .probe_options import ProbeOptions, parse_probe
+from .proxy import storage_proxy
 from .quantize import quantize_delivered, wanted_formats
 from .run import run_pipeline
 from .run_folder import RunFolder, open_run
@@ -62,6 +63,7 @@ __all__ = [
     "read_toml",
     "run_pipeline",
     "snippets",
+    "storage_proxy",
     "stored_probe_options",
     "tables_in",
     "task_metric_of",

@@ -19,7 +19,7 @@ from ranksearch.records import in_words, shortened
 from ranksearch.redaction import HIDDEN, conceal
 from ranksearch.runs.option_values import as_recipe, listed
 from ranksearch.runs.options import RunOptions
-from ranksearch.runs.trust import OBJECTS, PATHS, check_trusted
+from ranksearch.runs.trust import LOCATIONS, OBJECTS, PATHS, check_trusted
 
 FREE = frozenset(
     {
@@ -170,13 +170,17 @@ def absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if result.get(key) is not None:
             names = listed(result[key])
             result[key] = [_absolute_spec(x, base) if isinstance(x, str) else x for x in names]
-    storage = result.get("storage")
-    if isinstance(storage, str):
-        if "://" not in storage:
-            result["storage"] = str(_join(base, storage))
-        elif match := re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:].*)", storage):
-            result["storage"] = match[1] + str(_join(base, match[2]))
+    for key in LOCATIONS:
+        if isinstance(result.get(key), str | Path):
+            result[key] = _absolute_location(str(result[key]), base)
     return result
+
+
+def _absolute_location(location: str, base: Path) -> str:
+    if "://" not in location:
+        return str(_join(base, location))
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/:].*)", location)
+    return match[1] + str(_join(base, match[2])) if match else location
 
 
 def _absolute_spec(spec: str, base: Path) -> str:

@@ -268,20 +268,22 @@ class RunOptions(BaseModel):
     storage: Location | None = option(
         "Search", None, "URL", "RANKSEARCH_STORAGE, else study.jsonl in the run folder"
     )
-    """Optuna storage: a database URL (sqlite:///study.db) or a journal file. Passwords are written nowhere."""
+    """Optuna storage: a database URL (sqlite:///study.db), a journal file, or grpc://HOST:PORT, the address of a
+    ranksearch storage-proxy. Passwords are written nowhere."""
 
     study_name: str = option("Search", "ranksearch", "NAME", min_length=1)
     """Prefix of the names of studies in the storage."""
 
     storage_timeout: float = option("Search", 120.0, "SECONDS", ge=0, allow_inf_nan=False)
-    """How long to wait for a database that does not answer, before the run ends; --resume then continues it."""
+    """How long to wait for a database or a proxy that does not answer, before the run ends; --resume then continues
+    it."""
 
     workers: int | None = option("Search", None, "N", "none: this process alone", ge=1)
     """With --n-trials: number of processes on this machine that score plans, this one included. Others may join with
     ranksearch worker, on this machine and on others, while the search goes on."""
 
-    artifacts: Path | None = option("Search", None, "DIR", "artifacts in the run folder")
-    """Folder where workers find the moments and tables of the search; all of them must see it."""
+    artifacts: Location | None = option("Search", None, "DIR|URL", "artifacts in the run folder")
+    """Where workers find the moments and tables of the search: a folder that all of them see, or s3://BUCKET/PREFIX."""
 
     match_epochs: int = option("Delivery", 0, "N", ge=0)
     """Epochs of feature matching before fine-tuning, on the calibration images for moments only, without

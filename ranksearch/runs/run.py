@@ -39,7 +39,7 @@ from ranksearch.runs.settings import (
 )
 from ranksearch.runs.tasks import build_task_and_data
 from ranksearch.runs.tracked import Recording, record_options, tracking
-from ranksearch.runs.workers import opened_storage, workers
+from ranksearch.runs.workers import opened_artifacts, opened_storage, workers
 from ranksearch.searching import SearchResult, check_max_drop, search
 from ranksearch.searching.baselines import ALLOCATORS, check_weights
 from ranksearch.tasks import Estimate, Role, Task, metric_name
@@ -53,7 +53,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         config, layer_weights = candidate_config(options), early_weights(options)
         check_weights(layer_weights, settings.allocator)
         wanted_formats(options)
-        storage = opened_storage(options, settings)
+        storage, artifacts = opened_storage(options, settings), opened_artifacts(options, folder)
         training = compress_config(options)  # raises early what would end the run late
         criteria = parse_criteria(options)
         task, data = build_task_and_data(options, reporter.line, reporter.progress)
@@ -92,7 +92,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
         describe_left(expected, task, len(problem.tables), time.monotonic() - begun, reporter)
         results: Sequence[SearchResult]
         if options.max_drop is None:
-            with workers(problem, settings, storage, options, folder, reporter) as board:
+            with workers(problem, settings, storage, artifacts, options, folder, reporter) as board:
                 results = search(problem, settings, storage=storage, progress=reporter.progress, board=board)
             track.evaluated(results)
             describe_times(results, reporter)
@@ -102,7 +102,7 @@ def run_pipeline(options: RunOptions, folder: RunFolder, reporter: Reporter) -> 
             saved = deliver(task, network, options, folder, reporter, account, budgets=names)
             chosen = saved
         else:
-            with workers(problem, settings, storage, options, folder, reporter) as board:
+            with workers(problem, settings, storage, artifacts, options, folder, reporter) as board:
                 promise = keep_promise(
                     problem, network, settings, options, folder, reporter, account, storage, board
                 )

@@ -14,8 +14,11 @@ from ranksearch.errors import InputError, expected
 from ranksearch.runs.option_values import listed
 from ranksearch.runs.options import RunOptions
 
-PATHS = ("weights", "probe", "out", "cache", "artifacts")
+PATHS = ("weights", "probe", "out", "cache")
 """Options that are paths."""
+
+LOCATIONS = ("storage", "artifacts")
+"""Options that are a path or a URL."""
 
 OBJECTS = (
     "model",
@@ -34,7 +37,7 @@ OBJECTS = (
 )
 """Options that name one thing, which may be an object of the user's own."""
 
-_PLACES = frozenset({*PATHS, "storage"})
+_PLACES = frozenset({*PATHS, *LOCATIONS})
 _NAMES = frozenset({*OBJECTS, "limit", "decompositions", "accept", "export", "track"})
 
 

@@ -31,7 +31,7 @@ class Joining:
 
     options: RunOptions
     storage: BaseStorage
-    artifacts: Path | None
+    artifacts: str | Path | None
 
 
 def find_search(given: Mapping[str, Any], run: Path | None) -> Joining:
@@ -83,7 +83,7 @@ def worker_pipeline(joining: Joining, reporter: Reporter) -> int:
         if task.cache is None:
             kept = stack.enter_context(tempfile.TemporaryDirectory())
             task = replace(task, cache=Path(kept))
-        artifacts = None if joining.artifacts is None else Artifacts.in_folder(joining.artifacts)
+        artifacts = None if joining.artifacts is None else Artifacts.at(joining.artifacts)
         return work(
             task,
             joining.storage,

@@ -49,30 +49,33 @@ def opened_storage(options: RunOptions, settings: SearchSettings) -> BaseStorage
     return storage
 
 
+def opened_artifacts(options: RunOptions, folder: RunFolder) -> Artifacts | None:
+    """Where a run shares files with others; None where it works alone. Raises InputError where it does not open."""
+    return None if options.workers is None else Artifacts.at(options.artifacts or folder.artifacts)
+
+
 @contextmanager
 def workers(
     problem: Problem,
     settings: SearchSettings,
     storage: BaseStorage | None,
+    artifacts: Artifacts | None,
     options: RunOptions,
     folder: RunFolder,
     reporter: Reporter,
 ) -> Iterator[Board | None]:
     """The board of a search that others may join, with the workers that the options ask for; None for a search that
     one process does alone."""
-    if options.workers is None or storage is None:
+    if options.workers is None or storage is None or artifacts is None:
         yield None
         return
-    place = options.artifacts or folder.artifacts
     with quiet_optuna(), ExitStack() as stack:
         count = options.threads or max(1, torch.get_num_threads() // options.workers)
         stack.enter_context(threads(count))
         for number in range(1, options.workers):
             stack.enter_context(_started(number, _command(options, folder, count), options, folder))
         # The last to be entered is the first to be left: workers see that the search has ended, and end too.
-        board = stack.enter_context(
-            shared(problem, settings, storage, Artifacts.in_folder(place), recorded(options))
-        )
+        board = stack.enter_context(shared(problem, settings, storage, artifacts, recorded(options)))
         reporter.line(f"workers: {options.workers} on this machine; others may join with ranksearch worker")
         yield board
 

@@ -138,6 +138,7 @@ class _Stage:
     evaluate: Evaluate
 
     def run_next(self) -> Claim | None:
+        trials = self.queue.look()
         return run_next(
-            self.queue, self.evaluate, sampler=self.sampler, seed=self.seed, signs=True, joined=True
+            self.queue, self.evaluate, trials, sampler=self.sampler, seed=self.seed, signs=True, joined=True
         )

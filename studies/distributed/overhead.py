@@ -42,7 +42,7 @@ def seconds(location: str | None, name: str, trials: int, folder: Path, workers:
     problem = testing.tiny_problem(replace(testing.tiny_task(), cache=folder / "cache"))
     if location is None:
         return clocked(lambda: search(problem, wanted, storage=InMemoryStorage()))
-    storage, artifacts = open_storage(location), Artifacts.in_folder(folder / "artifacts")
+    storage, artifacts = open_storage(location), Artifacts.at(folder / "artifacts")
     command = [sys.executable, __file__, "--join", name, "--storage", location, "--folder", str(folder)]
     others = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers - 1)]
     with shared(problem, wanted, storage, artifacts) as board:
@@ -71,7 +71,7 @@ def join(location: str, name: str, folder: Path) -> None:
         if stage == "moments" and done == total and not told:
             told.append(print("joined", flush=True))
 
-    artifacts = Artifacts.in_folder(folder / "artifacts")
+    artifacts = Artifacts.at(folder / "artifacts")
     work(task, open_storage(location), name, artifacts=artifacts, progress=progress)
 
 

@@ -201,7 +201,7 @@ def test_the_journal_cannot_be_synced(run: Invoke, monkeypatch: pytest.MonkeyPat
 
 def test_the_database_goes_away(run: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = OperationalError("UPDATE", {}, ValueError("server closed the connection"))
-    storage = ("--storage", "sqlite:///s.db")
+    storage = ("--storage", "sqlite:///s.db", "--storage-timeout", "0.1")
     for own in (gone, caused(StorageInternalError("x"), gone)):
         with monkeypatch.context() as patched:
             patched.setattr(RDBStorage, "set_trial_state_values", raising(own))

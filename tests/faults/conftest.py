@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ..searching.conftest import _server, postgres  # noqa: TID252  (a server for both)
+from ..searching.conftest import _postgres, postgres  # noqa: TID252  (a server for both)
 
-__all__ = ["_server", "postgres"]
+__all__ = ["_postgres", "postgres"]
 
 HERE = Path(__file__).parent
 

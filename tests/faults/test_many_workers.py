@@ -40,7 +40,7 @@ from ranksearch.searching.studies import Artifacts, open_storage
 torch.set_num_threads(1)
 location, folder, own = sys.argv[1:]
 task = replace(testing.tiny_task(), cache=Path(folder, own))
-artifacts = Artifacts.in_folder(Path(folder, "artifacts"))
+artifacts = Artifacts.at(Path(folder, "artifacts"))
 print(work(task, open_storage(location), "many", artifacts=artifacts, timeout=300.0))
 """
 
@@ -65,7 +65,7 @@ def test_each_trial_once_and_none_lost(postgres: Any, tmp_path: Path) -> None:
             )
             for number in range(1, WORKERS)
         ]  # fmt: skip
-        with shared(problem, settings, storage, Artifacts.in_folder(tmp_path / "artifacts")) as board:
+        with shared(problem, settings, storage, Artifacts.at(tmp_path / "artifacts")) as board:
             together = search(problem, settings, storage=storage, board=board)
         counts = [int(process.communicate(timeout=300)[0]) for process in others]
         (study,) = [s for s in optuna.get_all_study_names(storage) if not s.endswith("-workers")]

@@ -12,13 +12,10 @@ from ranksearch.searching.studies import check_storage, open_storage
 from ranksearch.searching.studies.patient import close
 
 
-@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgres"])
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # connections are left to the end
-def test_nothing_stays_of_a_check(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    places = {"journal": str(tmp_path / "s.jsonl"), "sqlite": f"sqlite:///{tmp_path}/s.db"}
-    location = places.get(kind) or str(request.getfixturevalue("postgres").url)
+def test_nothing_stays_of_a_check(location: str) -> None:
     storage = open_storage(location)
     study = optuna.create_study(storage=storage, study_name="own")
     study.add_trial(optuna.trial.create_trial(value=1.0))

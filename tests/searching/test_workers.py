@@ -31,9 +31,12 @@ from ranksearch.objectives.base import Report, no_report
 from ranksearch.planning import Plan, Problem
 from ranksearch.searching import SearchResult, SearchSettings, search, shared, work
 from ranksearch.searching.studies import Artifacts, Queue, Queued, finished, leading, life, open_storage
+from ranksearch.searching.studies.patient import close
 from ranksearch.searching.studies.queue import LEFT, ORDINAL, WHY, WORKER, fail, ordinal_of
 from ranksearch.searching.studies.trials import TrialError, run_next, run_trials
 from ranksearch.tasks import Task
+
+from .databases import Server
 
 TRIALS = 10
 
@@ -62,7 +65,7 @@ class Marked(Objective):
 OBJECTIVES.register(Marked)
 task = replace(testing.tiny_task(), cache=Path(folder, "member"))
 storage = open_storage(location, 30.0)
-count = work(task, storage, "shared", artifacts=Artifacts.in_folder(Path(folder, "artifacts")), timeout=60.0)
+count = work(task, storage, "shared", artifacts=Artifacts.at(Path(folder, "artifacts")), timeout=60.0)
 print(count, flush=True)
 '''
 
@@ -93,9 +96,7 @@ def opened(location: str, timeout: float = 60.0) -> BaseStorage:
 def _closed() -> Iterator[None]:
     yield
     for storage in OPENED:
-        backend = getattr(getattr(storage, "direct", None), "_backend", None)
-        if backend is not None:
-            backend.engine.dispose()
+        close(storage)
     OPENED.clear()
 
 
@@ -111,13 +112,6 @@ def _marked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def problem(tmp_path: Path) -> Problem:
     return testing.tiny_problem(replace(testing.tiny_task(), cache=tmp_path / "cache"))
-
-
-@pytest.fixture(params=["journal", "sqlite", "postgres"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres").url)
-    return str(tmp_path / "s.jsonl") if request.param == "journal" else f"sqlite:///{tmp_path}/s.db"
 
 
 def settings(**changed: Any) -> SearchSettings:
@@ -167,7 +161,7 @@ def wait_for(file: Path, lines: int = 1) -> None:
 def led(problem: Problem, location: str, folder: Path, wanted: SearchSettings) -> list[SearchResult]:
     """What a search finds that others may join."""
     storage = opened(location, 30.0)
-    with shared(problem, wanted, storage, Artifacts.in_folder(folder / "artifacts")) as board:
+    with shared(problem, wanted, storage, Artifacts.at(folder / "artifacts")) as board:
         return search(problem, wanted, storage=storage, board=board)
 
 
@@ -197,7 +191,13 @@ def check_same(found: list[SearchResult], wanted: list[SearchResult]) -> None:
 
 @pytest.mark.parametrize(
     ("location", "sampler"),
-    [("journal", "random"), ("sqlite", "random"), ("postgres", "qmc")],
+    [
+        ("journal", "random"),
+        ("sqlite", "random"),
+        ("postgres", "qmc"),
+        ("mysql", "random"),
+        ("proxy-postgres", "qmc"),
+    ],
     indirect=["location"],
 )
 def test_two_processes_find_what_one_finds(
@@ -221,7 +221,7 @@ def test_one_process_that_others_may_join_finds_what_it_finds_alone(problem: Pro
     check_same(led(problem, str(tmp_path / "s.jsonl"), tmp_path, wanted), alone)
 
 
-@pytest.mark.parametrize("location", ["postgres"], indirect=True)
+@pytest.mark.parametrize("location", ["postgres", "mysql", "proxy-journal"], indirect=True)
 def test_a_worker_that_is_killed_in_a_trial_loses_none(
     problem: Problem, location: str, tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ def test_a_worker_that_is_killed_in_a_trial_loses_none(
 
 
 def test_a_database_that_stops_and_starts_again_loses_nothing(
-    problem: Problem, postgres: Any, tmp_path: Path
+    problem: Problem, database: Server, tmp_path: Path
 ) -> None:
     wanted = settings()
     alone = search(problem, wanted, storage=InMemoryStorage())
@@ -255,17 +255,17 @@ def test_a_database_that_stops_and_starts_again_loses_nothing(
         wait_for(tmp_path / "scored")
         if not fallen:
             fallen.append(count)
-            postgres.stop()
-            Timer(4.0, postgres.start).start()
+            database.stop()
+            Timer(4.0, database.start).start()
 
-    in_trials(postgres.url, fall)
-    with member(postgres.url, tmp_path) as process:
-        together = led(problem, postgres.url, tmp_path, wanted)
+    in_trials(database.url, fall)
+    with member(database.url, tmp_path) as process:
+        together = led(problem, database.url, tmp_path, wanted)
         told, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert int(told) >= 1
     assert fallen
-    check_each_once(postgres.url)
+    check_each_once(database.url)
     check_same(together, alone)
 
 
@@ -288,22 +288,20 @@ def test_a_session_that_breaks_within_a_call_is_tried_again(
     assert calls == [0, 1]
 
 
-def test_a_database_that_stays_away_ends_the_search_after_a_while(
-    problem: Problem, postgres: Any, tmp_path: Path
-) -> None:
+def test_a_database_that_stays_away_ends_the_search_after_a_while(problem: Problem, database: Server) -> None:
     wanted = settings()
-    storage = opened(postgres.url, 1.0)
-    in_trials(postgres.url, lambda count: postgres.stop() if count == 2 else None)
+    storage = opened(database.url, 1.0)
+    in_trials(database.url, lambda count: database.stop() if count == 2 else None)
     try:
         began = time.monotonic()
         with pytest.raises(optuna.exceptions.StorageInternalError):
             search(problem, wanted, storage=storage)
         assert time.monotonic() - began >= 1.0
     finally:
-        postgres.start()
+        database.start()
     Marked.meanwhile = staticmethod(lambda count: None)
     alone = search(problem, wanted, storage=InMemoryStorage())
-    check_same(search(problem, wanted, storage=opened(postgres.url)), alone)
+    check_same(search(problem, wanted, storage=opened(database.url)), alone)
 
 
 def other_weights(task: Task) -> Task:
@@ -324,7 +322,7 @@ def test_a_stranger_is_refused(
 ) -> None:
     storage = opened(postgres.url)
     with (
-        shared(problem, settings(), storage, Artifacts.in_folder(tmp_path / "a")),
+        shared(problem, settings(), storage, Artifacts.at(tmp_path / "a")),
         pytest.raises(
             MismatchError, match=rf"^worker, {what}: expected \w+…, as where the search is led, got"
         ),
@@ -337,7 +335,7 @@ def test_other_versions_are_refused(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = str(tmp_path / "s.jsonl")
-    with shared(problem, settings(), opened(location), Artifacts.in_folder(tmp_path / "a")):
+    with shared(problem, settings(), opened(location), Artifacts.at(tmp_path / "a")):
         monkeypatch.setattr(
             "ranksearch.searching.sharing.package_versions", lambda: {"torch": "0.1", "python": "3"}
         )
@@ -348,7 +346,7 @@ def test_other_versions_are_refused(
 
 
 def test_shared_files_that_were_changed_are_refused(problem: Problem, tmp_path: Path) -> None:
-    location, artifacts = str(tmp_path / "s.jsonl"), Artifacts.in_folder(tmp_path / "a")
+    location, artifacts = str(tmp_path / "s.jsonl"), Artifacts.at(tmp_path / "a")
     member = replace(problem.task, cache=tmp_path / "member")
     with shared(problem, settings(), opened(location), artifacts):
         with pytest.raises(
@@ -364,7 +362,7 @@ def test_shared_files_that_were_changed_are_refused(problem: Problem, tmp_path: 
 
 
 def test_a_search_that_is_led_again_shares_the_same_files(problem: Problem, tmp_path: Path) -> None:
-    location, artifacts = str(tmp_path / "s.jsonl"), Artifacts.in_folder(tmp_path / "a")
+    location, artifacts = str(tmp_path / "s.jsonl"), Artifacts.at(tmp_path / "a")
     for _ in range(2):
         with shared(problem, settings(), opened(location), artifacts):
             files = {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir()}
@@ -375,7 +373,7 @@ def test_a_search_that_is_led_again_shares_the_same_files(problem: Problem, tmp_
 
 
 def test_what_cannot_be_shared_is_told(problem: Problem, tmp_path: Path) -> None:
-    artifacts = Artifacts.in_folder(tmp_path / "a")
+    artifacts = Artifacts.at(tmp_path / "a")
     alone = replace(problem, task=replace(problem.task, cache=None))
     with (
         pytest.raises(InputError, match="cache: expected a folder"),
@@ -404,12 +402,16 @@ def queue_in(location: str, total: int = 5, **own: Any) -> Queue:
     return Queue(optuna.create_study(storage=opened(location), **with_name), total, **own)
 
 
+def fill(queue: Queue, most: int) -> None:
+    queue.fill(most, queue.look())
+
+
 def test_no_trial_is_claimed_twice(location: str) -> None:
-    queue_in(location, 24).fill(24)
+    fill(queue_in(location, 24), 24)
 
     def claim_all(_: int) -> list[int]:
         own, found = queue_in(location, 24), []
-        while (claimed := own.claim()) is not None:
+        while (claimed := own.claim(own.look())) is not None:
             found.append(claimed.ordinal)
         return found
 
@@ -428,7 +430,7 @@ def test_a_trial_that_another_finishes_before_its_leader_has_noted_it_is_not_wai
     def slowly(storage: RDBStorage, *given: Any, **more: Any) -> FrozenTrial:
         made = create(storage, *given, **more)
         other = queue_in(location, 2)
-        while (claimed := other.claim()) is not None:
+        while (claimed := other.claim(other.look())) is not None:
             other.study.tell(claimed.ordinal, 0.5)
         finished(leader.study)  # as the thread does that runs trials
         return made
@@ -449,10 +451,10 @@ def test_a_trial_that_another_finishes_before_its_leader_has_noted_it_is_not_wai
 
 def test_what_is_queued_says_what_it_is(tmp_path: Path) -> None:
     own = queue_in(str(tmp_path / "s"), 3, queued=lambda k: Queued({"x": k}, {"origin": f"no. {k}"}))
-    own.fill(1)
+    fill(own, 1)
     assert [t.user_attrs for t in own.study.trials] == [{ORDINAL: 0, "origin": "no. 0"}]
-    own.fill(9)
-    own.fill(9)
+    fill(own, 9)
+    fill(own, 9)
     assert [(ordinal_of(t), t.system_attrs["fixed_params"]) for t in own.study.trials] == [
         (k, {"x": k}) for k in range(3)
     ]
@@ -463,16 +465,18 @@ def test_who_is_silent_loses_its_trial_and_who_speaks_keeps_it(
 ) -> None:
     monkeypatch.setattr(life, "EXPIRY", 0.5)
     leader, dead, living = queue_in(location, 2), queue_in(location, 2), queue_in(location, 2)
-    leader.fill(9)
+    fill(leader, 9)
     signs = [{**life.new_sign(), "place": None}, {**life.new_sign(), "place": None}]
     for number, own in enumerate((dead, living)):
-        claimed = own.claim()
+        claimed = own.claim(own.look())
         assert claimed is not None
-        own.study._storage.set_trial_user_attr(claimed.trial_id, WORKER, signs[number])
+        own.study._storage.set_trial_user_attr(claimed.trial._trial_id, WORKER, signs[number])
     begun, beats = time.monotonic(), 0
     while time.monotonic() - begun < 1.5:
         beats += 1
-        living.study._storage.set_trial_user_attr(claimed.trial_id, WORKER, {**signs[1], "beat": beats})
+        living.study._storage.set_trial_user_attr(
+            claimed.trial._trial_id, WORKER, {**signs[1], "beat": beats}
+        )
         leader.mend()
         time.sleep(0.05)
     assert [(t.state.name, ordinal_of(t)) for t in leader.study.trials] == [
@@ -500,7 +504,7 @@ def test_what_fails_is_tried_once_more(tmp_path: Path, why: str, lost: bool) -> 
     own = queue_in(str(tmp_path / "s"), 1)
     own.mend()
     for _ in range(3):
-        claimed = own.claim()
+        claimed = own.claim(own.look())
         if claimed is None:
             break
         fail(own.study, own.study.trials[-1], why)
@@ -514,12 +518,12 @@ def test_what_fails_is_tried_once_more(tmp_path: Path, why: str, lost: bool) -> 
 
 def test_a_trial_that_was_given_up_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     own = queue_in(str(tmp_path / "s"), 1)
-    own.fill(9)
+    fill(own, 9)
 
     def given_up(trial: optuna.Trial, before: list[FrozenTrial]) -> float:
         fail(own.study, own.study.trials[0], "taken for dead")
         return 0.0
 
-    assert run_next(own, given_up, sampler="random", seed=0, signs=True, joined=True)
+    assert run_next(own, given_up, own.look(), sampler="random", seed=0, signs=True, joined=True)
     assert [trial.state for trial in own.study.trials] == [TrialState.FAIL]
     assert "given up to others" in caplog.text

@@ -3,10 +3,11 @@ from .board import SEARCH, Board, Found, find_board, leading
 from .check import check_storage
 from .description import describe_study
 from .lease import check_unused
+from .proxy import serving
 from .queue import Claim, Queue, Queued, finished
 from .quiet import quiet_optuna
 from .registry import SAMPLERS
-from .storage import TIMEOUT, open_storage
+from .storage import PROXY, TIMEOUT, check_grpc, open_storage
 from .trials import (
     CHOOSE_ANOTHER,
     Evaluate,
@@ -21,6 +22,7 @@ from .trials import (
 
 __all__ = [
     "CHOOSE_ANOTHER",
+    "PROXY",
     "SAMPLERS",
     "SEARCH",
     "TIMEOUT",
@@ -32,6 +34,7 @@ __all__ = [
     "Found",
     "Queue",
     "Queued",
+    "check_grpc",
     "check_storage",
     "check_unused",
     "describe_study",
@@ -46,5 +49,6 @@ __all__ = [
     "run_next",
     "run_trials",
     "same_parameters",
+    "serving",
     "storable",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,15 @@ from ranksearch.checksums import sha256_of
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import whole_file
 from ranksearch.records import Record
+from ranksearch.redaction import conceal
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
 
-_WAY_OUT = "Name the folder that the process which leads the search writes to, as it is seen from here."
+S3 = "s3://"
+"""What the address of a bucket begins with."""
+
+_WAY_OUT = "Name the place that the process which leads the search writes to, as it is seen from here."
 
 
 class Artifact(Record):
@@ -36,8 +41,21 @@ class Artifacts:
     store: ArtifactStore
 
     @classmethod
-    def in_folder(cls, folder: Path) -> Artifacts:
-        """The store in a folder, which is made where it is missing."""
+    def at(cls, place: str | Path) -> Artifacts:
+        """The store in a folder, which is made where it is missing, or at s3://BUCKET/PREFIX.
+
+        Raises InputError where there is no such bucket, or none that can be reached.
+        """
+        if str(place).startswith(S3):
+            if find_spec("boto3") is None:
+                way_out = "pip install 'ranksearch[s3]'"
+                raise InputError(
+                    expected("artifacts", f"the package boto3 for {conceal(str(place))}", "none", way_out)
+                )
+            from ranksearch.searching.studies.bucket import open_bucket
+
+            return cls(open_bucket(str(place)))
+        folder = Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         return cls(FileSystemArtifactStore(folder))
 

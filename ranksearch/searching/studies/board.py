@@ -66,11 +66,12 @@ class Found:
 
     study: Study
     _watch: Watch = field(default_factory=Watch)
+    _seen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the search is about. Raises MismatchError where that is not said."""
-        found = self.study.user_attrs.get(SEARCH)
+        """What the search was about at the last look. Raises MismatchError where that is not said."""
+        found = self._seen.get(SEARCH)
         if not isinstance(found, dict):
             what = f"study {self.study.study_name!r}"
             raise MismatchError(expected(what, "what a search is about", f"{found!r:.60}"))
@@ -78,15 +79,20 @@ class Found:
 
     def look(self) -> tuple[bool, dict[str, Any] | None]:
         """Whether a process leads the search, and what is said of the study that is open."""
-        attrs = self.study.user_attrs
+        attrs = self._seen = self.study.user_attrs
         sign, stage = sign_in(attrs, KEY), attrs.get(STAGE)
         led = sign is not None and not self._watch.is_dead("leader", sign)
         return led, stage if led and isinstance(stage, dict) else None
 
     @property
+    def is_told(self) -> bool:
+        """Whether the last look found what the search is about."""
+        return SEARCH in self._seen
+
+    @property
     def ended(self) -> bool:
-        """Whether the process that led the search has ended as it should."""
-        return sign_in(self.study.user_attrs, KEY) is None
+        """Whether, at the last look, the process that led the search had ended as it should."""
+        return sign_in(self._seen, KEY) is None
 
 
 def find_board(storage: BaseStorage, study_name: str, timeout: float) -> Found:
@@ -96,7 +102,7 @@ def find_board(storage: BaseStorage, study_name: str, timeout: float) -> Found:
     while True:
         with suppress(KeyError):
             found = found or Found(optuna.load_study(study_name=board_name(study_name), storage=storage))
-        if found is not None and SEARCH in found.study.user_attrs and found.look()[0]:
+        if found is not None and found.look()[0] and found.is_told:
             return found
         if time.monotonic() >= end:
             way_out = "Start a run with `workers` on the same `storage`."

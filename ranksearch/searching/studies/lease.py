@@ -38,12 +38,17 @@ def leased(study: Study) -> Iterator[None]:
         return
     lease = Lease(study)
     lease.take()
-    beating = Lease(impatient(study), lease.sign)
+    beating = Lease(_impatient(study), lease.sign)
     try:
         with repeating(beating.beat, f"lease of {study.study_name}"):
             yield
     finally:
         lease.give_back()
+
+
+def _impatient(study: Study) -> Study:
+    storage = impatient(study._storage)
+    return study if storage is study._storage else load_study(study_name=study.study_name, storage=storage)
 
 
 def check_unused(storage: BaseStorage, prefix: str) -> None:

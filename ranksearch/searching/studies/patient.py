@@ -1,20 +1,23 @@
-"""A storage whose server may go away for a while: what fails for that reason is tried again, at growing intervals."""
+"""A storage whose server, a database or a proxy, may go away for a while: what fails for that reason is tried again, at
+growing intervals."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
 from optuna.study import Study
 
 from ranksearch.errors import told
 from ranksearch.redaction import redact
+from ranksearch.searching.studies.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +27,15 @@ FIRST, LONGEST = 0.1, 10.0
 _SQLITE_BUSY = ("locked", "busy")
 """What SQLite says of what may pass; of all else, a full disk or a missing table, trying again does not help."""
 
+_PROXY_AWAY = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""Codes of gRPC where a proxy is away, or its database."""
 
-def patient(storage: RDBStorage, timeout: float) -> BaseStorage:
-    """An RDB storage, every call of which is repeated for up to `timeout` seconds while the database is away.
+Server = Database | GrpcStorageProxy
+"""What may be away."""
+
+
+def patient(storage: Server, timeout: float) -> BaseStorage:
+    """A storage, every call of which is repeated for up to `timeout` seconds while its server is away.
 
     A call may have been carried out although its answer was lost. No caller minds: what is queued twice is found by its
     ordinal, a trial that was claimed without knowing leaves no signs of life, and one that was told is told already.
@@ -35,32 +44,42 @@ def patient(storage: RDBStorage, timeout: float) -> BaseStorage:
 
 
 class _Patient:
-    def __init__(self, storage: RDBStorage, timeout: float) -> None:
+    def __init__(self, storage: Server, timeout: float) -> None:
         self.direct = get_storage(storage)
+        self._what = "database" if isinstance(storage, Database) else "proxy"
         self._uncached = storage
         self._timeout = timeout
         self._gave_up = False  # what ends then, and tidies up, need not wait once more
 
     def anew(self) -> _Patient:
-        """The same database, of which nothing is known yet."""
+        """The same storage, of which nothing is known yet."""
         return _Patient(self._uncached, self._timeout)
 
     def close(self) -> None:
-        """Close the connections to the database."""
-        self._uncached.remove_session()
-        self._uncached.engine.dispose()
+        """Close the connections to the server."""
+        if isinstance(self._uncached, Database):
+            self._uncached.remove_session()
+            self._uncached.engine.dispose()
+        else:
+            self._uncached.close()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.direct, name)
-        return partial(self._call, name) if callable(found) else found
+        return partial(self._call, found) if callable(found) else found
 
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def conclude(self) -> Callable[..., None] | None:
+        """`Database.conclude`; None where the server is no database."""
+        storage = self._uncached
+        return partial(self._call, storage.conclude) if isinstance(storage, Database) else None
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         began, pause = time.monotonic(), FIRST
         warned = False
         while True:
             try:
-                found = getattr(self.direct, name)(*args, **kwargs)
-            except StorageInternalError as error:
+                found = function(*args, **kwargs)
+            except Exception as error:
                 left = began + self._timeout - time.monotonic()
                 if not is_away(error):
                     raise
@@ -69,8 +88,9 @@ class _Patient:
                     raise
                 if not warned:
                     log.warning(
-                        "storage: the database does not answer (%s); trying for another %.0f s",
-                        redact(_reason(error)),
+                        "storage: the %s does not answer (%s); trying for another %.0f s",
+                        self._what,
+                        redact(reason(error)),
                         left,
                     )
                     warned = True
@@ -78,16 +98,21 @@ class _Patient:
                 pause = min(2 * pause, LONGEST)
             else:
                 if warned:
-                    log.warning("storage: the database answers again")
+                    log.warning("storage: the %s answers again", self._what)
                 self._gave_up = False
                 return found
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an error of a storage is that its database does not answer, which may pass."""
+    """Whether an error of a storage is that its server does not answer, which may pass."""
+    if isinstance(error, StorageInternalError):
+        return _is_database_away(error.__cause__)
+    return _said_by_grpc(error, "code") in _PROXY_AWAY
+
+
+def _is_database_away(cause: BaseException | None) -> bool:
     from sqlalchemy import exc  # takes a third of a second, which runs without a database need not wait for
 
-    cause = error.__cause__
     if isinstance(
         cause, exc.PendingRollbackError
     ):  # Optuna goes on in a session whose connection has just broken
@@ -102,9 +127,17 @@ def is_away(error: BaseException) -> bool:
     return True
 
 
-def _reason(error: BaseException) -> str:
+def _said_by_grpc(error: BaseException, what: str) -> str:
+    """The name of the code of an error of gRPC, or its details; empty for other errors."""
+    said = getattr(error, what, None)
+    found = said() if callable(said) else None
+    return str(getattr(found, "name", found) or "")
+
+
+def reason(error: BaseException) -> str:
+    """Why a server does not answer."""
     cause = error.__cause__ or error
-    return told(getattr(cause, "orig", None) or cause)
+    return _said_by_grpc(cause, "details") or told(getattr(cause, "orig", None) or cause)
 
 
 def close(storage: BaseStorage) -> None:
@@ -113,12 +146,15 @@ def close(storage: BaseStorage) -> None:
         storage.close()
 
 
-def impatient(study: Study) -> Study:
-    """The study for a thread that comes back to it anyway: nothing is tried again."""
+def concluding(study: Study) -> Callable[..., None] | None:
+    """How a trial of the study is ended in one transaction, see `Database`; None where it is in no database."""
     storage = study._storage
-    if not isinstance(storage, _Patient):
-        return study
-    return optuna.load_study(study_name=study.study_name, storage=storage.direct)
+    return storage.conclude if isinstance(storage, _Patient) else None
+
+
+def impatient(storage: BaseStorage) -> BaseStorage:
+    """The storage for a thread that comes back to it anyway: nothing is tried again."""
+    return storage.direct if isinstance(storage, _Patient) else storage
 
 
 def apart(study: Study) -> Study:

@@ -52,16 +52,21 @@ class Queued:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that was claimed: its id, its ordinal, and the trials that were finished before."""
+    """A trial that was claimed: as it was queued, its ordinal, and the trials that were finished before."""
 
-    trial_id: int
+    trial: FrozenTrial
     ordinal: int
     finished: list[FrozenTrial]
 
 
 def finished(study: Study) -> list[FrozenTrial]:
     """Trials with an outcome, by ordinal."""
-    return list(_by_ordinal(study.get_trials(deepcopy=False), FINISHED).values())
+    return finished_of(study.get_trials(deepcopy=False))
+
+
+def finished_of(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of a study's trials that have an outcome, by ordinal."""
+    return list(_by_ordinal(trials, FINISHED).values())
 
 
 def ordinal_of(trial: FrozenTrial) -> int | None:
@@ -99,14 +104,16 @@ class Queue:
     _failed: set[int] | None = None
     _watch: Watch = field(default_factory=Watch)
 
-    def fill(self, most: int) -> None:
+    def look(self) -> list[FrozenTrial]:
+        """The trials of the study as they are now."""
+        return self.study.get_trials(deepcopy=False)
+
+    def fill(self, most: int, trials: list[FrozenTrial]) -> None:
         """Queue trials that are neither finished nor under way, in their order, until so many wait.
 
-        Each look at the study reads all those that wait, so that they had better be few.
+        trials: those of the study, as they have just been read. Each look at it reads all those that wait, so that they
+        had better be few.
         """
-        self._fill(self.study.get_trials(deepcopy=False), most)
-
-    def _fill(self, trials: list[FrozenTrial], most: int) -> None:
         known = {*_by_ordinal(trials, FINISHED), *_numbered(trials, UNDER_WAY)}
         waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
         # A process of an older version was killed between queueing it and asking for it.
@@ -124,7 +131,7 @@ class Queue:
 
     def mend(self) -> None:
         """Fail the trials whose workers have gone, queue again what failed, once, and what is next."""
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self.look()
         failed = {trial.number: trial for trial in trials if trial.state == TrialState.FAIL}
         if self._failed is None:  # before this process led the work
             self._failed = {*failed}
@@ -141,11 +148,13 @@ class Queue:
             if (sign or {}).get("token") != self.own["token"] and self._watch.is_dead(trial.number, sign):
                 log.warning("trial %s: %s has gone", ordinal_of(trial), named(sign))
                 fail(self.study, trial, f"{named(sign)} has gone")
-        self._fill(trials, AHEAD * (1 + len(running)))
+        self.fill(AHEAD * (1 + len(running)), trials)
 
-    def claim(self) -> Claim | None:
-        """A trial that this process alone runs from now on; None where none waits."""
-        trials = self.study.get_trials(deepcopy=False)
+    def claim(self, trials: list[FrozenTrial]) -> Claim | None:
+        """A trial that this process alone runs from now on; None where none waits.
+
+        trials: those of the study, as they have just been read.
+        """
         done = _by_ordinal(trials, FINISHED)
         begun = {*done, *_numbered(trials, (TrialState.RUNNING,))}
         for ordinal, trial in sorted(_numbered(trials, (TrialState.WAITING,)).items()):
@@ -153,7 +162,7 @@ class Queue:
                 continue
             with suppress(UpdateFinishedTrialError):
                 if self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                    return Claim(trial._trial_id, ordinal, [*done.values()])
+                    return Claim(trial, ordinal, [*done.values()])
         return None
 
     def runs(self) -> bool:
@@ -179,7 +188,7 @@ def fail(study: Study, trial: FrozenTrial, why: str) -> bool:
 def alive(study: Study, trial_id: int, own: Sign) -> Iterator[None]:
     """Leave signs of life in a trial that this process runs."""
     study._storage.set_trial_user_attr(trial_id, WORKER, {**own, "beat": 0})
-    storage, beats = impatient(study)._storage, Counter({"beat": 0})
+    storage, beats = impatient(study._storage), Counter({"beat": 0})
 
     def beat() -> None:
         beats["beat"] += 1

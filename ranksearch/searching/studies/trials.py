@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ranksearch.errors import InputError, MismatchError, RankSearchError, expected, told
 from ranksearch.redaction import redact
 from ranksearch.searching.studies.board import Board
+from ranksearch.searching.studies.draft import drafted
 from ranksearch.searching.studies.lease import leased
 from ranksearch.searching.studies.life import repeating
 from ranksearch.searching.studies.patient import apart, is_away
@@ -38,6 +39,7 @@ from ranksearch.searching.studies.queue import (
     alive,
     check_ordinals,
     finished,
+    finished_of,
 )
 from ranksearch.searching.studies.registry import SAMPLERS
 
@@ -155,7 +157,8 @@ def run_trials(
     def late() -> bool:
         return deadline is not None and time.monotonic() >= deadline and bool(done)
 
-    done = finished(queue.study)
+    trials = queue.look()
+    done = finished_of(trials)
     # It is cared for by a thread of its own.
     caring = queue if board is None else replace(queue, study=apart(queue.study))
 
@@ -177,20 +180,20 @@ def run_trials(
                     return
                 board.close()
                 time.sleep(POLL)
-                done = finished(queue.study)
+                trials = queue.look()
+                done = finished_of(trials)
                 continue
             if board is None:
                 # One by one, so that trials that are repeated are numbered as if they had not been: samplers may look
                 # at their order.
-                queue.fill(1)
-            if run_next(queue, evaluate, sampler=sampler, seed=seed, signs=board is not None):
-                done = finished(queue.study)
-                after(done)
-            else:
+                queue.fill(1, trials)
+                trials = queue.look()
+            if not run_next(queue, evaluate, trials, sampler=sampler, seed=seed, signs=board is not None):
                 time.sleep(POLL)
-                before, done = done, finished(queue.study)
-                if len(done) > len(before):
-                    after(done)
+            trials = queue.look()
+            before, done = done, finished_of(trials)
+            if len(done) > len(before):
+                after(done)
 
 
 _EVERY = "trials that each end with a score"
@@ -200,6 +203,7 @@ _RESUME = "What is finished is kept; `resume` tries the others again."
 def run_next(
     queue: Queue,
     evaluate: Evaluate,
+    trials: list[FrozenTrial],
     *,
     sampler: str,
     seed: int,
@@ -208,16 +212,17 @@ def run_next(
 ) -> Claim | None:
     """Claim a trial, evaluate and tell; None where there was none to claim.
 
-    Its ordinal, and not the trial's number, which counts failed trials too, seeds the sampler. signs: whether to leave
-    signs of life in it. joined: whether another process leads the work, and may have given this one up.
+    Its ordinal, and not the trial's number, which counts failed trials too, seeds the sampler. trials: those of the
+    study, as they have just been read. signs: whether to leave signs of life in it. joined: whether another process
+    leads the work, and may have given this one up.
     """
-    claimed = queue.claim()
+    claimed = queue.claim(trials)
     if claimed is None:
         return None
-    study = queue.study
+    study = drafted(queue.study, claimed.trial, claimed.finished)
     study.sampler = fresh_sampler(sampler, seed, claimed.ordinal)
-    with alive(study, claimed.trial_id, queue.own) if signs else nullcontext():
-        trial = Trial(study, claimed.trial_id)
+    with alive(queue.study, claimed.trial._trial_id, queue.own) if signs else nullcontext():
+        trial = Trial(study, claimed.trial._trial_id)
         try:
             value = evaluate(trial, claimed.finished)
         except optuna.TrialPruned:

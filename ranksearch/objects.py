@@ -29,6 +29,21 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return by_fold[found[0]] if found else None
 
 
+def check_source(option: str, spec: str, known: Iterable[str], base: Path | None = None) -> None:
+    """Raise InputError for `SOURCE:…` where the source is nearly a known one, and no module of that name is there."""
+    source, _, rest = spec.partition(":")
+    known = tuple(known)
+    near = nearest(source, known) if source.isidentifier() and source not in known else None
+    if (
+        near is None
+        or ((base or Path()) / f"{source}.py").is_file()
+        or importlib.util.find_spec(source) is not None
+    ):
+        return
+    wanted = f"a source, {', '.join(known)}, or a module or file"
+    raise InputError(expected(option, wanted, repr(spec), f"Did you mean '{near}:{rest}'?"))
+
+
 def load_object(spec: str, *, option: str, base: Path | None = None) -> Any:
     """The object that `package.module:name` or `path/file.py:name` names.
 

@@ -50,6 +50,8 @@ def export_command(
             raise InputError(expected(f"--{unused}", "a folder of delivered models", f"the plan file {path}"))
         export_plan_command(path, names, reporter, answer)
         return
+    if not path.exists():
+        raise InputError(expected(str(path), "the folder of a compressed model, or of a run", "none"))
     to = names or ["onnx"]
     try:
         from ranksearch.exporting import exporters

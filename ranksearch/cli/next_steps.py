@@ -52,6 +52,8 @@ def after_run(options: RunOptions, folder: Path, records: Iterable[PlanRecord]) 
     yield look_at(model)
     yield verify(options, folder, smallest, model)
     yield from train_longer(options, run.plan(smallest.asked))
+    if "onnx" not in (options.export or ()):
+        yield to_onnx(options, model)
     yield other_budgets(options, folder)
     if any(map(is_slower, chosen)):
         yield run_for_time(options)
@@ -108,6 +110,12 @@ def verify(options: RunOptions, folder: Path, record: PlanRecord, model: Path) -
         f"ranksearch verify {_path(folder)}", options.model_copy(update=changes), {*VERIFY} - {"trust"}
     )
     return Step("measure again", given + _trust(options, {*VERIFY, *NOT_RECORDED, "weights", "probe"}))
+
+
+def to_onnx(options: RunOptions, model: Path) -> Step:
+    """A file for onnxruntime."""
+    others = {*RunOptions.model_fields} - {"model"}  # which is all that an export takes from a plan
+    return Step("ONNX file", f"ranksearch export {_path(model)} --to onnx{_trust(options, others)}")
 
 
 def other_budgets(options: RunOptions, folder: Path) -> Step:

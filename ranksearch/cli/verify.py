@@ -38,7 +38,7 @@ def verify_command(paths: Sequence[Path], given: Mapping[str, Any], answer: Answ
             print_error(str(error))
             about["error"] = in_flags(str(error))
         else:
-            console.print(f"{shown(folder)}: {with_flags(str(found))}", soft_wrap=True)
+            console.print(f"{shown(folder)}: passed. {with_flags(str(found))}", soft_wrap=True)
             about |= {"checked": [*found.checked], "unchecked": [*map(with_flags, found.unchecked)]}
         models.append(about)
     passed = all(about["error"] is None for about in models)

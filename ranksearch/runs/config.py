@@ -74,6 +74,9 @@ def load_options(
         stored = Path(values["out"]) / CONFIG
         with usable(Path(values["out"])):
             begun = stored.is_file()
+        if not begun and not values.keys() & {"budget", "max_drop"}:
+            got = f"{values['out']}, which holds none"
+            raise InputError(expected("--out", "the folder of the run to continue", got))
         if begun:
             values = _over(values, absolute(read_toml(stored), stored.parent), str(stored))
     if HIDDEN in str(values.get("storage")):

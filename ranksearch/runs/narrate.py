@@ -24,6 +24,11 @@ def describe_task(task: Task, dense: Cost, reporter: Reporter) -> None:
         f"{len(s.finetune):,} for fine-tuning, {_size(task, 'validation')} for validation, "
         f"{_size(task, 'test')} for the final evaluation"
     )
+    if task.validation is None and s.validation:
+        reporter.line(
+            "validation: on images set aside from the training images; a model that was trained on them scores higher "
+            "there than on new ones"
+        )
 
 
 def describe_budgets(budgets: Sequence[Budget], reporter: Reporter) -> None:

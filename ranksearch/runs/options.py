@@ -129,7 +129,8 @@ class RunOptions(BaseModel):
     """How images are resized: bilinear, bicubic or nearest."""
 
     val_split: float = option("Data", 0.1, "F", ge=0, lt=1)
-    """Fraction of the training images to validate on, if the data has no validation set."""
+    """Fraction of the training images to validate on, if the data has no validation set. A model that was trained on
+    them scores higher there than on new images."""
 
     test_split: float = option("Data", 0.1, "F", ge=0, lt=1)
     """Fraction of the training images for the final evaluation, if the data has no test set."""
@@ -195,7 +196,8 @@ class RunOptions(BaseModel):
     )
     """Instead of a budget: the most that the delivered model may lose of the task metric, in points of accuracy
     or units of a metric of your own. The smallest budget is looked for that keeps to it, with at most six models; the
-    upper end of a confidence interval on the validation data counts."""
+    upper end of a confidence interval on the validation data counts, which had best be data that the model was not
+    trained on."""
 
     limit: LimitList = option("Budget", (), "METRIC=F")
     """A further limit in another cost metric, in addition to the budget: flops=0.5. Can be repeated."""

@@ -124,6 +124,8 @@ def build_task_and_data(
         cache=pick_cache(options.cache),
     )
     stored_tensors(task.model)  # raises for a state that could not be saved in the end
+    if data.preprocess is not None and options.data_spec != "digits":
+        tell(f"inputs: {data.preprocess}")
     for note in (*data.notes, *check_task(task, data)):
         tell(note)
     if progress is not None:

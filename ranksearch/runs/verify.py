@@ -13,6 +13,7 @@ from torch import nn
 from ranksearch.compression import PLAN_FILE, WEIGHTS_FILE, check_sums, load_compressed
 from ranksearch.costs import COSTS
 from ranksearch.errors import InputError, expected
+from ranksearch.folders import CONFIG
 from ranksearch.networks import read_weights
 from ranksearch.planning import PlanRecord, read_plan
 from ranksearch.runs.config import load_options
@@ -56,7 +57,10 @@ def delivered_in(path: Path) -> list[Path]:
     )
     if not found:
         wanted = "the folder of a compressed model, or of a run"
-        raise InputError(expected(str(path), wanted, "a folder without" if path.is_dir() else "none"))
+        got = "a folder without a compressed model" if path.is_dir() else "none"
+        begun = (path / CONFIG).is_file()
+        way_out = f"The run has delivered nothing yet: `ranksearch run --resume --out {path}` continues it."
+        raise InputError(expected(str(path), wanted, got, way_out if begun else ""))
     return found
 
 

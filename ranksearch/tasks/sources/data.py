@@ -13,13 +13,15 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from ranksearch.errors import InputError, expected, told
-from ranksearch.objects import close_match, load_object
+from ranksearch.objects import check_source, close_match, load_object
 from ranksearch.progress import Progress, no_progress, no_ticks, ticks
 from ranksearch.tasks.sources import digits
 from ranksearch.tasks.sources.idx import read_mnist
 from ranksearch.tasks.sources.images import ImageSet, Preprocess
 from ranksearch.tasks.sources.pictures import folder_of, image_set, in_8_bits, native_size
 from ranksearch.tasks.sources.texts import SUFFIXES, Collate, TextOptions, read_texts
+
+SOURCES = ("imagefolder", "torchvision", *SUFFIXES)
 
 FORMS = (
     "digits, imagefolder:DIR, torchvision:NAME:DIR, text:PATH, jsonl:PATH, package.module:factory or "
@@ -152,6 +154,7 @@ def load_data(
         sets, collate = read_texts(source, base / Path(rest).expanduser(), texts or TextOptions())
         data = Data(sets["train"], sets.get("validation"), sets.get("test"), collate=collate)
     elif ":" in spec:
+        check_source("data", spec, SOURCES, base)
         _refuse_image_options(images, spec)
         data = _factory(spec, base)
     else:

@@ -40,6 +40,12 @@ class Preprocess:
     interpolation: str = "bilinear"
     stretch: bool = False
 
+    def __str__(self) -> str:
+        """`images of 3 × 32 × 32, values from 0 to 1 minus (0.5), over (0.25)`."""
+        mean, std = (", ".join(f"{value:g}" for value in own) for own in (self.mean, self.std))
+        size = f"{self.channels} × {self.size[0]} × {self.size[1]}"
+        return f"images of {size}, values from 0 to 1 minus ({mean}), over ({std})"
+
     def pixels(self, image: Any) -> Tensor:
         """A PIL image or (C, H, W) uint8 tensor → (channels, *size) uint8."""
         # torchvision takes a second and a half, which commands without data need not wait for.

@@ -17,7 +17,7 @@ from torch import nn
 
 from ranksearch.errors import InputError, expected, told
 from ranksearch.networks import Weights, check_made_of_modules, check_plain, load_weights
-from ranksearch.objects import close_match, load_object
+from ranksearch.objects import check_source, close_match, load_object
 from ranksearch.tasks.sources import digits, lightning_models, transformers_models
 from ranksearch.tasks.sources.builders import PACKAGES
 from ranksearch.tasks.sources.texts import TextOptions
@@ -240,10 +240,11 @@ def check_name(spec: str) -> None:
     source, _, rest = spec.partition(":")
     if ":" not in spec and spec != "digits":
         forms = f"{', '.join(BUILTIN)}, package.module:factory or file.py:factory"
-        way_out = close_match(spec, ["digits"]) or _guess(spec)
+        way_out = close_match(spec, ["digits"]) or _own_file(spec) or _guess(spec)
         raise InputError(expected("model", forms, repr(spec), way_out))
     if source in PACKAGES:
         PACKAGES[source].find(_parse(spec, rest)[0])
+    check_source("model", spec, (*PACKAGES, transformers_models.SOURCE, lightning_models.SOURCE))
 
 
 def _callable(spec: str, factory: Any) -> Callable[..., Any]:
@@ -274,6 +275,14 @@ def _takes(factory: Callable[..., Any], name: str) -> bool:
     except (TypeError, ValueError):
         return True
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _own_file(spec: str) -> str:
+    """What a file of one's own is called in full."""
+    file = next(
+        (name for name in (spec, f"{spec}.py") if name.endswith(".py") and Path(name).is_file()), None
+    )
+    return "" if file is None else f"Did you mean '{file}:NAME', a function or class in it?"
 
 
 def _guess(spec: str) -> str:

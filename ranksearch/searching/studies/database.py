@@ -35,31 +35,34 @@ class Database(RDBStorage):
         that has ended, and KeyError for one that is not there.
         """
         from optuna.storages._rdb import models  # takes a third of a second, with SQLAlchemy
+        from sqlalchemy import insert
 
+        own = {"trial_id": trial_id}
+        rows: dict[Any, list[dict[str, Any]]] = {
+            models.TrialParamModel: [
+                {
+                    "param_name": name,
+                    "param_value": value,
+                    "distribution_json": distribution_to_json(distribution),
+                }
+                for name, (value, distribution) in params.items()
+            ]
+        }
         with _create_scoped_session(self.scoped_session) as session:
             trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self.check_trial_is_updatable(trial_id, trial.state)
-            session.add_all(
-                models.TrialParamModel(
-                    trial_id=trial_id,
-                    param_name=name,
-                    param_value=value,
-                    distribution_json=distribution_to_json(distribution),
-                )
-                for name, (value, distribution) in params.items()
-            )
             for kind, attrs in (
                 (models.TrialUserAttributeModel, user_attrs),
                 (models.TrialSystemAttributeModel, system_attrs),
             ):
-                before: dict[Any, Any] = (
-                    {each.key: each for each in kind.where_trial_id(trial_id, session)} if attrs else {}
-                )
-                for key, value in attrs.items():
-                    if key in before:
-                        before[key].value_json = json.dumps(value)
-                    else:
-                        session.add(kind(trial_id=trial_id, key=key, value_json=json.dumps(value)))
+                texts = {key: json.dumps(value) for key, value in attrs.items()}
+                known: Any
+                for known in kind.where_trial_id(trial_id, session) if texts else ():
+                    known.value_json = texts.pop(known.key, known.value_json)
+                rows[kind] = [{"key": key, "value_json": text} for key, text in texts.items()]
+            for table, own_rows in rows.items():
+                if own_rows:
+                    session.execute(insert(table), [own | row for row in own_rows])
             for place, value in enumerate(values or ()):
                 self._set_trial_value_without_commit(session, trial, place, value)
             trial.state = state

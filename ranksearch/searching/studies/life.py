@@ -112,12 +112,19 @@ class Watch:
 
 
 @contextmanager
-def repeating(act: Callable[[], object], what: str, every: float | None = None) -> Iterator[None]:
-    """Do something every `BEAT` seconds meanwhile. A storage that is busy or away is tried again the next time."""
-    ended = Event()
+def repeating(
+    act: Callable[[], object], what: str, every: float | None = None
+) -> Iterator[Callable[[], None]]:
+    """Do something every `BEAT` seconds meanwhile, and when what is yielded is called. A storage that is busy or away
+    is tried again the next time."""
+    ended, soon = Event(), Event()
 
     def repeat() -> None:
-        while not ended.wait(every or BEAT):
+        while True:
+            soon.wait(every or BEAT)
+            soon.clear()
+            if ended.is_set():
+                return
             try:
                 act()
             except Exception as error:  # databases raise kinds of their own
@@ -126,7 +133,8 @@ def repeating(act: Callable[[], object], what: str, every: float | None = None) 
     thread = Thread(target=repeat, name=what, daemon=True)
     thread.start()
     try:
-        yield
+        yield soon.set
     finally:
         ended.set()
+        soon.set()
         thread.join(10.0)  # it is waiting for a database at most

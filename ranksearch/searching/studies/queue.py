@@ -69,6 +69,11 @@ def finished_of(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return list(_by_ordinal(trials, FINISHED).values())
 
 
+def count_waiting(trials: list[FrozenTrial]) -> int:
+    """How many of a study's trials wait to be run."""
+    return sum(trial.state == TrialState.WAITING for trial in trials)
+
+
 def ordinal_of(trial: FrozenTrial) -> int | None:
     """The ordinal of a trial; None for one from before there were any."""
     return trial.user_attrs.get(ORDINAL)

@@ -30,6 +30,7 @@ from ranksearch.searching.studies.lease import leased
 from ranksearch.searching.studies.life import repeating
 from ranksearch.searching.studies.patient import apart, is_away
 from ranksearch.searching.studies.queue import (
+    AHEAD,
     FINISHED,
     LEFT,
     WHY,
@@ -38,6 +39,7 @@ from ranksearch.searching.studies.queue import (
     Queue,
     alive,
     check_ordinals,
+    count_waiting,
     finished,
     finished_of,
 )
@@ -167,11 +169,15 @@ def run_trials(
         if late() and board is not None:
             board.close()
 
+    def queue_more() -> None:
+        """Wake the thread that does; without a board trials are queued below."""
+
     with ExitStack() as shared:
         if board is not None:
             mend()
             shared.enter_context(board.opened(queue.study, queue.total))
-            shared.enter_context(repeating(mend, f"care for {queue.study.study_name}", every=2 * POLL))
+            care = f"care for {queue.study.study_name}"
+            queue_more = shared.enter_context(repeating(mend, care, every=2 * POLL))
         while len(done) < queue.total:
             if caring.lost:
                 raise TrialError(expected(f"study {queue.study.study_name!r}", _EVERY, caring.lost, _RESUME))
@@ -188,9 +194,12 @@ def run_trials(
                 # at their order.
                 queue.fill(1, trials)
                 trials = queue.look()
-            if not run_next(queue, evaluate, trials, sampler=sampler, seed=seed, signs=board is not None):
+            ran = run_next(queue, evaluate, trials, sampler=sampler, seed=seed, signs=board is not None)
+            if not ran:
                 time.sleep(POLL)
             trials = queue.look()
+            if ran and count_waiting(trials) < AHEAD:
+                queue_more()
             before, done = done, finished_of(trials)
             if len(done) > len(before):
                 after(done)

@@ -9,7 +9,7 @@ from typing import Any
 from ranksearch.errors import InputError, expected
 from ranksearch.redaction import conceal
 from ranksearch.runs.config import load_options
-from ranksearch.searching.studies import PROXY, check_grpc, quiet_optuna, serving
+from ranksearch.searching.studies import PROXY, check_grpc, quiet_optuna
 
 
 @contextmanager
@@ -24,5 +24,7 @@ def storage_proxy(given: Mapping[str, Any], host: str, port: int) -> Iterator[tu
         got = "none" if location is None else conceal(location)
         raise InputError(expected("storage", "a database or a journal for the proxy", got))
     check_grpc("for the proxy")
+    from ranksearch.searching.studies import serving  # needs these packages
+
     with quiet_optuna(), serving(location, host, port) as address:
         yield address, conceal(location)

@@ -11,12 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from optuna.storages import InMemoryStorage
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from ranksearch import testing
 from ranksearch.searching import SearchSettings, search, shared, work
@@ -55,6 +59,26 @@ def seconds(location: str | None, name: str, trials: int, folder: Path, workers:
     return took
 
 
+@contextmanager
+def counting() -> Iterator[list[str]]:
+    """The statements that this process sends to a database meanwhile, ends of transactions included."""
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        sent.append(statement)
+
+    def end(connection: Any) -> None:
+        sent.append("COMMIT")
+
+    event.listen(Engine, "before_cursor_execute", note)
+    event.listen(Engine, "commit", end)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+        event.remove(Engine, "commit", end)
+
+
 def clocked(act: Callable[[], object]) -> tuple[float, float]:
     """Seconds by the clock, and of a processor."""
     began, used = time.perf_counter(), time.process_time()
@@ -91,16 +115,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         alone = [seconds(None, "alone", asked.trials, folder, 1) for _ in range(asked.repeats)]
-        stored = [
-            seconds(asked.storage, f"overhead-{time.time_ns()}", asked.trials, folder, asked.workers)
-            for _ in range(asked.repeats)
-        ]
+        with counting() as sent:
+            stored = [
+                seconds(asked.storage, f"overhead-{time.time_ns()}", asked.trials, folder, asked.workers)
+                for _ in range(asked.repeats)
+            ]
     for what, place in (("by the clock", 0), ("of a processor", 1)):
         memory, storage = (statistics.median(each[place] for each in found) for found in (alone, stored))
         each = [1000 * seconds / asked.trials for seconds in (memory, storage, storage - memory)]
         print(
             f"ms a trial, {what:<15} in memory {each[0]:.1f}, in the storage {each[1]:.1f}: {each[2]:.1f} more"
         )
+    print(f"statements a trial: {len(sent) / asked.trials / asked.repeats:.0f}")
 
 
 if __name__ == "__main__":

@@ -234,6 +234,22 @@ def test_nobody_answers() -> None:
         open_storage("grpc://127.0.0.1:1")
 
 
+def test_packages_that_are_missing_are_told() -> None:
+    code = """
+import sys
+sys.modules["grpc"] = None
+from ranksearch.cli import main
+main()
+"""
+    for words in (["storage-proxy", "--storage", "s.jsonl"], ["worker", "--storage", "grpc://127.0.0.1:1"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2
+        assert "--storage: expected the packages grpcio and protobuf for" in done.stderr
+        assert done.stderr.splitlines()[-1].endswith("pip install 'ranksearch[grpc]'")
+
+
 def test_two_proxies_on_one_port(tmp_path: Path) -> None:
     with serving(str(tmp_path / "a"), "127.0.0.1", 0) as address:
         port = int(address.rpartition(":")[2])

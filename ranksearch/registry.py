@@ -43,10 +43,14 @@ class Registry(Generic[T]):
     _entries: dict[str, EntryPoint] | None = None
     _known: dict[str, T] = field(default_factory=dict)
     _left_out: set[str] = field(default_factory=set)
+    _unusual: set[str] = field(default_factory=set)
 
-    def offer(self, name: str, where: str, summary: str) -> None:
-        """Have what is built in loaded when it is first asked for; `where` is `package.module:OBJECT`."""
+    def offer(self, name: str, where: str, summary: str, *, usual: bool = True) -> None:
+        """Have what is built in loaded when it is first asked for; `where` is `package.module:OBJECT`. usual: whether
+        defaults take it."""
         self._offered[name] = (where, summary)
+        if not usual:
+            self._unusual.add(name)
 
     def register(self, thing: Given) -> Given:
         """Make something known under its name; usable as a decorator. Raises InputError for a name that is taken.
@@ -89,8 +93,10 @@ class Registry(Generic[T]):
             return None
 
     def usable(self) -> tuple[str, ...]:
-        """The names that a default may take: all but those of broken packages. Loads what packages bring, no more."""
-        return tuple(name for name in self.names() if not self._waits(name) or self.find(name) is not None)
+        """The names that a default may take, without those of broken packages and what is only taken by name. Loads
+        what packages bring, no more."""
+        names = (name for name in self.names() if name not in self._unusual)
+        return tuple(name for name in names if not self._waits(name) or self.find(name) is not None)
 
     def resolve(self, spec: str) -> T:
         """What a name stands for, or `package.module:OBJECT` or `file.py:OBJECT`, which is then registered.

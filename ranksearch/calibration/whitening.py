@@ -124,6 +124,7 @@ class Whitened:
         channels, only their diagonals.
     axis_roots: For each axis two (k, k) float64 tensors, the same of A_h, A_w, …; without A only their diagonals.
     others: of a grouped convolution the same of its further groups, as all above is of the first; see `groups`.
+    blocks: of channels, within which alone inputs are whitened; see `in_blocks`.
     """
 
     kernel: Tensor
@@ -132,6 +133,7 @@ class Whitened:
     input_root: tuple[Tensor, Tensor]
     axis_roots: tuple[tuple[Tensor, Tensor], ...]
     others: tuple[Whitened, ...] = ()
+    blocks: int = 1
 
     @property
     def groups(self) -> tuple[Whitened, ...]:
@@ -153,6 +155,34 @@ class Whitened:
         self._known.clear()
         for other in self.others:
             other.forget()
+
+    def suited(self, chain: Chain) -> Whitened:
+        """The same in coordinates that keep the blocks of a chain's first factor apart."""
+        return self.in_blocks(chain[0].blocks)
+
+    def in_blocks(self, blocks: int) -> Whitened:
+        """The same with inputs whitened within so many blocks of channels alone; the rest of A is in the root."""
+        if blocks == self.blocks or self.input_root[0].dim() == 1:
+            return self
+        found: Whitened = self.known(("blocks", blocks), lambda: self._in_blocks(blocks))
+        return found
+
+    def _in_blocks(self, blocks: int) -> Whitened:
+        whole, inverse = self.input_root
+        marginal = whole @ whole
+        each = [symmetric_root(part) for part in _diagonal_blocks(marginal, blocks)]
+        root, back = (torch.block_diag(*parts) for parts in zip(*each, strict=True))
+        there, modes = (inverse @ root).to(self.kernel.dtype), self.kernel.shape[1:]
+        square = self.root.square
+        columns = (back @ whole).to(square.dtype) @ square.unflatten(0, modes).flatten(1)
+        kernel = torch.tensordot(self.kernel, there, dims=([1], [0])).movedim(-1, 1)
+        return replace(
+            self,
+            kernel=kernel,
+            root=Root(columns.reshape(prod(modes), -1)),
+            input_root=(root, back),
+            blocks=blocks,
+        )
 
     @property
     def nbytes(self) -> int:
@@ -194,6 +224,8 @@ class Whitened:
 
     def error(self, chain: Chain, factors: Sequence[Tensor]) -> float:
         """ε of whitened factors."""
+        if (suited := self.suited(chain)) is not self:
+            return suited.error(chain, factors)
         approximation = reconstruct(chain, [f.to(self.kernel.dtype) for f in factors], self.kernel.shape[2:])
         delta = (self.kernel - approximation).flatten(1)
         weighed = float((delta @ self.root.matrix).square().sum())
@@ -212,12 +244,20 @@ class Whitened:
             own = narrowed(chain)
             each = zip(self.groups, by_group(chain, factors), strict=True)
             return joined([group._map(own, parts, which) for group, parts in each])
+        if (suited := self.suited(chain)) is not self:
+            return suited._map(chain, factors, which)
         mapped = [f.to(self.kernel.dtype) for f in factors]
         for k, factor in enumerate(chain):
             first_tap = 1 if factor.depthwise else 2
             for position, axis in enumerate(factor.axes):
                 mapped[k] = apply(self.axis_roots[axis][which], mapped[k], first_tap + position)
-        mapped[0] = apply(self.input_root[which], mapped[0], 1)
+        if (blocks := chain[0].blocks) == 1:
+            mapped[0] = apply(self.input_root[which], mapped[0], 1)
+        else:
+            pairs = zip(
+                mapped[0].chunk(blocks), _diagonal_blocks(self.input_root[which], blocks), strict=True
+            )
+            mapped[0] = torch.cat([apply(root, part, 1) for part, root in pairs])
         mapped[-1] = apply(self.output_root[which], mapped[-1], 0)
         return tuple(mapped)
 
@@ -256,6 +296,14 @@ def whiten(
     for mode, (root, _) in enumerate(roots):
         white = apply(root, white, 1 + mode)
     return Whitened(white, _remaining(A, roots, modes, kernel), output_root, roots[0], tuple(roots[1:]))
+
+
+def _diagonal_blocks(matrix: Tensor, blocks: int) -> list[Tensor]:
+    """The square blocks along the diagonal of an (n, n) matrix, or the parts of a diagonal (n,)."""
+    if matrix.dim() == 1:
+        return list(matrix.chunk(blocks))
+    size = len(matrix) // blocks
+    return [matrix[k : k + size, k : k + size] for k in range(0, len(matrix), size)]
 
 
 def _ones(size: int, like: Tensor) -> Tensor:

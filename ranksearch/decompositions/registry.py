@@ -30,3 +30,9 @@ DECOMPOSITIONS.offer("cp", f"{_HERE}.cp:CP", "pointwise, depthwise, pointwise")
 DECOMPOSITIONS.offer(
     "tensor_train", f"{_HERE}.tensor_train:TensorTrain", "one convolution per index of the kernel"
 )
+DECOMPOSITIONS.offer(
+    "grouped_svd",
+    f"{_HERE}.grouped_svd:GroupedSVD",
+    "a grouped, narrow copy of the layer, then a pointwise layer; only where it is named",
+    usual=False,
+)

@@ -22,9 +22,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Factor:
     """One convolution of a chain: it convolves over the spatial `axes` of the kernel and is 1 wide elsewhere.
 
-    Its weight has the shape (out_channels, in_channels / groups, *kernel_size[axes]), or, if it is depthwise,
+    Its weight has the shape (out_channels, in_channels / groups / blocks, *kernel_size[axes]), or, if it is depthwise,
     (out_channels, *kernel_size[axes]) with equally many input and output channels. `groups` is that of the layer, in
-    all factors of a chain.
+    all factors of a chain. `blocks`: of how many further groups the first factor is, within each of the layer's.
     """
 
     in_channels: int
@@ -32,10 +32,17 @@ class Factor:
     axes: tuple[int, ...] = ()
     depthwise: bool = False
     groups: int = field(default=1, repr=False)
+    blocks: int = 1
+
+    def __repr__(self) -> str:
+        """Without what only some factors have: measurements that are kept by it stay valid."""
+        stated = {name: value for name, value in vars(self).items() if name not in ("groups", "blocks")}
+        stated |= {"blocks": self.blocks} if self.blocks > 1 else {}
+        return f"Factor({', '.join(f'{name}={value!r}' for name, value in stated.items())})"
 
     def shape(self, kernel_size: Size) -> Size:
         taps = tuple(kernel_size[axis] for axis in self.axes)
-        inputs = () if self.depthwise else (self.in_channels // self.groups,)
+        inputs = () if self.depthwise else (self.in_channels // self.groups // self.blocks,)
         return (self.out_channels, *inputs, *taps)
 
 
@@ -102,6 +109,7 @@ def contract(chain: Chain, factors: Sequence[Tensor]) -> Tensor:
     channel = len(axes)
     first = _LETTERS[channel]
     terms = []
+    factors = [_connected(factor, weight) for factor, weight in zip(chain, factors, strict=True)]
     for factor in chain:
         taps = "".join(spatial[axis] for axis in factor.axes)
         if factor.depthwise:
@@ -111,3 +119,16 @@ def contract(chain: Chain, factors: Sequence[Tensor]) -> Tensor:
             channel += 1
     touched = "".join(spatial.values())
     return torch.einsum(f"{','.join(terms)}->{_LETTERS[channel]}{first}{touched}", *factors)
+
+
+def _connected(factor: Factor, weight: Tensor) -> Tensor:
+    """The weight of a factor of blocks as that of one where all inputs and outputs are connected, by zeros."""
+    if factor.blocks == 1:
+        return weight
+    parts = weight.unflatten(0, (factor.blocks, -1)).unsqueeze(
+        2
+    )  # (blocks, R / blocks, 1, I / blocks, *taps)
+    own = torch.eye(factor.blocks, dtype=weight.dtype, device=weight.device)
+    own = own.reshape(factor.blocks, 1, factor.blocks, *(1 for _ in range(weight.dim() - 1)))
+    apart: Tensor = (parts * own).flatten(0, 1)
+    return apart.flatten(1, 2)

@@ -75,7 +75,7 @@ def factor_geometry(layer: Layer, factor: Factor) -> FactorGeometry:
         padding=padding,
         padding_mode=layer.padding_mode if factor.axes else "zeros",
         dilation=along(layer.dilation, 1),
-        groups=factor.out_channels if factor.depthwise else factor.groups,
+        groups=factor.out_channels if factor.depthwise else factor.groups * factor.blocks,
         output_padding=along(layer.output_padding, 0),
     )
 
@@ -99,7 +99,9 @@ def _factor_module(
         kernel = weight.reshape(factor.out_channels, inputs, *geometry["kernel_size"])
     module = KINDS[kind].module(factor.in_channels, factor.out_channels, **options)
     module.weight = nn.Parameter(
-        (kernel if factor.depthwise else KINDS[kind].kernel(kernel, factor.groups)).contiguous()
+        (
+            kernel if factor.depthwise else KINDS[kind].kernel(kernel, factor.groups * factor.blocks)
+        ).contiguous()
     )
     if bias is not None:
         module.bias = nn.Parameter(bias.detach())

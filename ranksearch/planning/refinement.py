@@ -60,6 +60,7 @@ def refine(
     Wide layers get fewer steps, so that all steps together cost at most about `flops`. After half of them the ridge
     follows the ε that they have reached.
     """
+    whitened = whitened.suited(chain)
     best = _solved(whitened, chain, factors)
     iterations = int(min(iterations, flops / step_flops(whitened, chain)))
     for steps in (iterations - iterations // 2, iterations // 2):
@@ -251,9 +252,11 @@ def _bonds(chain: Chain) -> list[list[tuple[int, int]]]:
 def pad(smaller: Chain, larger: Chain, factors: Sequence[Tensor], kernel_size: Size) -> Factors:
     """The same kernel at ranks that are at least as large componentwise: the new slices are zero."""
     padded = []
-    for small, large, factor in zip(smaller, larger, factors, strict=True):
+    blocks = smaller[0].blocks  # channels of each between the first two factors
+    for k, (large, factor) in enumerate(zip(larger, factors, strict=True)):
         grown = factor.new_zeros(large.shape(kernel_size))
-        grown[tuple(slice(size) for size in small.shape(kernel_size))] = factor
+        own, wide = (x.unflatten(k, (blocks, -1)) if k < 2 <= blocks else x for x in (factor, grown))
+        wide[tuple(map(slice, own.shape))] = own
         padded.append(grown)
     return tuple(padded)
 

@@ -212,7 +212,7 @@ class RunOptions(BaseModel):
         "Budget",
         DECOMPOSITIONS.usable,
         "NAME[,NAME...]",
-        "all of these",
+        "all of these but grouped_svd",
         choices=DECOMPOSITIONS,
         min_length=1,
     )

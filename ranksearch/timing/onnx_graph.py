@@ -141,7 +141,7 @@ def _attributes(node: Any, factor: Factor) -> dict[str, Any]:
         "strides": along(dense.get("strides", [1] * dims), 1),
         "dilations": along(dense.get("dilations", [1] * dims), 1),
         "pads": along(pads[:dims], 0) + along(pads[dims:], 0),
-        "group": factor.out_channels if factor.depthwise else factor.groups,
+        "group": factor.out_channels if factor.depthwise else factor.groups * factor.blocks,
     }
 
 

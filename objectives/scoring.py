@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,7 +35,7 @@ class Scoring:
         return self.problem.task.inputs("divergence")
 
     @cached_property
-    def moments(self) -> dict[str, Moments]:
+    def moments(self) -> Mapping[str, Moments]:
         """Moments of all calibration images, for the fits that would be delivered."""
         problem = self.problem
         used = [table.layer for table in problem.tables if not table.unused]

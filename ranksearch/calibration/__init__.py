@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ranksearch.calibration.digests import computation_digest, source_of, task_digest, task_parts
 from ranksearch.calibration.error_kinds import ErrorKind, simplify
+from ranksearch.calibration.held import HeldMoments
 from ranksearch.calibration.moments import WIDE, Moments, shrink
 from ranksearch.calibration.of_task import calibration_moments, moments_keys, task_moments
 from ranksearch.calibration.patches import (
@@ -20,6 +21,7 @@ __all__ = [
     "WIDE",
     "Columns",
     "ErrorKind",
+    "HeldMoments",
     "Moments",
     "NearDiagonal",
     "Whitened",

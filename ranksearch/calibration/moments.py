@@ -93,8 +93,9 @@ class Moments:
         """Whether any gradient comes to the layer."""
         return bool((self.G.X if isinstance(self.G, Columns) else self.G).any())
 
-    def whitened(self, kernel: Tensor) -> Whitened:
-        """The kernel in coordinates that are white by these moments; kept, since plans of several budgets share it.
+    def whitened(self, kernel: Tensor, *, keep: bool = True) -> Whitened:
+        """The kernel in coordinates that are white by these moments; kept, since plans of several budgets share it,
+        unless there is no room for it.
 
         kernel: An (O, I, *kernel_size) tensor.
         """
@@ -102,7 +103,8 @@ class Moments:
         if known is None or not torch.equal(known[0], kernel):
             groups = len(self.A) if isinstance(self.A, Tensor) and self.A.dim() == 3 else 1
             known = (kernel.detach().clone(), whiten(kernel, *self.shrunk(), groups))
-            object.__setattr__(self, "_whitened", known)
+            if keep:
+                object.__setattr__(self, "_whitened", known)
         return known[1]
 
     def merged(self, other: Moments) -> Moments:

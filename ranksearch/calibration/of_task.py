@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
 import torch
 
-from ranksearch.cache import FORMAT, Cache, Entry, digest
+from ranksearch.cache import FORMAT, Cache, digest
 from ranksearch.calibration.digests import computation_digest
+from ranksearch.calibration.held import HeldMoments, read, roomfuls, written
 from ranksearch.calibration.moments import TEMPERATURE, WIDE, WIDE_OUTPUTS, Moments, collect_moments
 from ranksearch.calibration.patches import COLUMNS, POSITIONS
-from ranksearch.calibration.roots import Columns
 from ranksearch.networks import Layer, size, split
 from ranksearch.progress import Progress, Ticks, no_progress, no_ticks, ticks
 from ranksearch.tasks import Role, Task
@@ -25,7 +25,7 @@ def task_moments(
     seed: int,
     computes: str | None = None,
     on_batch: Ticks = no_ticks,
-) -> dict[str, Moments]:
+) -> HeldMoments:
     """Moments of a task's model on the images of some roles; `on_batch` receives the images done and in total.
 
     `computes` is `computation_digest(task)`, if already known.
@@ -33,17 +33,17 @@ def task_moments(
     if computes is None:
         computes = computation_digest(task) if task.cache else ""
     total = sum(size(task.inputs(role)) for role in roles)
-    found: dict[str, Moments] = {}
+    found = HeldMoments()
     before = 0
     for role in roles:
 
         def told(done: int, before: int = before) -> None:
             on_batch(before + done, total)
 
-        moments = _role_moments(task, layers, role, seed, computes, told)
+        for name, own in _role_moments(task, layers, role, seed, computes, told):
+            found.put(name, found[name].merged(own) if name in found else own)
         before += size(task.inputs(role))
         on_batch(before, total)
-        found = {name: m if name not in found else found[name].merged(m) for name, m in moments.items()}
     return found
 
 
@@ -54,10 +54,29 @@ def _role_moments(
     seed: int,
     computes: str,
     on_batch: Callable[[int], None],
+) -> Iterator[tuple[str, Moments]]:
+    """Of as many layers at a time as there is room for, in a pass of their own."""
+    keys = moments_keys(task, layers, role, seed, computes) if task.cache else {}
+    groups = roomfuls(layers)
+    for number, group in enumerate(groups):
+
+        def told(done: int, number: int = number) -> None:
+            on_batch((number * size(task.inputs(role)) + done) // len(groups))
+
+        yield from _of_group(task, group, role, seed, keys, told).items()
+
+
+def _of_group(
+    task: Task,
+    layers: Sequence[Layer],
+    role: Role,
+    seed: int,
+    keys: Mapping[str, str],
+    on_batch: Callable[[int], None],
 ) -> dict[str, Moments]:
     cache = Cache(task.cache)
-    keys = moments_keys(task, layers, role, seed, computes) if task.cache else {}
-    found = {name: _read(entry) for name, key in keys.items() if (entry := cache.get(key)) is not None}
+    named = {layer.name: keys[layer.name] for layer in layers} if keys else {}
+    found = {name: read(entry) for name, key in named.items() if (entry := cache.get(key)) is not None}
     missing = [layer for layer in layers if layer.name not in found]
     computed = collect_moments(
         task.model,
@@ -72,7 +91,7 @@ def _role_moments(
     )
     for name, moments in computed.items():
         if task.cache:
-            cache.put(keys[name], *_written(moments))
+            cache.put(keys[name], *written(moments))
     return {layer.name: (found | computed)[layer.name] for layer in layers}
 
 
@@ -94,26 +113,13 @@ def moments_keys(
     return {layer.name: digest(common, layer) for layer in layers}
 
 
-def _written(moments: Moments) -> Entry:
-    both = {"A": moments.A, "G": moments.G}
-    tensors = {name: m.X if isinstance(m, Columns) else m for name, m in both.items()}
-    wide = [name for name, m in both.items() if isinstance(m, Columns)]
-    return tensors, {"wide": wide, "samples": moments.samples, "patches": moments.patches}
-
-
-def _read(entry: Entry) -> Moments:
-    tensors, plain = entry
-    A, G = (Columns(tensors[name], 0.0) if name in plain["wide"] else tensors[name] for name in ("A", "G"))
-    return Moments(A, G, plain["samples"], plain["patches"])
-
-
 def calibration_moments(
     task: Task,
     layers: Sequence[Layer],
     *,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> dict[str, Moments]:
+) -> HeldMoments:
     """Moments of all calibration images, those for the divergence included."""
     stage = "moments of all calibration images"
     return task_moments(

@@ -16,6 +16,10 @@ from ranksearch.planning import Candidate, Effort, Plan, fit_candidate, zeros_of
 from ranksearch.progress import Progress, no_progress
 from ranksearch.tasks import Task
 
+_KEPT_BYTES = 2**30
+"""Whitened kernels are kept for further plans up to this size in all: those of a large network would take several times
+its memory."""
+
 
 def planned_layers(layers: Sequence[Layer], plans: Iterable[Plan]) -> tuple[Layer, ...]:
     """The layers of a model that any of the plans factorises.
@@ -65,6 +69,7 @@ def refit(
     chosen = [layer for layer in layers if not plan.choices.get(layer.name, _DENSE).is_dense]
     weights: dict[str, tuple[Tensor, ...]] = {}
     choices = dict(plan.choices)
+    kept = 0
     for done, layer in enumerate(chosen):
         progress("refitting", done, len(chosen))
         candidate = choices[layer.name]
@@ -75,7 +80,8 @@ def refit(
         kernel = kernel_of(task.model, layer.name).to(task.device)
         form, ranks = candidate.form, candidate.ranks
         with algebra_threads(layer.fan_in):
-            whitened = moments[layer.name].whitened(kernel)
+            whitened = moments[layer.name].whitened(kernel, keep=kept < _KEPT_BYTES)
+            kept += whitened.nbytes
             fit = fit_candidate(whitened, layer, decomposition, form, ranks, config=effort)
             whitened.forget()
         weights[layer.name] = fit.weights(whitened)

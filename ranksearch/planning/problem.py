@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ranksearch.cache import Cache, Entry, digest
 from ranksearch.calibration import (
+    HeldMoments,
     Moments,
     Whitened,
     computation_digest,
@@ -92,7 +93,7 @@ def prepare(
         config = replace(config, metrics=computed(config.metrics), pruned=False)
     computes = computation_digest(task) if task.cache else ""
 
-    def moments_of(role: Role, stage: str) -> dict[str, Moments]:
+    def moments_of(role: Role, stage: str) -> HeldMoments:
         return task_moments(
             task,
             able,
@@ -110,7 +111,9 @@ def prepare(
     able = [layer for layer in able if layer.name not in spare]
     checked_on = moments_of("divergence", "held-out moments")
 
-    fits = fits_to(task, [*able, *spare.values()], {x.name: fitted_to[x.name] for x in able}, config)
+    for name in fitted_to.keys() - {layer.name for layer in able}:
+        fitted_to.drop(name)
+    fits = fits_to(task, [*able, *spare.values()], fitted_to, config)
     cache = Cache(task.cache)
     keys = _table_keys(task, able, config, seed, computes) if task.cache else {}
     tables = []
@@ -130,7 +133,7 @@ def prepare(
             if keys:
                 cache.put(keys[layer.name], {}, _written(table))
         tables.append(table)
-        del checked_on[layer.name]  # those of a large network take gigabytes
+        checked_on.drop(layer.name)  # those of a large network take gigabytes
     progress("candidates", len(able), len(able))
     if measured and network.timer is not None:
         prices = network.timer.prices(

@@ -124,7 +124,7 @@ def _without_groups(network: Network) -> Network:
     return replace(network, layers=tuple(layers))
 
 
-def _moments(task: Task, able: list[Layer], options: RunOptions, reporter: Reporter) -> dict[str, Moments]:
+def _moments(task: Task, able: list[Layer], options: RunOptions, reporter: Reporter) -> Mapping[str, Moments]:
     return task_moments(
         task,
         able,

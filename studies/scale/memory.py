@@ -1,9 +1,10 @@
 """How memory grows with the depth and the width of a transformer: stacks of blocks, each in its own process.
 
-    python studies/scale/memory.py [--depths 2,4,8] [--widths 128,256,512] [--out memory.csv]
+    python studies/scale/memory.py [--depths 2,4,8] [--widths 128,256,512] [--room 16] [--out memory.csv]
 
 Peaks of resident memory, step by step, up to a model that keeps half the parameters of the blocks, over what the
-process takes before it has a model.
+process takes before it has a model. With `--room`, moments and whitened kernels have so many MiB each in place of 2 and
+1 GiB, so that small models show what large ones do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import ranksearch
+from ranksearch.calibration import held
+from ranksearch.compression import refit
+from ranksearch.planning import fits
 
 HEAD = 64
 """Width of a head of attention."""
@@ -77,8 +81,10 @@ def forget() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure(depth: int, width: int, examples: int, cache: Path) -> dict[str, float]:
+def measure(depth: int, width: int, examples: int, room: int, cache: Path) -> dict[str, float]:
     """Peaks in MiB and seconds of each step."""
+    if room:
+        held.ROOM = fits._KEPT_BYTES = refit._KEPT_BYTES = room * MIB
     torch.manual_seed(0)
     ids = torch.randint(VOCABULARY, (examples, TOKENS))
     torch.linalg.eigh(torch.eye(64))  # what torch sets up
@@ -109,10 +115,10 @@ def measure(depth: int, width: int, examples: int, cache: Path) -> dict[str, flo
     return row
 
 
-def apart(depth: int, width: int, examples: int) -> dict[str, float]:
+def apart(depth: int, width: int, examples: int, room: int) -> dict[str, float]:
     """The same in a process of its own, with a cache of its own."""
     with tempfile.TemporaryDirectory() as cache:
-        given = [str(value) for value in (depth, width, examples, cache)]
+        given = [str(value) for value in (depth, width, examples, room, cache)]
         done = subprocess.run(
             [sys.executable, __file__, "--one", *given], check=True, capture_output=True, text=True
         )
@@ -132,8 +138,9 @@ def main() -> None:
     parser.add_argument("--depths", default="2,4,8,16")
     parser.add_argument("--widths", default="128,256,512")
     parser.add_argument("--examples", type=int, default=64)
+    parser.add_argument("--room", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("memory.csv"))
-    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         *numbers, cache = given.one
@@ -147,7 +154,7 @@ def main() -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for depth, width in sizes:
-            rows.append(apart(depth, width, given.examples))
+            rows.append(apart(depth, width, given.examples, given.room))
             writer.writerow(rows[-1])
             file.flush()
             print(rows[-1], flush=True)

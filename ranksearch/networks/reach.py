@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ranksearch.errors import RankSearchError
 from ranksearch.networks.batches import Batch, device_of
 from ranksearch.networks.outputs import Output, one_tensor
-from ranksearch.networks.running import first_example, forward, run_once
+from ranksearch.networks.running import backward, first_example, forward, run_once
 from ranksearch.networks.surgery import copy_model
 from ranksearch.networks.undisturbed import seeded
 
@@ -57,8 +57,8 @@ def unreached(
     handles = [module.register_forward_hook(watched(name)) for name, module in modules.items()]
     try:
         with seeded(0, device_of(one)):
-            forward(copied, one, output).sum().backward()
-    except (RankSearchError, RuntimeError):  # it detaches everything, or knows no gradients
+            backward(forward(copied, one, output).sum())
+    except RankSearchError:  # it detaches everything, or knows no gradients
         met.clear()
     finally:
         for handle in handles:

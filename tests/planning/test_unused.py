@@ -147,6 +147,15 @@ class Detached(nn.Sequential):
         return logits
 
 
+@pytest.mark.parametrize("allocator", ["evbmf", "alds", "fwsvd", "balf", "energy", "uniform"])
+def test_methods_of_the_literature_cut_them_too(task: Task, allocator: str) -> None:
+    result = ranksearch.search(task, budget=0.5, allocator=allocator, decompositions=["svd"])
+    assert (
+        CUT - {"other"} <= unused(result.plan.choices) <= CUT
+    )  # what is left of the budget may go to any layer
+    assert result.plan.cost.params <= result.budget.limit
+
+
 def test_a_kernel_of_zeros_is_cut_too() -> None:
     """With a bias it still puts something out, which stays."""
     torch.manual_seed(0)

@@ -270,9 +270,10 @@ def test_a_broken_one_that_is_mended_is_used(tools: Tools, site: Site) -> None:
 
 
 def test_defaults_go_on_without_a_broken_decomposition(site: Site, warned: Warned) -> None:
-    usual = tuple(DECOMPOSITIONS._offered)
+    offered = tuple(DECOMPOSITIONS._offered)
+    usual = tuple(name for name in offered if name != "grouped_svd")  # which defaults do not take
     site.install("broken", "saw = {}:Saw", "raise OSError('no blade')", "ranksearch.decompositions")
-    assert DECOMPOSITIONS.names() == (*usual, "saw")
+    assert DECOMPOSITIONS.names() == (*offered, "saw")
     assert CandidateConfig().decompositions == load_options({}).decompositions == usual
     assert candidate_config(load_options({})).decompositions == usual
     assert len(warned()) == 1

@@ -108,7 +108,7 @@ def test_ranks_of_a_single_decomposition_are_all_there(layer: Layer, white: Whit
     assert ranks == list(range(1, len(ranks) + 1))
 
 
-@pytest.mark.parametrize("name", DECOMPOSITIONS.names())
+@pytest.mark.parametrize("name", DECOMPOSITIONS.usable())
 def test_every_decomposition_spans_from_tiny_to_nearly_dense(
     layer: Layer, white: Whitened, name: str
 ) -> None:

@@ -157,7 +157,7 @@ def test_the_rank_multiple_is_the_block_of_the_machine(block: int, found: int) -
     example = torch.randn(1, 64, 10, 10)
     layers = [layer for layer in discover(model, example) if layer.reason is None]
     timing = Timer.start(model, layers, example, TimingSettings(machine.name, 1, 1), lambda m: m)
-    multiples = timing.multiples(layers, DECOMPOSITIONS.names())
+    multiples = timing.multiples(layers, DECOMPOSITIONS.usable())
     assert multiples == {"0": found, "2": min(found, 8), "3": min(found, 8)}
 
 

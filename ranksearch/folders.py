@@ -64,7 +64,7 @@ def check_content(
         if not resume:
             way_out = "Continue it with `resume`, or choose another `out`."
             if (path / TABLES).is_file():  # which a run has once it has found its plans
-                way_out += f" Plans for other budgets: `ranksearch plan {path} --budget F`."
+                way_out += f" `ranksearch plan {path}` makes plans for other budgets."
             raise InputError(expected("out", "a new or empty folder", f"{path}, which holds {kind}", way_out))
     elif content and not (resume and set(content) <= set(preliminary)):
         what = f"the folder of {kind}" if resume else "a new or empty folder"

@@ -128,7 +128,7 @@ def as_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_names(value: str | tuple[str, ...] | None, known: Registry[Any]) -> None:
     """Raise ValueError for the first name that stands for nothing; what a file or package defines is not looked at."""
-    for name in (value,) if isinstance(value, str) else value or ():
+    for name in listed(value or ()):
         if not known.knows(name):
             near = nearest(name, known.names())
             meant = f" (did you mean {near}?)" if near else ""

@@ -21,7 +21,7 @@ import pytest
 from ranksearch.runs import RunFolder
 
 FAULTS = int(os.environ.get("RANKSEARCH_FAULTS", "0"))
-KILLS = FAULTS or 10
+KILLS = FAULTS or 6
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 

@@ -57,6 +57,8 @@ class Proxy:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ranksearch", *words],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # Shells start background jobs with SIGINT ignored, and tests among them.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert self.process.stdout is not None
         told, self.warning = self.process.stdout.readline(), self.process.stdout.readline()

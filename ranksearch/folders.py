@@ -26,6 +26,9 @@ PLAN_FILE = "plan.json"
 TABLES = "tables.json"
 """Name of the tables of candidates in the folder of a run."""
 
+TRAINING = ".training"
+"""Name of the folder beside a model in which its training is kept while it lasts."""
+
 LOCK = ".lock"
 
 

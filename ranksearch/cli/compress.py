@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.export import end_by, print_exports
+from ranksearch.cli.guard import repeatable
 from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_compress, print_steps
 from ranksearch.cli.paths import shown
 from ranksearch.cli.run import end_by_promises, print_behaviour, print_closing, report_summary
 from ranksearch.errors import InputError, expected
 from ranksearch.files import check_no_links
-from ranksearch.folders import LOCK, locked, make_folder, usable
+from ranksearch.folders import LOCK, TRAINING, locked, make_folder, usable
 from ranksearch.runs import RunOptions, load_options
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def compress_command(
     assert file is not None
     out = options.out or file.with_name(f"{file.stem}-compressed").absolute()
     with usable(out):
-        check_no_links(out, (LOG, LOCK))
-        used = out.exists() and (not out.is_dir() or any(p.name not in (LOG, LOCK) for p in out.iterdir()))
+        check_no_links(out, (LOG, LOCK, TRAINING, f"{TRAINING}/*"))
+        begun = (LOG, LOCK, TRAINING)  # by the same command, which was interrupted
+        used = out.exists() and (not out.is_dir() or any(p.name not in begun for p in out.iterdir()))
     if used:
         raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
     make_folder(out)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with locked(out), logging_to(out / LOG, reporter, verbose=options.verbose):
+    with locked(out), repeatable(), logging_to(out / LOG, reporter, verbose=options.verbose):
         from ranksearch.cli.models import results_table
         from ranksearch.runs import compress_pipeline
 

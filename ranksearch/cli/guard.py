@@ -65,6 +65,18 @@ def resumable(command: str, folder: Path, *, trust: bool) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """What ends a command that goes on when it is given again, in spite of what ended it, is told with that."""
+    try:
+        yield
+    except BaseException as error:
+        found = ending(error)
+        if found is not None and found.go_on:
+            error.add_note(f"{GO_ON}the same command")
+        raise
+
+
 def resume_line(command: str, folder: Path, *, trust: bool) -> str:
     """What continues a run or a probe that ended early."""
     return f"ranksearch {command} --resume --out {shlex.quote(shown(folder))}{' --trust' if trust else ''}"

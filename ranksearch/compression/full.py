@@ -19,7 +19,7 @@ from ranksearch.compression.refit import fitted_layers, planned_layers
 from ranksearch.compression.rounds import rounds_of
 from ranksearch.compression.training import (
     FinetuneConfig,
-    Kept,
+    KeptTraining,
     block_names,
     check_outputs,
     check_training,
@@ -233,7 +233,7 @@ def _trained(
             role=stage.role,
             blocks=blocks,
             on_step=on_step,
-            kept=None if place is None else Kept(place, _key(task, before.model, stage, steps, seed)),
+            kept=None if place is None else KeptTraining(place, _key(task, before.model, stage, steps, seed)),
         )
     except NonFiniteError as error:
         log.warning("%s: delivered without it. %s", stage.name, error)

@@ -23,6 +23,7 @@ from ranksearch.compression import (
 from ranksearch.costs import Cost
 from ranksearch.errors import MismatchError
 from ranksearch.exporting import current_exports
+from ranksearch.folders import TRAINING
 from ranksearch.planning import Gauge, Network, Plan, PlanRecord, finite, read_plan, to_plan
 from ranksearch.progress import Reporter, renamed
 from ranksearch.runs.account import Account
@@ -36,10 +37,6 @@ from ranksearch.runs.settings import compress_config, recorded, timing_settings
 from ranksearch.tasks import Estimate, Role, Task
 
 log = logging.getLogger(__name__)
-
-
-TRAINING = ".training"
-"""The folder beside a model in which its training is kept while it lasts."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic import NonNegativeInt, model_validator
 from ranksearch.costs import Kept
 from ranksearch.errors import InputError, MismatchError, expected
 from ranksearch.files import write_text
-from ranksearch.folders import CONFIG, TABLES, held
+from ranksearch.folders import CONFIG, TABLES, TRAINING, held
 from ranksearch.records import Record, read_record
 from ranksearch.runs.config import absolute, check_same, of_now, parse, read_toml, write_toml
 from ranksearch.runs.options import RunOptions
@@ -23,7 +23,13 @@ from ranksearch.runs.options import RunOptions
 WRITTEN = (
     *("*.json", "*.jsonl", "*.csv", "*.toml", "*.txt", "*.svg", "*.html", "times", "times/*"),
     *("artifacts", "artifacts/*", "tensorboard", "tensorboard/events.*"),
-    *("compressed", "compressed/*", "compressed/*/*", "compressed/*/transformers/*"),
+    *(
+        "compressed",
+        "compressed/*",
+        "compressed/*/*",
+        "compressed/*/transformers/*",
+        f"compressed/*/{TRAINING}/*",
+    ),
 )
 """Patterns of what a run writes in its folder."""
 

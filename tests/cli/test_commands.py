@@ -19,6 +19,8 @@ import ranksearch.runs.evaluation
 import ranksearch.runs.run
 import ranksearch.runs.settings
 from ranksearch.api import load
+from ranksearch.compression.training import KeptTraining
+from ranksearch.compression.training import kept as training
 from ranksearch.costs import COSTS, Kept, measure_cost
 from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError
@@ -801,3 +803,39 @@ def test_what_is_asked_of_the_search_needs_the_search(
     error = refused(invoke(*given, "--allocator", "optuna_tpe", *more))
     assert f"{more[0]} {more[1]}" in error
     assert "expected --allocator knapsack, without which it has no effect, got optuna_tpe" in error
+
+
+def test_an_interrupted_training_goes_on_with_the_same_command(
+    finished_run: tuple[Path, Result], invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "compress",
+        finished_run[0] / "plan-0.4.json",
+        "--trust",
+        "--epochs",
+        "4",
+        "--export",
+        "none",
+        "--out",
+    )
+    assert invoke(*words, tmp_path / "whole").exit_code == 0
+    whole, kept = KeptTraining.keep, list[Path]()
+
+    def interrupted(self: KeptTraining, state: Any) -> None:
+        whole(self, state)
+        kept.append(self.path)
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "SECONDS", 0.0)
+    monkeypatch.setattr(KeptTraining, "keep", interrupted)
+    out = tmp_path / "out"
+    ended = invoke(*words, out)
+    assert ended.exit_code == 130
+    assert ended.stderr.splitlines()[-2:] == ["error: interrupted.", "continue with: the same command"]
+    assert kept[-1].is_file()
+    assert invoke(*words, out).exit_code == 0
+    assert len(kept) == 4  # of four epochs
+    assert not (out / ".training").exists()
+    model = "model.safetensors"
+    assert (out / model).read_bytes() == (tmp_path / "whole" / model).read_bytes()

@@ -12,12 +12,12 @@ from ranksearch.compression.training.distillation import (
 )
 from ranksearch.compression.training.features import block_names
 from ranksearch.compression.training.followed import follow
-from ranksearch.compression.training.kept import Kept
+from ranksearch.compression.training.kept import KeptTraining
 
 __all__ = [
     "MATCHING",
     "FinetuneConfig",
-    "Kept",
+    "KeptTraining",
     "block_names",
     "check_outputs",
     "check_training",

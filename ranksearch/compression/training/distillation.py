@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ranksearch.compression.training.augmentation import Augmenter
 from ranksearch.compression.training.features import distance, recorded
-from ranksearch.compression.training.kept import Kept, generators, restore_generators
+from ranksearch.compression.training.kept import KeptTraining, generators, restore_generators
 from ranksearch.errors import InputError, NonFiniteError, blaming, expected, told
 from ranksearch.networks import (
     Batch,
@@ -117,7 +117,7 @@ def finetune(
     checkpoints: Sequence[int] = (),
     on_checkpoint: Callable[[int, nn.Module], None] = lambda step, model: None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-    kept: Kept | None = None,
+    kept: KeptTraining | None = None,
 ) -> nn.Module:
     """Train `model` in place for `steps` steps on the images of a role and return it in evaluation mode.
 

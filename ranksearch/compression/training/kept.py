@@ -39,7 +39,7 @@ _BROKEN = (
 
 
 @dataclass
-class Kept:
+class KeptTraining:
     """Where one training is kept. key: what its result depends on; a state of anything else does not count."""
 
     path: Path
@@ -62,9 +62,9 @@ class Kept:
             log.warning("%s cannot be read (%s): the training begins anew.", self.path, type(error).__name__)
             return 0
 
-    def keep(self, state: Callable[[], dict[str, Any]], *, now: bool = False) -> None:
+    def keep(self, state: Callable[[], dict[str, Any]]) -> None:
         """Write the state, if that is worth it by now."""
-        if not now and time.monotonic() - self._since < SECONDS:
+        if time.monotonic() - self._since < SECONDS:
             return
         with whole_file(self.path) as temporary:
             torch.save({"key": self.key, **state()}, temporary)

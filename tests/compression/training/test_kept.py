@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ranksearch.compression import CompressConfig, compress
-from ranksearch.compression.training import FinetuneConfig, Kept, finetune, kept, steps_per_epoch
+from ranksearch.compression.training import FinetuneConfig, KeptTraining, finetune, kept, steps_per_epoch
 from ranksearch.costs import Budget
 from ranksearch.planning import Plan, Problem, analytic
 from ranksearch.tasks import Task
@@ -41,7 +41,9 @@ def task(tiny_task: Task) -> Task:
     return replace(tiny_task, batch_size=32)
 
 
-def trained(task: Task, place: Kept | None = None, stop_at: int | None = None) -> tuple[nn.Module, list[int]]:
+def trained(
+    task: Task, place: KeptTraining | None = None, stop_at: int | None = None
+) -> tuple[nn.Module, list[int]]:
     """The model after four epochs, or what there is at a step, and the steps that were made."""
     steps: list[int] = []
 
@@ -76,16 +78,16 @@ def test_it_goes_on_as_if_nobody_had_interrupted_it(task: Task, tmp_path: Path) 
     epoch = steps_per_epoch(task)
     assert epoch > 1
     whole, _ = trained(task)
-    place = Kept(tmp_path / "new" / "state.pt", "key")
+    place = KeptTraining(tmp_path / "new" / "state.pt", "key")
     trained(task, place, stop_at=2 * epoch + 1)
-    found, steps = trained(task, Kept(place.path, "key"))
+    found, steps = trained(task, KeptTraining(place.path, "key"))
     assert steps == list(range(2 * epoch + 1, 4 * epoch + 1))
     assert same(found, whole)
 
 
 def test_a_finished_training_is_found(task: Task, tmp_path: Path) -> None:
-    whole, _ = trained(task, Kept(tmp_path / "state.pt", "key"))
-    found, steps = trained(task, Kept(tmp_path / "state.pt", "key"))
+    whole, _ = trained(task, KeptTraining(tmp_path / "state.pt", "key"))
+    found, steps = trained(task, KeptTraining(tmp_path / "state.pt", "key"))
     assert steps == []
     assert same(found, whole)
 
@@ -115,24 +117,24 @@ def test_a_damaged_state_begins_anew(
 ) -> None:
     whole, _ = trained(task)
     path = tmp_path / "state.pt"
-    trained(task, Kept(path, "key"), stop_at=2 * steps_per_epoch(task))
+    trained(task, KeptTraining(path, "key"), stop_at=2 * steps_per_epoch(task))
     damage(path)
     with caplog.at_level(logging.WARNING):
-        found, steps = trained(task, Kept(path, "key"))
+        found, steps = trained(task, KeptTraining(path, "key"))
     assert "the training begins anew" in caplog.text
     assert steps[0] == 1
     assert same(found, whole)
 
 
 def test_a_state_of_something_else_does_not_count(task: Task, tmp_path: Path) -> None:
-    trained(task, Kept(tmp_path / "state.pt", "one"), stop_at=2 * steps_per_epoch(task))
-    _, steps = trained(task, Kept(tmp_path / "state.pt", "another"))
+    trained(task, KeptTraining(tmp_path / "state.pt", "one"), stop_at=2 * steps_per_epoch(task))
+    _, steps = trained(task, KeptTraining(tmp_path / "state.pt", "another"))
     assert steps[0] == 1
 
 
 def test_short_trainings_write_nothing(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "SECONDS", 3600.0)
-    trained(task, Kept(tmp_path / "state.pt", "key"))
+    trained(task, KeptTraining(tmp_path / "state.pt", "key"))
     assert not [*tmp_path.iterdir()]
 
 

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def showing(wanted: Progress | bool | None) -> Iterator[Progress]:
-    """Whom to tell of progress: where True, bars if there is somebody to see them, else the log, at the level INFO; nobody
-    where None or False."""
+    """Whom to tell of progress: where True, bars if there is somebody to see them, else the log, at the level INFO;
+    nobody where None or False."""
     if wanted is True:
         if not (sys.stderr is not None and sys.stderr.isatty()) and "ipykernel" not in sys.modules:
             yield _Logged()

@@ -155,7 +155,7 @@ class Budget:
     @property
     def rest(self) -> int:
         """What the model costs outside of the part that counts."""
-        return 0 if self.part is None else self.dense - self.part.cost.of(self.metric)
+        return 0 if self.part is None else self.part.rest(self.metric, self.dense)
 
     def counted(self, amount: int) -> int:
         """What counts of the cost of a whole model."""

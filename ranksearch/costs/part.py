@@ -30,9 +30,9 @@ class Part:
     asked: str
     cost: Cost
 
-    def rest(self, dense: Cost, metric: str) -> int:
-        """What the rest of a model that costs `dense` costs, which no plan changes."""
-        return dense.of(metric) - self.cost.of(metric)
+    def rest(self, metric: str, dense: int) -> int:
+        """What the rest of a model that costs `dense` in a metric costs, which no plan changes."""
+        return dense - self.cost.of(metric)
 
     def as_json(self) -> dict[str, Any]:
         """The part as JSON knows it."""

@@ -38,8 +38,9 @@ class Tables:
 
     def share(self, cost: Cost, metric: str) -> float:
         """How much of what budgets count a plan keeps: the fraction to ask for."""
-        rest = 0 if self.part is None else self.part.rest(self.dense, metric)
-        return (cost.of(metric) - rest) / max(1, self.dense.of(metric) - rest)
+        dense = self.dense.of(metric)
+        rest = 0 if self.part is None else self.part.rest(metric, dense)
+        return (cost.of(metric) - rest) / max(1, dense - rest)
 
     def only(self, decompositions: Collection[str]) -> Tables:
         """The tables without the candidates of other decompositions; dense layers remain."""

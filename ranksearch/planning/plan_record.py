@@ -189,6 +189,11 @@ class PlanRecord(Record):
     )
 
     @property
+    def int8(self) -> tuple[str, ...]:
+        """The names of the layers that are int8 in the quantised file."""
+        return tuple(layer.name for layer in self.layers if layer.int8)
+
+    @property
     def of_part(self) -> str:
         """` of the blocks` behind an amount that the budget counts; nothing where that is the whole model."""
         return "" if self.part is None else f" of {part_in_words(self.part.asked)}"

@@ -14,7 +14,7 @@ from ranksearch.costs import INT8_BYTES
 from ranksearch.errors import InputError, expected
 from ranksearch.exporting import Exporter, current_exports
 from ranksearch.networks import draws_alone
-from ranksearch.planning import PlanRecord, read_plan, to_plan
+from ranksearch.planning import PlanRecord, read_plan
 from ranksearch.quantization import INT8_FILE, TOLERANCE, check_quantizer, quantize_file
 from ranksearch.runs.config import load_options
 from ranksearch.runs.export import Exports, formats
@@ -45,7 +45,7 @@ def wanted_formats(options: RunOptions) -> tuple[Exporter, ...]:
 
 def as_planned(options: RunOptions, record: PlanRecord) -> RunOptions:
     """The options, which ask for an int8 file if the plan has layers in int8."""
-    return options.model_copy(update={"quantize": "int8"}) if to_plan(record).int8 else options
+    return options.model_copy(update={"quantize": "int8"}) if record.int8 else options
 
 
 def asks_for_files(options: RunOptions) -> bool:
@@ -56,7 +56,7 @@ def asks_for_files(options: RunOptions) -> bool:
 def lacks_int8(folder: Path, options: RunOptions, record: PlanRecord) -> bool:
     """Whether the options ask for an int8 file that is not there, or was made for another tolerance."""
     found = {each.file: each.quantized for each in current_exports(folder)}.get(INT8_FILE)
-    tolerance = None if to_plan(record).int8 else options.quantize_tolerance
+    tolerance = None if record.int8 else options.quantize_tolerance
     return options.quantize is not None and (found is None or found.tolerance != tolerance)
 
 
@@ -72,7 +72,7 @@ def quantize_after(
             found.folder,
             model,
             task,
-            planned=to_plan(record).int8,
+            planned=record.int8,
             tolerance=options.quantize_tolerance,
             batch=options.latency_batch,
         )

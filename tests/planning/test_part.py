@@ -85,7 +85,7 @@ def test_a_part_costs_the_sum_of_its_layers(task: ranksearch.Task, asked: str, p
 def test_a_budget_of_a_part_is_kept_by_that_part_and_leaves_the_rest(task: ranksearch.Task) -> None:
     problem = prepare(task, network=inspect_network(task, budget_of="blocks"))
     assert problem.part is not None
-    rest = problem.part.rest(problem.dense, "params")
+    rest = problem.part.rest("params", problem.dense.params)
     assert rest == problem.dense.params - BLOCKS * OF_A_BLOCK
     for kept, most in ((0.5, BLOCKS * OF_A_BLOCK // 2), ("1.1k", 1100)):
         budget = Budget.of(problem.dense, kept, part=problem.part)
@@ -114,7 +114,7 @@ def test_limits_count_the_same_part(task: ranksearch.Task) -> None:
     assert network.part is not None
     budget = Budget.of(network.cost, 0.5, "params", (("flops", Kept(fraction=0.5)),), network.part)
     (flops,) = budget.also
-    assert flops.limit == network.part.rest(network.cost, "flops") + network.part.cost.flops // 2
+    assert flops.limit == network.part.rest("flops", network.cost.flops) + network.part.cost.flops // 2
 
 
 def test_tied_weights_count_once() -> None:

@@ -8,27 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
-from ranksearch.api.names import listed
+from ranksearch.api.preparing import Preparation
 from ranksearch.bars import showing
 from ranksearch.costs import Kept
-from ranksearch.decompositions import DECOMPOSITIONS
 from ranksearch.errors import InputError, expected
 from ranksearch.folders import TABLES
 from ranksearch.keywords import checks_keywords
 from ranksearch.networks import draws_alone
 from ranksearch.planning import (
-    CandidateConfig,
-    LayerWeights,
-    Problem,
     further_budgets,
     further_plan,
-    inspect_network,
     preferred,
-    prepare,
     read_tables,
-    usual_multiple,
 )
-from ranksearch.progress import Progress, no_progress
+from ranksearch.progress import Progress
 from ranksearch.searching import (
     SearchResult,
     SearchSettings,
@@ -36,10 +29,8 @@ from ranksearch.searching import (
 )
 from ranksearch.searching import search as search_problem
 from ranksearch.searching import work as join_search
-from ranksearch.searching.baselines import check_weights
 from ranksearch.searching.studies import TIMEOUT, Artifacts, open_storage
 from ranksearch.tasks import Task
-from ranksearch.timing import TimingSettings
 from ranksearch.tracking import Tracking
 
 
@@ -188,23 +179,14 @@ def search(
         study_name=study_name,
         seed=seed,
     )
+    how = Preparation(
+        decompositions, min_rank, rank_multiple, runtime, latency_batch, ignore, protect_early, probe
+    )
     if track is not None:
         track.parameters(_asked(wanted))
     with showing(progress) as shown:
         told = shown if track is None else track.following(shown)
-        problem = prepared(
-            task,
-            wanted,
-            decompositions,
-            min_rank,
-            rank_multiple,
-            runtime,
-            latency_batch,
-            ignore,
-            protect_early,
-            probe,
-            told,
-        )
+        problem = how.problem(task, wanted, told)
         if artifacts is None:
             results = search_problem(problem, wanted, progress=told)
         else:
@@ -248,47 +230,6 @@ def work(
         kept = open_storage(storage, timeout)
         place = Artifacts.at(artifacts)
         return join_search(own, kept, study_name, artifacts=place, timeout=timeout, progress=told)
-
-
-def prepared(
-    task: Task,
-    wanted: SearchSettings,
-    decompositions: str | Sequence[str] | None,
-    min_rank: int,
-    rank_multiple: int | str | Mapping[str, int | str] | None,
-    runtime: str,
-    latency_batch: int,
-    ignore: str | Sequence[str],
-    protect_early: int | tuple[int, float],
-    probe: str | Path | None,
-    progress: Progress = no_progress,
-) -> Problem:
-    multiples = dict(usual_multiple(wanted.metrics))
-    if rank_multiple is not None:
-        multiples = dict(rank_multiple) if isinstance(rank_multiple, Mapping) else {"*": rank_multiple}
-    patterns = listed(ignore)
-    names = DECOMPOSITIONS.usable() if decompositions is None else listed(decompositions)
-    config = CandidateConfig(
-        decompositions=tuple(DECOMPOSITIONS.resolve(name).name for name in names),
-        min_rank=min_rank,
-        rank_multiple=tuple(multiples.items()),
-        metrics=wanted.metrics,
-    )
-    early = protect_early if isinstance(protect_early, tuple | list) else (protect_early,)
-    layer_weights = LayerWeights(*early)
-    timing = TimingSettings(runtime, latency_batch)
-    network = inspect_network(
-        task, ignore=patterns, metrics=wanted.metrics, timing=timing, budget_of=wanted.budget_of
-    )
-    if probe is not None:
-        # What it reads with takes a second to import.
-        from ranksearch.probing import read_prior
-
-        layer_weights = replace(layer_weights, prior=read_prior(Path(probe), task.model, network.layers))
-    check_weights(layer_weights, wanted.allocator)
-    return prepare(
-        task, network=network, config=config, layer_weights=layer_weights, seed=wanted.seed, progress=progress
-    )
 
 
 @checks_keywords

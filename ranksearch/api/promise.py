@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ranksearch.api.models import behaviour
-from ranksearch.api.plans import prepared
+from ranksearch.api.preparing import Preparation
 from ranksearch.compression import CompressConfig, Compressed
 from ranksearch.compression import compress as compress_plan
 from ranksearch.costs import Kept
@@ -82,18 +82,10 @@ def smallest(
         allocator=allocator,
         seed=seed,
     )
-    problem = prepared(
-        task,
-        wanted,
-        decompositions,
-        min_rank,
-        rank_multiple,
-        runtime,
-        latency_batch,
-        ignore,
-        protect_early,
-        probe,
+    how = Preparation(
+        decompositions, min_rank, rank_multiple, runtime, latency_batch, ignore, protect_early, probe
     )
+    problem = how.problem(task, wanted)
 
     def make(kept: Kept) -> tuple[tuple[SearchResult, Compressed], Drop]:
         (result,) = search_problem(problem, replace(wanted, budgets=(kept,)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ranksearch.cli.console import ConsoleReporter, logging_to
 from ranksearch.cli.export import end_by, print_exports
-from ranksearch.cli.guard import repeatable
+from ranksearch.cli.guard import going_on
 from ranksearch.cli.machine import Answer
 from ranksearch.cli.next_steps import after_compress, print_steps
 from ranksearch.cli.paths import shown
@@ -48,13 +48,16 @@ def compress_command(
     out = options.out or file.with_name(f"{file.stem}-compressed").absolute()
     with usable(out):
         check_no_links(out, (LOG, LOCK, TRAINING, f"{TRAINING}/*"))
-        begun = (LOG, LOCK, TRAINING)  # by the same command, which was interrupted
-        used = out.exists() and (not out.is_dir() or any(p.name not in begun for p in out.iterdir()))
+        used = _used(out)
     if used:
         raise InputError(expected("--out", "a new or empty folder", str(out), "Choose another one."))
     make_folder(out)
     reporter = ConsoleReporter(quiet=options.quiet)
-    with locked(out), repeatable(), logging_to(out / LOG, reporter, verbose=options.verbose):
+    with (
+        locked(out),
+        going_on("the same command", holds=lambda: not _used(out)),
+        logging_to(out / LOG, reporter, verbose=options.verbose),
+    ):
         from ranksearch.cli.models import results_table
         from ranksearch.runs import compress_pipeline
 
@@ -70,6 +73,12 @@ def compress_command(
         print_steps(after_compress(options, out, report.chosen[0].record), reporter.line)
     end_by_promises(report)
     end_by(exports)
+
+
+def _used(out: Path) -> bool:
+    """Whether there is more than what the same command leaves behind when it is interrupted before it delivers."""
+    begun = (LOG, LOCK, TRAINING)
+    return out.exists() and (not out.is_dir() or any(p.name not in begun for p in out.iterdir()))
 
 
 def _from_plan(

@@ -6,8 +6,8 @@ import os
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -51,30 +51,23 @@ def tell(error: BaseException) -> int | None:
 
 
 @contextmanager
-def resumable(command: str, folder: Path, *, trust: bool) -> Iterator[None]:
-    """What ends a command that can go on, in spite of what ended it, is told with how to.
+def going_on(how: str, *, holds: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """What ends a command that can go on, in spite of what ended it, is told with how to, if that holds by then."""
+    try:
+        yield
+    except BaseException as error:
+        found = ending(error)
+        if found is not None and found.go_on and holds():
+            error.add_note(f"{GO_ON}{how}")
+        raise
+
+
+def resumable(command: str, folder: Path, *, trust: bool) -> AbstractContextManager[None]:
+    """`going_on` for a command that a folder is resumed with.
 
     trust: whether its options name code or files, so that they count from its folder only where that is trusted.
     """
-    try:
-        yield
-    except BaseException as error:
-        found = ending(error)
-        if found is not None and found.go_on:
-            error.add_note(f"{GO_ON}{resume_line(command, folder, trust=trust)}")
-        raise
-
-
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """What ends a command that goes on when it is given again, in spite of what ended it, is told with that."""
-    try:
-        yield
-    except BaseException as error:
-        found = ending(error)
-        if found is not None and found.go_on:
-            error.add_note(f"{GO_ON}the same command")
-        raise
+    return going_on(resume_line(command, folder, trust=trust))
 
 
 def resume_line(command: str, folder: Path, *, trust: bool) -> str:

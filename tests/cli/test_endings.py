@@ -153,7 +153,8 @@ def test_other_commands(
     plan = finished_run[0] / "plan-0.4.json"
     monkeypatch.setattr(ranksearch.runs.deliver, "compress", raising(system(errno.ENOSPC)))
     assert told(invoke("compress", "--trust", plan, "--out", "o")) == [
-        "error: No space left on device. Free some space."
+        "error: No space left on device. Free some space.",
+        "continue with: the same command",
     ]
     assert "Traceback" in Path("o/log.txt").read_text()
     monkeypatch.setattr(Path, "is_file", raising(system(errno.EIO, "x")))
